@@ -1,0 +1,1 @@
+"""The Plait server: documents over HTTP, every revision kept, edits merged."""
