@@ -1,1 +1,43 @@
+"""The domain: open documents, the road of an edit, idempotency, conflicts."""
 
+from plait_server.service.answer import (
+    Answer,
+    ConflictView,
+    DocumentEntry,
+    DocumentView,
+    Outcome,
+    Page,
+    Readiness,
+    RevisionView,
+)
+from plait_server.service.limits import ServiceLimits
+from plait_server.service.request import (
+    Caller,
+    DocumentKey,
+    Edit,
+    EditKind,
+    IdempotencyKey,
+    IfMatch,
+    MergeMode,
+)
+from plait_server.service.service import Service
+
+__all__ = [
+    "Answer",
+    "Caller",
+    "ConflictView",
+    "DocumentEntry",
+    "DocumentKey",
+    "DocumentView",
+    "Edit",
+    "EditKind",
+    "IdempotencyKey",
+    "IfMatch",
+    "MergeMode",
+    "Outcome",
+    "Page",
+    "Readiness",
+    "RevisionView",
+    "Service",
+    "ServiceLimits",
+]

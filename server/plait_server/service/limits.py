@@ -1,0 +1,40 @@
+"""What a stranger can make grow, and how far. Units are the last word of each name."""
+
+from dataclasses import dataclass, field
+
+from plait_merge.values import LIMITS, Limits
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLimits:
+    """Limits of the service. `values` are those of the engine."""
+
+    values: Limits = field(default=LIMITS)
+    document_bytes_max: int = 1_048_576
+    """A document, as JSON, after an edit."""
+    idempotency_ttl_s: float = 86_400
+    answers_recent_max: int = 10_000
+    """Answers to idempotency keys kept in memory; all are in the store."""
+    conflict_ttl_s: float = 604_800
+    conflicts_open_max: int = 1_000
+    """Conflicts kept of one document."""
+    conflicts_total_max: int = 100_000
+    conflict_value_bytes_max: int = 65_536
+    missed_revisions_max: int = 100
+    missed_bytes_max: int = 65_536
+    open_documents_max: int = 20_000
+    open_bytes_max: int = 134_217_728
+    """Values and revisions held in memory, estimated, of all documents."""
+    open_idle_s: float = 300
+    recent_revisions_max: int = 1_000
+    recent_bytes_max: int = 1_048_576
+    """Revisions held in memory of one document."""
+    snapshot_revisions_max: int = 1_000
+    snapshot_bytes_min: int = 32_768
+    """Patches of less weight never cause a snapshot, however small the document is."""
+    edits_waiting_max: int = 10_000
+    page_items_max: int = 500
+    offload_bytes_min: int = 32_768
+    """Work on more bytes than this leaves the event loop."""
+    rounds_max: int = 5
+    """How often an edit is decided again because another process was faster."""

@@ -1,0 +1,71 @@
+"""What a caller asks for. Values only; the rules are in `edit`.
+
+These are msgspec structs rather than dataclasses because one is made per request: a frozen struct
+costs a tenth of a frozen dataclass.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from plait_merge.values import Json
+
+EditKind = Literal["create", "put", "patch", "merge_patch", "delete"]
+MergeMode = Literal["auto", "strict", "theirs", "yours"]
+
+
+class Caller(Struct, frozen=True):
+    """Who asks. `subject` is the scope of idempotency keys, `author` the name kept in history."""
+
+    tenant: str
+    subject: str
+    author: str
+
+
+class DocumentKey(Struct, frozen=True):
+    """A document of the caller's tenant."""
+
+    collection: str
+    id: str
+
+
+class IfMatch(Struct, frozen=True):
+    """The condition that the head is one of `revisions`, or anything at all (`*`).
+
+    Tags that name no revision of this view are left out; `weak` says that one was weak (which never
+    matches and earns a hint).
+    """
+
+    revisions: tuple[int, ...] = ()
+    any: bool = False
+    weak: bool = False
+
+
+class IdempotencyKey(Struct, frozen=True):
+    """The key of one logical request and the fingerprint of what it says."""
+
+    key: str
+    fingerprint: str
+
+
+class Edit(Struct, frozen=True, kw_only=True):
+    """One edit as submitted. Values are shared and never changed afterwards by either side.
+
+    `content` is the value (create, put), the operations (patch) or the merge patch; `base` the
+    revision it was made against; `weight_bytes` the size of the body, 0 when unknown: it decides
+    only whether the work leaves the event loop.
+    """
+
+    kind: EditKind
+    content: Json = None
+    base: int | None = None
+    epoch: str | None = None
+    if_match: IfMatch | None = None
+    if_none_match: bool = False
+    merge: MergeMode = "auto"
+    message: str | None = None
+    resolves: str | None = None
+    dry_run: bool = False
+    key: IdempotencyKey | None = None
+    trace: str | None = None
+    weight_bytes: int = 0
