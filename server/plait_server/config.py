@@ -1,0 +1,116 @@
+"""Everything that can be set, once, with its unit in its name.
+
+Settings are built in one place, `load`, from flags, then `PLAIT_*` environment variables, then
+`plait.toml`, then the defaults below. Nothing else in the server reads the environment.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+DEFAULT_FILE = Path("plait.toml")
+
+Bytes = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class ConfigError(Exception):
+    """A setting is unknown or has no sensible value. The message names each one, line by line."""
+
+
+class Settings(BaseSettings):
+    """The effective settings of one server. Immutable; unknown names are refused."""
+
+    model_config = SettingsConfigDict(env_prefix="PLAIT_", extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    db: Path = Field(Path("plait.db"), description="SQLite file; made when it is not there.")
+    problem_base: str = Field(
+        "urn:plait:errors:",
+        pattern=r"^[a-z][a-z0-9+.-]*:\S*$",
+        description="What comes before an error's code in the `type` of a problem document.",
+    )
+    access_log: bool = Field(False, description="Log a line per request (costs 25 µs each).")
+
+    document_bytes_max: Bytes = Field(1_048_576, description="Largest document, as JSON.")
+    patch_bytes_max: Bytes = Field(262_144, description="Largest body of a PATCH or a resolution.")
+    depth_max: Annotated[int, Field(ge=1, le=256)] = Field(64, description="Nesting of a document.")
+    operations_max: Count = Field(10_000, description="Operations in one patch.")
+    pointer_bytes_max: Bytes = Field(4_096, description="Length of one JSON Pointer.")
+    integer_digits_max: Annotated[int, Field(ge=1, le=4_000)] = Field(
+        1_000, description="Digits of one integer, kept exactly."
+    )
+    copied_bytes_max: Bytes = Field(1_048_576, description="What the `copy` operations of a patch may add.")
+    message_bytes_max: Bytes = Field(4_096, description="Length of the message of an edit.")
+    header_bytes_max: Bytes = Field(8_190, description="Length of the request line or of one header field.")
+    headers_max: Count = Field(100, description="Header fields of one request.")
+
+    request_start_timeout_s: Seconds = Field(15, description="Until a new connection has sent its headers.")
+    body_timeout_s: Seconds = Field(30, description="Until a request body is complete.")
+    keepalive_timeout_s: Seconds = Field(75, description="Until an idle connection is closed.")
+    shutdown_timeout_s: Seconds = Field(10, description="Until requests under way are given up at the end.")
+    offload_bytes_min: Bytes = Field(65_536, description="Bodies from this size are parsed off the loop.")
+
+    page_items: Count = Field(50, description="Entries in a list when the caller names no limit.")
+    page_items_max: Count = Field(500, description="Entries in a list at most.")
+    idempotency_ttl_s: Seconds = Field(86_400, description="How long an idempotency key is remembered.")
+    conflict_ttl_s: Seconds = Field(604_800, description="How long an unsettled conflict is kept.")
+    conflicts_open_max: Count = Field(1_000, description="Unsettled conflicts kept per document.")
+    conflict_value_bytes_max: Bytes = Field(65_536, description="Longer values are left out of a conflict.")
+    missed_revisions_max: Count = Field(100, description="Revisions listed in `missed` at most.")
+    missed_bytes_max: Bytes = Field(65_536, description="Bytes of `missed` at most.")
+
+    open_documents_max: Count = Field(20_000, description="Documents kept open in memory.")
+    open_bytes_max: Bytes = Field(134_217_728, description="Values and revisions of all open documents.")
+    open_idle_s: Seconds = Field(300, description="Until a document nobody uses is closed.")
+    recent_revisions_max: Count = Field(1_000, description="Revisions of an open document kept in memory.")
+    recent_bytes_max: Bytes = Field(1_048_576, description="Bytes of those patches.")
+    snapshot_revisions_max: Count = Field(1_000, description="Patches between two snapshots at most.")
+    edits_waiting_max: Count = Field(10_000, description="Edits waiting for the disk before 503.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
+    """Build the settings: flags over environment over `file` over defaults.
+
+    Without `file`, `plait.toml` in the current folder is read if it is there. Raises ConfigError.
+    """
+    if file is not None and not file.is_file():
+        raise ConfigError(f"There is no settings file at {file}.")
+
+    class Loaded(Settings):
+        model_config = SettingsConfigDict(toml_file=file or DEFAULT_FILE)
+
+    try:
+        return Loaded(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise ConfigError("\n".join(map(_sentence, error.errors()))) from error
+    except ValueError as error:
+        raise ConfigError(f"{file or DEFAULT_FILE} is not TOML: {error}.") from error
+
+
+def _sentence(error: Any) -> str:
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        return f"There is no setting {name!r}."
+    return f"The setting {name!r} cannot be {error['input']!r}: {error['msg'].lower()}."

@@ -1,0 +1,120 @@
+"""The web application: every resource, one middleware, the life of the service."""
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from aiohttp.web_protocol import RequestPayloadError
+
+from plait_merge.values import Limits
+from plait_server.config import Settings
+from plait_server.errors import PlaitServerError
+from plait_server.service import Service, ServiceLimits
+from plait_server.web.conditions import BadHeader
+from plait_server.web.conflicts import Conflicts
+from plait_server.web.documents import Documents
+from plait_server.web.health import Health
+from plait_server.web.history import History
+from plait_server.web.openapi import Description
+from plait_server.web.problems import Problem, problem_of_refusal, problem_response
+from plait_server.web.requests import problem_of, request_id_of
+from plait_server.web.routes import Route, register
+
+SERVICE: Final = web.AppKey("service", Service)
+SETTINGS: Final = web.AppKey("settings", Settings)
+ROUTES: Final = web.AppKey("routes", tuple[Route, ...])
+
+_log = logging.getLogger("plait.web")
+
+
+def create_app(service: Service, settings: Settings) -> web.Application:
+    """Build the application over an open service, which it closes at the end.
+
+    Serve it with `plait_server.web.connections.Runner`, which also guards the connections.
+    """
+    application = web.Application(middlewares=[_problems_of(settings.problem_base)])
+    application[SERVICE] = service
+    application[SETTINGS] = settings
+    routes = (
+        *Documents(service, settings).routes(),
+        *History(service, settings).routes(),
+        *Conflicts(service, settings).routes(),
+        *Health(service, settings).routes(),
+    )
+    description = Description(routes, settings)
+    application[ROUTES] = (*routes, description.route())
+    register(application, application[ROUTES])
+    application.cleanup_ctx.append(_closed_at_the_end)
+    return application
+
+
+def service_limits(settings: Settings) -> ServiceLimits:
+    """Hand the service its part of the settings."""
+    return ServiceLimits(
+        values=Limits(
+            depth_max=settings.depth_max,
+            operations_max=settings.operations_max,
+            pointer_bytes_max=settings.pointer_bytes_max,
+            integer_digits_max=settings.integer_digits_max,
+            copied_bytes_max=settings.copied_bytes_max,
+        ),
+        document_bytes_max=settings.document_bytes_max,
+        idempotency_ttl_s=settings.idempotency_ttl_s,
+        conflict_ttl_s=settings.conflict_ttl_s,
+        conflicts_open_max=settings.conflicts_open_max,
+        conflict_value_bytes_max=settings.conflict_value_bytes_max,
+        missed_revisions_max=settings.missed_revisions_max,
+        missed_bytes_max=settings.missed_bytes_max,
+        open_documents_max=settings.open_documents_max,
+        open_bytes_max=settings.open_bytes_max,
+        open_idle_s=settings.open_idle_s,
+        recent_revisions_max=settings.recent_revisions_max,
+        recent_bytes_max=settings.recent_bytes_max,
+        snapshot_revisions_max=settings.snapshot_revisions_max,
+        edits_waiting_max=settings.edits_waiting_max,
+        page_items_max=settings.page_items_max,
+    )
+
+
+async def _closed_at_the_end(application: web.Application) -> AsyncIterator[None]:
+    yield
+    await application[SERVICE].close()
+
+
+def _problems_of(problem_base: str) -> Middleware:
+    """Make the one middleware: every request gets an id, everything that goes wrong a problem document."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request_id = request_id_of(request)
+        try:
+            response = await handler(request)
+        except Exception as error:
+            return problem_response(_problem(error, request, request_id), request_id, problem_base)
+        headers = response.headers
+        headers["X-Request-Id"] = request_id
+        headers["Server"] = "plait"
+        return response
+
+    return answer
+
+
+def _problem(error: Exception, request: web.Request, request_id: str) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case PlaitServerError():
+            return problem_of_refusal(error, request.match_info)
+        case BadHeader():
+            return Problem("bad-header", str(error), {"header": error.name})
+        case web.HTTPException():
+            return problem_of(error)
+        case RequestPayloadError():
+            return Problem("bad-request", "The body is not framed as its headers say.")
+        case ConnectionError():
+            raise error
+        case _:
+            _log.error("request %s failed", request_id, exc_info=error)
+            return Problem("internal", "The server could not answer; the request id finds it in the log.")

@@ -1,0 +1,130 @@
+"""Conflicts: the open ones of a document, one in full, and its resolution."""
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from plait_merge.values import Json
+from plait_server import wire
+from plait_server.config import Settings
+from plait_server.service import ConflictView, Service
+from plait_server.service.moment import format_moment
+from plait_server.web import models
+from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS, bound_message, causes
+from plait_server.web.door import parse_patch, read_body
+from plait_server.web.edits import JSON, EditAnswers, caller_of, document_of, key_of
+from plait_server.web.history import READ_PROBLEMS
+from plait_server.web.pages import cursor_of, limit_of, only_query, page_headers
+from plait_server.web.problems import Problem
+from plait_server.web.requests import trace_of
+from plait_server.web.routes import CONFLICT, CONFLICTS, RESOLUTION, Route
+
+
+class Conflicts:
+    """The conflict resource."""
+
+    def __init__(self, service: Service, settings: Settings) -> None:
+        self._service = service
+        self._settings = settings
+        self._answers = EditAnswers(service)
+
+    def routes(self) -> tuple[Route, ...]:
+        return (
+            Route(
+                "GET",
+                CONFLICTS,
+                self.list,
+                "List the open conflicts of a document",
+                {200: models.ConflictList},
+                READ_PROBLEMS,
+                query=("limit", "cursor"),
+            ),
+            Route(
+                "GET",
+                CONFLICT,
+                self.one,
+                "Read a conflict with everything needed to settle it",
+                {200: models.ConflictBody},
+                READ_PROBLEMS,
+            ),
+            Route(
+                "POST",
+                RESOLUTION,
+                self.resolve,
+                "Settle a conflict by a choice for each part, or by a patch",
+                {200: models.EditResult, 204: None},
+                (
+                    *WRITE_PROBLEMS,
+                    *MERGE_PROBLEMS,
+                    "malformed-patch",
+                    "patch-inapplicable",
+                    "test-failed",
+                    "already-resolved",
+                    "unsupported-media-type",
+                ),
+                {JSON: models.ResolutionBody},
+                headers=("Idempotency-Key", "Prefer", "Plait-Author", "traceparent"),
+            ),
+        )
+
+    async def list(self, request: web.Request) -> web.Response:
+        only_query(request, "limit", "cursor")
+        page = await self._service.conflicts(
+            caller_of(request), document_of(request), limit_of(request, self._settings), cursor_of(request)
+        )
+        body = {"conflicts": [_as_json(conflict) for conflict in page.items], "cursor": page.cursor}
+        return web.Response(body=wire.encode(body), headers=page_headers(request, page.cursor))
+
+    async def one(self, request: web.Request) -> web.Response:
+        only_query(request)
+        conflict = await self._service.conflict(
+            caller_of(request), document_of(request), request.match_info["conflict"]
+        )
+        return web.Response(body=wire.encode(_as_json(conflict)), headers=page_headers(request, None))
+
+    async def resolve(self, request: web.Request) -> web.Response:
+        only_query(request)
+        if request.content_type != JSON:
+            raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
+        stated = self._stated_resolution(await parse_patch(body, self._settings))
+        caller = caller_of(request)
+        answer = await self._service.resolve(
+            caller,
+            document_of(request),
+            request.match_info["conflict"],
+            choices=stated.choices,
+            patch=stated.patch,
+            message=stated.message,
+            key=key_of(request, body),
+            trace=trace_of(request),
+        )
+        return await self._answers.respond(request, caller, answer, known_base=True)
+
+    def _stated_resolution(self, content: Json) -> models.ResolutionBody:
+        try:
+            stated = models.ResolutionBody.model_validate(content)
+        except ValidationError as error:
+            raise Problem(
+                "invalid-value", "The body is not a resolution.", {"errors": causes(error)}
+            ) from error
+        if (stated.choices is None) == (stated.patch is None):
+            raise Problem("invalid-value", "Send either choices or a patch.")
+        bound_message(stated.message, self._settings)
+        return stated
+
+
+def _as_json(conflict: ConflictView) -> dict[str, object]:
+    body: dict[str, object] = {
+        "id": conflict.id,
+        "document": f"{conflict.document.collection}/{conflict.document.id}",
+        "author": conflict.author,
+        "opened": format_moment(conflict.opened),
+        "expires": format_moment(conflict.expires),
+        "base_revision": conflict.base_revision,
+        "head_revision": conflict.head_revision,
+        "resolved": None if conflict.resolved is None else format_moment(conflict.resolved),
+        "resolved_revision": conflict.resolved_revision,
+        "previous": conflict.previous,
+    }
+    details = {name: value for name, value in (conflict.members or {}).items() if name != "conflict"}
+    return {**body, **details}

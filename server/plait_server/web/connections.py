@@ -1,0 +1,101 @@
+"""Connections that guard themselves, and the runner that serves an application over them.
+
+aiohttp waits for ever for the first request of a connection and answers what it cannot parse in
+plain text. Here a connection that has sent no request in time is cut, and whatever goes wrong
+before a handler is reached is a problem document like every other.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from http import HTTPStatus
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+
+from plait_server.config import Settings
+from plait_server.web.problems import Problem, problem_response
+from plait_server.web.requests import new_request_id, problem_of
+
+LINGERING_S: Final = 2.0
+
+_log = logging.getLogger("plait.web")
+
+
+class Runner(web.AppRunner):
+    """Serve an application as `settings` say: limits on every header, timeouts on every wait."""
+
+    def __init__(self, app: web.Application, settings: Settings) -> None:
+        super().__init__(
+            app,
+            shutdown_timeout=settings.shutdown_timeout_s,
+            keepalive_timeout=settings.keepalive_timeout_s,
+            access_log=logging.getLogger("plait.access") if settings.access_log else None,
+            max_line_size=settings.header_bytes_max,
+            max_field_size=settings.header_bytes_max,
+            max_headers=settings.headers_max,
+            lingering_time=LINGERING_S,
+            auto_decompress=False,
+        )
+        self._settings = settings
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Connections(made, self._settings, self._kwargs)
+
+
+class _Connections(web.Server):
+    def __init__(self, made: web.Server, settings: Settings, options: dict[str, Any]) -> None:
+        super().__init__(made.request_handler, request_factory=made.request_factory)
+        self._settings = settings
+        self._options = options
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, self._settings, self._options)
+
+
+class _Connection(web.RequestHandler):
+    __slots__ = ("_settings",)
+
+    def __init__(self, server: web.Server, settings: Settings, options: dict[str, Any]) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), **options)
+        self._settings = settings
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._loop.call_later(self._settings.request_start_timeout_s, self._cut_if_silent)
+
+    def _cut_if_silent(self) -> None:
+        if self._request_count == 0:
+            self.force_close()
+
+    def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
+        # Only what aiohttp raises outside the middleware arrives as an exception (an odd Expect).
+        if isinstance(resp, web.HTTPException):
+            resp = self._answer(problem_of(resp))
+        return super().finish_response(request, resp, start_time)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError("The answer was already begun.")
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            _log.error("a request failed outside its handler", exc_info=exc)
+            answer = self._answer(Problem("internal", "The server could not answer."))
+        elif isinstance(exc, LineTooLong):
+            answer = self._answer(Problem("headers-too-large", "A line of the request head is too long."))
+        else:
+            answer = self._answer(Problem("bad-request", "The request is not well-formed HTTP."))
+        answer.force_close()
+        return answer
+
+    def _answer(self, problem: Problem) -> web.Response:
+        return problem_response(problem, new_request_id(), self._settings.problem_base)

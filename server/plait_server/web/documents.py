@@ -1,0 +1,315 @@
+"""Documents: create, put, patch, get, head, delete, list."""
+
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from plait_merge.pointer import InvalidPointer, array_index, parse_pointer
+from plait_merge.values import ABSENT, Absent, Json
+from plait_server import wire
+from plait_server.config import Settings
+from plait_server.service import DocumentView, Edit, EditKind, Service
+from plait_server.service.moment import format_moment
+from plait_server.web import models
+from plait_server.web.conditions import BadHeader, etag, read_tags, view_etag
+from plait_server.web.door import parse_patch, parse_value, read_body
+from plait_server.web.edits import EDIT_HEADERS, JSON, EditAnswers, caller_of, document_of, edit_of
+from plait_server.web.pages import cursor_of, limit_of, only_query, page_headers
+from plait_server.web.problems import Problem
+from plait_server.web.routes import COLLECTION, DOCUMENT, Route
+
+JSON_PATCH: Final = "application/json-patch+json"
+MERGE_PATCH: Final = "application/merge-patch+json"
+EDIT: Final = "application/vnd.plait.edit+json"
+PATCH_TYPES: Final[Mapping[str, EditKind]] = {JSON_PATCH: "patch", MERGE_PATCH: "merge_patch", EDIT: "patch"}
+ACCEPT_PATCH: Final = {"Accept-Patch": ", ".join(PATCH_TYPES)}
+
+WRITE_PROBLEMS: Final = (
+    "bad-header",
+    "malformed-json",
+    "request-timeout",
+    "too-large",
+    "invalid-value",
+    "idempotency-in-progress",
+    "idempotency-key-reused",
+    "precondition-failed",
+    "hot-document",
+    "overloaded",
+    "store-unavailable",
+    "outcome-unknown",
+)
+Stated = TypeVar("Stated", int, str)
+MERGE_PROBLEMS: Final = ("merge-conflict", "base-unknown", "base-unavailable", "deleted")
+
+
+class Documents:
+    """The document resource."""
+
+    def __init__(self, service: Service, settings: Settings) -> None:
+        self._service = service
+        self._settings = settings
+        self._answers = EditAnswers(service)
+
+    def routes(self) -> tuple[Route, ...]:
+        # The document comes first: the router tries rows in this order, and an edit is what is frequent.
+        return (
+            Route(
+                "PATCH",
+                DOCUMENT,
+                self.patch,
+                "Edit a document; edits that do not overlap others' are merged",
+                {200: models.EditResult, 204: None},
+                (
+                    *WRITE_PROBLEMS,
+                    *MERGE_PROBLEMS,
+                    "malformed-patch",
+                    "unsupported-patch",
+                    "patch-inapplicable",
+                    "test-failed",
+                    "already-resolved",
+                ),
+                {JSON_PATCH: None, MERGE_PATCH: None, EDIT: models.EditBody},
+                headers=EDIT_HEADERS,
+            ),
+            Route(
+                "GET",
+                DOCUMENT,
+                self.get,
+                "Read a document, a part of it or an earlier revision",
+                {200: None, 304: None},
+                ("bad-header", "bad-query", "deleted", "precondition-failed", "store-unavailable"),
+                query=("revision", "pointer"),
+                headers=("If-None-Match", "If-Match"),
+            ),
+            Route(
+                "PUT",
+                DOCUMENT,
+                self.put,
+                "Create a document, or replace it strictly or by merge",
+                {200: models.EditResult, 201: models.EditResult, 204: None},
+                (*WRITE_PROBLEMS, *MERGE_PROBLEMS, "precondition-required", "unsupported-media-type"),
+                {JSON: None},
+                headers=EDIT_HEADERS,
+            ),
+            Route(
+                "DELETE",
+                DOCUMENT,
+                self.delete,
+                "Delete a document; its history stays",
+                {204: None},
+                (*WRITE_PROBLEMS, *MERGE_PROBLEMS, "precondition-required"),
+                headers=EDIT_HEADERS,
+            ),
+            Route(
+                "POST",
+                COLLECTION,
+                self.post,
+                "Create a document under an id the server chooses",
+                {201: models.EditResult},
+                (*WRITE_PROBLEMS, "unsupported-media-type"),
+                {JSON: None},
+                headers=("Idempotency-Key", "Prefer", "Plait-Author", "traceparent"),
+            ),
+            Route(
+                "GET",
+                COLLECTION,
+                self.list,
+                "List the documents of a collection",
+                {200: models.DocumentList},
+                ("bad-query", "bad-header", "store-unavailable"),
+                query=("limit", "cursor"),
+            ),
+        )
+
+    async def patch(self, request: web.Request) -> web.Response:
+        only_query(request)
+        media_type = _media_type(request)
+        kind = PATCH_TYPES.get(media_type)
+        if kind is None:
+            raise Problem(
+                "unsupported-patch", f"Send one of {ACCEPT_PATCH['Accept-Patch']}.", None, ACCEPT_PATCH
+            )
+        body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
+        content = await parse_patch(body, self._settings)
+        caller = caller_of(request)
+        edit = (
+            self._stated_edit(request, content, body)
+            if media_type == EDIT
+            else edit_of(request, kind, content, body)
+        )
+        answer = await self._service.edit(caller, document_of(request), edit)
+        return await self._answers.respond(request, caller, answer, known_base=_knows_its_base(edit))
+
+    def _stated_edit(self, request: web.Request, content: Json, body: bytes) -> Edit:
+        """Read Plait's own media type: what the headers can say may stand in the body too."""
+        try:
+            stated = models.EditBody.model_validate(content)
+        except ValidationError as error:
+            raise Problem("malformed-patch", "The body is not an edit.", {"errors": causes(error)}) from error
+        bound_message(stated.message, self._settings)
+        plain = edit_of(request, "patch", stated.patch, body)
+        return Edit(
+            kind="patch",
+            content=stated.patch,
+            base=_agreed("base", plain.base, stated.base),
+            epoch=_agreed("epoch", plain.epoch, stated.epoch),
+            if_match=plain.if_match,
+            if_none_match=plain.if_none_match,
+            merge=stated.merge,
+            message=stated.message,
+            resolves=stated.resolves,
+            dry_run=stated.dry_run,
+            key=plain.key,
+            trace=plain.trace,
+            weight_bytes=len(body),
+        )
+
+    async def put(self, request: web.Request) -> web.Response:
+        only_query(request)
+        content, body = await self._document_in(request)
+        caller = caller_of(request)
+        edit = edit_of(request, "put", content, body)
+        answer = await self._service.edit(caller, document_of(request), edit)
+        return await self._answers.respond(request, caller, answer, known_base=True)
+
+    async def post(self, request: web.Request) -> web.Response:
+        only_query(request)
+        content, body = await self._document_in(request)
+        caller = caller_of(request)
+        edit = edit_of(request, "create", content, body)
+        answer = await self._service.create(caller, request.match_info["collection"], edit)
+        return await self._answers.respond(request, caller, answer, known_base=True)
+
+    async def _document_in(self, request: web.Request) -> tuple[Json, bytes]:
+        if _media_type(request) != JSON:
+            raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        body = await read_body(request, self._settings.document_bytes_max, self._settings.body_timeout_s)
+        return await parse_value(body, self._settings), body
+
+    async def delete(self, request: web.Request) -> web.Response:
+        only_query(request)
+        caller = caller_of(request)
+        edit = edit_of(request, "delete", None, b"")
+        answer = await self._service.edit(caller, document_of(request), edit)
+        response = web.Response(status=204)
+        response.headers["Cache-Control"] = "private"
+        response.headers["Plait-Revision"] = str(answer.revision)
+        if answer.replayed:
+            response.headers["Idempotency-Replayed"] = "true"
+        return response
+
+    async def get(self, request: web.Request) -> web.Response:
+        only_query(request, "revision", "pointer")
+        view = await self._service.read(caller_of(request), document_of(request), _revision_of(request))
+        pointer = request.query.get("pointer", "")
+        body = wire.encode(_part(view, pointer)) if pointer else view.body
+        tag = view_etag(view.revision, pointer) if pointer else etag(view.revision)
+        response = web.Response()
+        headers = response.headers
+        headers["ETag"] = tag
+        headers["Cache-Control"] = "private"
+        headers["Vary"] = "Authorization"
+        headers["Plait-Revision"] = str(view.revision)
+        headers["Plait-Epoch"] = view.epoch
+        headers["Link"] = _links(view)
+        if _is_unchanged(request, tag):
+            response.set_status(304)
+            return response
+        headers["Content-Type"] = JSON
+        headers["X-Content-Type-Options"] = "nosniff"
+        response.body = body
+        return response
+
+    async def list(self, request: web.Request) -> web.Response:
+        only_query(request, "limit", "cursor")
+        page = await self._service.list(
+            caller_of(request),
+            request.match_info["collection"],
+            limit_of(request, self._settings),
+            cursor_of(request),
+        )
+        documents = [
+            {
+                "document": f"{entry.document.collection}/{entry.document.id}",
+                "revision": entry.revision,
+                "created": format_moment(entry.created),
+                "updated": format_moment(entry.updated),
+            }
+            for entry in page.items
+        ]
+        body = wire.encode({"documents": documents, "cursor": page.cursor})
+        return web.Response(body=body, headers=page_headers(request, page.cursor))
+
+
+def _media_type(request: web.Request) -> str:
+    stated = request.headers.get("Content-Type", "")
+    return stated if stated in PATCH_TYPES else stated.partition(";")[0].strip().lower()
+
+
+def _knows_its_base(edit: Edit) -> bool:
+    return edit.base is not None or (edit.if_match is not None and not edit.if_match.any)
+
+
+def _agreed(name: str, in_header: Stated | None, in_body: Stated | None) -> Stated | None:
+    if in_header is not None and in_body is not None and in_header != in_body:
+        raise BadHeader("Plait-Base", f"the {name} there and in the body differ.")
+    return in_body if in_header is None else in_header
+
+
+def bound_message(message: str | None, settings: Settings) -> None:
+    """Refuse a message over its limit."""
+    if message is not None and len(message.encode()) > settings.message_bytes_max:
+        raise Problem("too-large", "The message is too long.", {"limit": "message_bytes"})
+
+
+def causes(error: ValidationError) -> list[dict[str, str]]:
+    """List what a model refused, each with a pointer into the body."""
+    return [
+        {"detail": cause["msg"], "pointer": "#/" + "/".join(map(str, cause["loc"]))}
+        for cause in error.errors(include_url=False, include_context=False, include_input=False)[:20]
+    ]
+
+
+def _revision_of(request: web.Request) -> int | None:
+    stated = request.query.get("revision")
+    if stated is None:
+        return None
+    if not (stated.isascii() and stated.isdigit() and len(stated) <= 18 and stated[0] != "0"):
+        raise Problem("bad-query", "?revision= takes a revision number such as 41.")
+    return int(stated)
+
+
+def _part(view: DocumentView, pointer: str) -> Json:
+    try:
+        tokens = parse_pointer(pointer)
+    except InvalidPointer as error:
+        raise Problem("bad-query", "?pointer= takes a JSON Pointer such as /lines/0.") from error
+    part: Json | Absent = view.value
+    for token in tokens:
+        part = _member(part, token)
+        if part is ABSENT:
+            raise Problem("not-found", "The document has nothing at this pointer.", {"pointer": pointer})
+    return part
+
+
+def _member(container: Json, token: str) -> Json | Absent:
+    if isinstance(container, dict):
+        return container.get(token, ABSENT)
+    index = array_index(token) if isinstance(container, list) else None
+    return container[index] if index is not None and index < len(container) else ABSENT
+
+
+def _links(view: DocumentView) -> str:
+    path = f"/v1/docs/{view.document.collection}/{view.document.id}"
+    history = f'<{path}/revisions>; rel="version-history"'
+    return history if view.head else f'{history}, <{path}>; rel="latest-version"'
+
+
+def _is_unchanged(request: web.Request, tag: str) -> bool:
+    required = read_tags(request.headers, "If-Match")
+    if required is not None and not required.matches_strongly(tag):
+        raise Problem("precondition-failed", f"The tag of this is {tag}.", {"weak_etag": bool(required.weak)})
+    seen = read_tags(request.headers, "If-None-Match")
+    return seen is not None and seen.matches_weakly(tag)

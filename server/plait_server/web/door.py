@@ -1,0 +1,81 @@
+"""Reading a request body: bounded in bytes and in time, and parsed without holding up the loop."""
+
+import asyncio
+from typing import Final
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
+
+from plait_merge.values import Json
+from plait_server import wire
+from plait_server.config import Settings
+from plait_server.web.problems import Problem
+
+# A patch wraps its values: the list, the operation, and in Plait's own type the edit around them.
+WRAPPED_LEVELS: Final = 3
+
+
+async def read_body(request: web.Request, bytes_max: int, timeout_s: float) -> bytes:
+    """Read the whole body. Raises Problem when it is too large, too slow, coded or broken."""
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise Problem("unsupported-media-type", "Send the body without a Content-Encoding.")
+    content = request.content
+    if content.is_eof() and content.exception() is None:
+        body = content.read_nowait()
+        if len(body) > bytes_max:
+            raise too_large(bytes_max)
+        return body
+    if (request.content_length or 0) > bytes_max:
+        raise too_large(bytes_max)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _read_all(request, bytes_max)
+    except TimeoutError as error:
+        raise Problem("request-timeout", f"The body was not complete after {timeout_s:g} seconds.") from error
+    except RequestPayloadError as error:
+        raise Problem("bad-request", "The body is not framed as its headers say.") from error
+
+
+async def _read_all(request: web.Request, bytes_max: int) -> bytes:
+    body = bytearray()
+    while chunk := await request.content.readany():
+        body += chunk
+        if len(body) > bytes_max:
+            raise too_large(bytes_max)
+    return bytes(body)
+
+
+def too_large(bytes_max: int) -> Problem:
+    """The problem of a body over its limit."""
+    return Problem(
+        "too-large",
+        f"The body is larger than {bytes_max} bytes.",
+        {"limit": "body_bytes", "maximum": bytes_max},
+    )
+
+
+async def parse_value(body: bytes, settings: Settings) -> Json:
+    """Parse the body of a PUT or POST: a document. Raises Problem."""
+    return await _parse_aside(body, settings, settings.depth_max)
+
+
+async def parse_patch(body: bytes, settings: Settings) -> Json:
+    """Parse the body of a PATCH, whose values stand a few levels deeper. Raises Problem."""
+    return await _parse_aside(body, settings, settings.depth_max + WRAPPED_LEVELS)
+
+
+async def _parse_aside(body: bytes, settings: Settings, depth_max: int) -> Json:
+    if len(body) < settings.offload_bytes_min:
+        return _parse(body, settings, depth_max)
+    return await asyncio.get_running_loop().run_in_executor(None, _parse, body, settings, depth_max)
+
+
+def _parse(body: bytes, settings: Settings, depth_max: int) -> Json:
+    try:
+        return wire.parse(body, depth_max=depth_max, integer_digits_max=settings.integer_digits_max)
+    except wire.MalformedJson as error:
+        raise Problem("malformed-json", str(error)) from error
+    except wire.UnacceptableJson as error:
+        if error.limit is None:
+            raise Problem("invalid-value", str(error)) from error
+        raise Problem("too-large", str(error), {"limit": error.limit}) from error

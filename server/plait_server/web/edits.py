@@ -1,0 +1,172 @@
+"""From headers and a body to an `Edit`, and from its answer back to a response."""
+
+from hashlib import blake2b
+from typing import Final
+
+from aiohttp import web
+from multidict import istr
+
+from plait_merge.values import ABSENT, Json
+from plait_server import wire
+from plait_server.service import Answer, Caller, DocumentKey, Edit, EditKind, IdempotencyKey, IfMatch, Service
+from plait_server.web.conditions import (
+    BadHeader,
+    Return,
+    Tags,
+    etag,
+    read_base,
+    read_key,
+    read_return,
+    read_tags,
+    single,
+)
+from plait_server.web.requests import author_of, trace_of
+
+TENANT: Final = "default"
+JSON: Final = "application/json"
+
+# Names looked up for every edit; an istr is not lowered again each time.
+_BASE: Final = istr("Plait-Base")
+_IF_MATCH: Final = istr("If-Match")
+_IF_NONE_MATCH: Final = istr("If-None-Match")
+_KEY: Final = istr("Idempotency-Key")
+_PREFER: Final = istr("Prefer")
+_MEANINGFUL: Final = (istr("Content-Type"), _BASE, _IF_MATCH, _IF_NONE_MATCH)
+EDIT_HEADERS: Final = (
+    "Plait-Base",
+    "If-Match",
+    "If-None-Match",
+    "Idempotency-Key",
+    "Prefer",
+    "Plait-Author",
+    "traceparent",
+)
+
+_RESULT: Final = (
+    b'{"document":"%b","revision":%d,"base":%b,"outcome":"%b","patch":%b,"missed":%b,"epoch":"%b"%b}'
+)
+
+
+def caller_of(request: web.Request) -> Caller:
+    """Name the caller. Every tenant is the same one as long as there is no access control."""
+    author = author_of(request)
+    return Caller(TENANT, author, author)
+
+
+def document_of(request: web.Request) -> DocumentKey:
+    """Name the document of the path."""
+    named = request.match_info
+    return DocumentKey(named["collection"], named["id"])
+
+
+def edit_of(request: web.Request, kind: EditKind, content: Json, body: bytes) -> Edit:
+    """Put together what a write asks for. Raises BadHeader."""
+    headers = request.headers
+    base, epoch = None, None
+    stated = single(headers, _BASE)
+    if stated is not None:
+        base, epoch = read_base(stated)
+    return Edit(
+        kind=kind,
+        content=content,
+        base=base,
+        epoch=epoch,
+        if_match=_if_match(read_tags(headers, _IF_MATCH)) if _IF_MATCH in headers else None,
+        if_none_match=_IF_NONE_MATCH in headers and _only_if_new(read_tags(headers, _IF_NONE_MATCH)),
+        key=key_of(request, body) if _KEY in headers else None,
+        trace=trace_of(request),
+        weight_bytes=len(body),
+    )
+
+
+def _if_match(tags: Tags | None) -> IfMatch | None:
+    if tags is None:
+        return None
+    return IfMatch(revisions=tuple(sorted(tags.revisions)), any=tags.any, weak=bool(tags.weak))
+
+
+def _only_if_new(tags: Tags | None) -> bool:
+    if tags is None:
+        return False
+    if not tags.any:
+        raise BadHeader("If-None-Match", "a write understands only `*`, for: create, never replace.")
+    return True
+
+
+def key_of(request: web.Request, body: bytes) -> IdempotencyKey | None:
+    """Read the idempotency key, with a fingerprint of everything that gives the request its meaning."""
+    stated = single(request.headers, _KEY)
+    if stated is None:
+        return None
+    digest = blake2b(f"{request.method} {request.path}".encode(), digest_size=16)
+    for name in _MEANINGFUL:
+        digest.update(f"\n{name}: {', '.join(request.headers.getall(name, ()))}".encode(errors="replace"))
+    digest.update(b"\n\n" + body)
+    return IdempotencyKey(read_key(stated), digest.hexdigest())
+
+
+class EditAnswers:
+    """Write the answers to edits, for documents and for resolutions alike."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def respond(
+        self, request: web.Request, caller: Caller, answer: Answer, *, known_base: bool
+    ) -> web.Response:
+        """Answer an edit; `known_base` says that the caller had stated what it edited."""
+        document = f"{answer.document.collection}/{answer.document.id}"
+        prefer = request.headers.get(_PREFER)
+        wanted = read_return(prefer) if prefer is not None else None
+        response = web.Response(status=201 if answer.outcome == "created" else 200)
+        headers = response.headers
+        headers["Cache-Control"] = "private"
+        headers["Plait-Revision"] = str(answer.revision)
+        headers["Link"] = f'</v1/docs/{document}/revisions>; rel="version-history"'
+        if answer.outcome == "created":
+            headers["Location"] = f"/v1/docs/{document}"
+        if answer.replayed:
+            headers["Idempotency-Replayed"] = "true"
+        if wanted is not None:
+            headers["Preference-Applied"] = f"return={wanted}"
+        if _holds_the_document(answer, wanted, known_base):
+            headers["ETag"] = etag(answer.revision)
+        if wanted is Return.MINIMAL or answer.outcome == "deleted":
+            if answer.outcome != "created":
+                response.set_status(204)
+            return response
+        more = b""
+        if answer.settled is not None:
+            more = b',"settled":"%b"' % answer.settled.encode()
+        if wanted is Return.REPRESENTATION:
+            more += b',"value":%b' % await self._value(caller, answer)
+        headers["Content-Type"] = JSON
+        response.body = _RESULT % (
+            document.encode(),
+            answer.revision,
+            b"null" if answer.base is None else b"%d" % answer.base,
+            answer.outcome.encode(),
+            answer.patch,
+            b"null" if answer.missed is None else answer.missed,
+            answer.epoch.encode(),
+            more,
+        )
+        return response
+
+    async def _value(self, caller: Caller, answer: Answer) -> bytes:
+        if answer.value is not ABSENT:
+            return wire.encode(answer.value)
+        return (await self._service.read(caller, answer.document, answer.revision)).body
+
+
+def _holds_the_document(answer: Answer, wanted: Return | None, known_base: bool) -> bool:
+    """Tell whether the caller surely has what the tag would name.
+
+    Who patched its own copy and was merged does not: with a tag it could pass a later If-Match
+    without having seen the others' edits.
+    """
+    if answer.outcome == "created":
+        return True
+    if answer.outcome == "applied":
+        return known_base or wanted is Return.REPRESENTATION
+    return wanted is Return.REPRESENTATION and answer.outcome in ("merged", "noop")

@@ -1,0 +1,214 @@
+"""The bodies of the contract as pydantic models: they check what needs checking and describe the rest."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Revision = Annotated[int, Field(ge=1, le=10**18)]
+Epoch = Annotated[str, Field(min_length=1, max_length=64)]
+Message = Annotated[str, Field(max_length=4096)]
+Patch = Annotated[list[dict[str, Any]], Field(description="JSON Patch, RFC 6902.")]
+
+
+class Body(BaseModel):
+    """What a caller sends: unknown members are refused, and no type is bent into another."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class EditBody(Body):
+    """`application/vnd.plait.edit+json`: a JSON Patch and what the caller had seen."""
+
+    patch: list[Any] = Field(description="JSON Patch, RFC 6902.")
+    base: Revision | None = Field(None, description="The revision the patch was made against.")
+    epoch: Epoch | None = Field(None, description="The epoch that revision belongs to.")
+    merge: Literal["auto", "strict", "theirs", "yours"] = Field(
+        "auto",
+        description="Where others were faster: merge, refuse with 412, first writer wins, last writer wins.",
+    )
+    message: Message | None = Field(None, description="Kept in history.")
+    resolves: Annotated[str, Field(max_length=64)] | None = Field(
+        None, description="Id of a conflict that this edit settles."
+    )
+    dry_run: bool = Field(False, description="Decide, but store nothing.")
+
+
+class ResolutionBody(Body):
+    """How a conflict is settled: a choice for each conflict in it, or a patch. Exactly one of the two."""
+
+    choices: dict[str, Any] | None = Field(
+        None,
+        description='Conflict id to "theirs", "yours", "base", "both" or {"value": …}.',
+    )
+    patch: list[Any] | None = Field(None, description="JSON Patch against the head the conflict shows.")
+    message: Message | None = Field(None, description="Kept in history.")
+
+
+class Missed(BaseModel):
+    """A revision made between the caller's base and the edit."""
+
+    revision: Revision
+    author: str
+    at: str
+    patch: Patch
+
+
+class EditResult(BaseModel):
+    """What became of an edit. With `missed` and `patch` the caller is at `revision` without another GET."""
+
+    document: str = Field(description="collection/id")
+    revision: Revision = Field(description="The revision the edit made; the head for a noop or a dry run.")
+    base: Revision | None
+    outcome: Literal["created", "applied", "merged", "noop", "would_apply", "would_merge"]
+    patch: Patch = Field(description="As committed; applied to the revision before it gives this one.")
+    missed: list[Missed] | None = Field(description="null where it is too long: read the revisions instead.")
+    epoch: Epoch
+    settled: str | None = Field(None, description="Id of the conflict this edit settled.")
+    value: Any = Field(None, description="The document, where Prefer: return=representation asked for it.")
+
+
+class DocumentEntry(BaseModel):
+    """A document in a list."""
+
+    document: str
+    revision: Revision
+    created: str
+    updated: str
+
+
+class DocumentList(BaseModel):
+    """One page of the documents of a collection, by id."""
+
+    documents: list[DocumentEntry]
+    cursor: str | None = Field(description="Pass it as ?cursor= for the next page; null on the last.")
+
+
+class RevisionBody(BaseModel):
+    """One revision, as history keeps it."""
+
+    document: str
+    revision: Revision
+    kind: Literal["create", "edit", "delete"]
+    author: str
+    at: str
+    message: str | None
+    base: Revision | None = Field(description="What the author had seen.")
+    patch: Patch = Field(description="As committed.")
+    submitted: Patch | None = Field(description="As submitted, where it differs.")
+
+
+class RevisionList(BaseModel):
+    """One page of history, newest first."""
+
+    revisions: list[RevisionBody]
+    cursor: str | None
+
+
+class ConflictEntry(BaseModel):
+    """A kept conflict."""
+
+    id: str
+    document: str
+    author: str
+    opened: str
+    expires: str
+    base_revision: Revision
+    head_revision: Revision
+    resolved: str | None
+    resolved_revision: Revision | None
+    previous: str | None = Field(description="The conflict whose resolution ran into this one.")
+
+
+class ConflictList(BaseModel):
+    """One page of a document's open conflicts."""
+
+    conflicts: list[ConflictEntry]
+    cursor: str | None
+
+
+class Facet(BaseModel):
+    """What one side has at a place; absent is not null."""
+
+    present: bool
+    value: Any = None
+    revision: Revision | None = None
+    revisions: list[Revision] | None = None
+    author: str | None = None
+    at: str | None = None
+    message: str | None = None
+    truncated: bool = False
+
+
+class Conflict(BaseModel):
+    """One place where nothing keeps what both sides meant."""
+
+    id: str
+    kind: str
+    pointer: str
+    pointer_theirs: str | None = None
+    pointer_yours: str | None = None
+    base: Facet
+    theirs: Facet
+    yours: Facet
+    your_operations: list[int]
+    resolutions: dict[str, Patch]
+    depends: list[dict[str, Any]]
+
+
+class ConflictBody(ConflictEntry):
+    """A kept conflict with everything needed to settle it."""
+
+    conflicts: list[Conflict]
+    clean_operations: list[int]
+    clean_patch: Patch
+    missed: list[Missed] | None
+
+
+class ProblemBody(BaseModel):
+    """An error, RFC 9457. Kinds of problems add members of their own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+
+
+class ConflictProblem(ProblemBody):
+    """409 merge-conflict."""
+
+    instance: str | None = Field(None, description="The conflict, kept as a resource.")
+    base_revision: Revision
+    head_revision: Revision
+    conflicts: list[Conflict]
+    clean_operations: list[int]
+    clean_patch: Patch
+    missed: list[Missed] | None
+
+
+class Features(BaseModel):
+    """What this server is and can do."""
+
+    name: Literal["plait"]
+    version: str
+    versions: list[str] = Field(description="Versions of the contract, each the prefix of its paths.")
+    epoch: Epoch
+    features: list[str]
+    patch_types: list[str]
+    limits: dict[str, float]
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Ready(BaseModel):
+    """The store takes writes."""
+
+    status: Literal["ready"]
+    store: str
+    durability: str

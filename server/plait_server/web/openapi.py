@@ -1,0 +1,180 @@
+"""The OpenAPI 3.1 document, made from the route table, the models and the catalogue of problems."""
+
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any, Final
+
+from aiohttp import web
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from plait_server import wire
+from plait_server.config import Settings
+from plait_server.web import models
+from plait_server.web.problems import MEDIA_TYPE, PROBLEMS, Kind
+from plait_server.web.routes import (
+    COLLECTION_PATTERN,
+    CONFLICT_PATTERN,
+    ID_PATTERN,
+    REVISION_PATTERN,
+    Route,
+)
+
+JSON: Final = "application/json"
+_SCHEMAS: Final = "#/components/schemas/"
+_VARIABLE: Final = re.compile(r"\{(\w+):(?:[^{}]|\{[^{}]*\})*\}")
+
+PATH_VARIABLES: Final = {
+    "collection": ("A kind of documents.", COLLECTION_PATTERN),
+    "id": ("A document of the collection.", ID_PATTERN),
+    "revision": ("A revision: 1, 2, 3 … without gaps.", REVISION_PATTERN),
+    "conflict": ("A kept conflict.", CONFLICT_PATTERN),
+}
+QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "limit": ("Entries in one page.", {"type": "integer", "minimum": 1}),
+    "cursor": ("The cursor of the page before.", {"type": "string"}),
+    "revision": ("An earlier revision.", {"type": "integer", "minimum": 1}),
+    "pointer": ("A part of the document, as JSON Pointer; it has a tag of its own.", {"type": "string"}),
+}
+HEADERS: Final = {
+    "Plait-Base": "The revision the edit was made against: others' later edits are merged.",
+    "If-Match": "Fail with 412 if the document is another than this tag names.",
+    "If-None-Match": "On a write `*`: create, never replace. On a read: 304 if this is what it would send.",
+    "Idempotency-Key": "Names this one edit, so that it can be sent again: 1-255 visible ASCII characters.",
+    "Prefer": "return=minimal or return=representation (RFC 7240).",
+    "Plait-Author": "Who edits, kept in history.",
+    "traceparent": "W3C Trace Context, kept in history.",
+}
+SHARED_PROBLEMS: Final = (
+    "bad-request",
+    "not-found",
+    "method-not-allowed",
+    "expectation-failed",
+    "headers-too-large",
+    "internal",
+)
+
+
+class Description:
+    """`/openapi.json`: written once, when it is first asked for."""
+
+    def __init__(self, routes: tuple[Route, ...], settings: Settings) -> None:
+        self._routes = (*routes, self.route())
+        self._problem_base = settings.problem_base
+
+    def route(self) -> Route:
+        return Route("GET", "/openapi.json", self.get, "Describe this contract as OpenAPI 3.1", {200: None})
+
+    async def get(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._body, content_type=JSON, headers={"Cache-Control": "private"})
+
+    @cached_property
+    def _body(self) -> bytes:
+        return wire.encode(describe(self._routes, self._problem_base))
+
+
+def describe(routes: Iterable[Route], problem_base: str) -> dict[str, Any]:
+    """Describe `routes` as an OpenAPI document."""
+    rows = list(routes)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in rows:
+        paths.setdefault(template(route.path), {})[route.method.lower()] = _operation(route, problem_base)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Plait",
+            "version": version("plait"),
+            "summary": "JSON documents that many people edit at the same time",
+        },
+        "paths": paths,
+        "components": {"schemas": _schemas(rows)},
+    }
+
+
+def template(path: str) -> str:
+    """Write a path of the route table as OpenAPI does: variables without their patterns."""
+    return _VARIABLE.sub(r"{\1}", path)
+
+
+def _operation(route: Route, problem_base: str) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": _operation_id(route),
+        "summary": route.summary,
+        "parameters": list(_parameters(route)),
+        "responses": {**_successes(route), **_failures(route, problem_base)},
+    }
+    if route.body:
+        content = {media_type: {"schema": _reference(model)} for media_type, model in route.body.items()}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _operation_id(route: Route) -> str:
+    words = [re.sub(r"\W", "_", word) for word in template(route.path).split("/") if word not in ("", "v1")]
+    return "_".join([route.method.lower(), *(word.strip("_") for word in words)])
+
+
+def _parameters(route: Route) -> Iterable[dict[str, Any]]:
+    for name in _VARIABLE.findall(route.path):
+        description, pattern = PATH_VARIABLES[name]
+        schema = {"type": "string", "pattern": f"^{pattern}$"}
+        yield {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
+    for name in route.query:
+        description, schema = QUERY[name]
+        yield {"name": name, "in": "query", "description": description, "schema": schema}
+    for name in route.headers:
+        yield {"name": name, "in": "header", "description": HEADERS[name], "schema": {"type": "string"}}
+
+
+def _successes(route: Route) -> dict[str, Any]:
+    return {
+        str(status): _success(status, model, has_body=status not in (204, 304))
+        for status, model in route.answers.items()
+    }
+
+
+def _success(status: int, model: type[BaseModel] | None, *, has_body: bool) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": HTTPStatus(status).phrase}
+    if has_body:
+        answer["content"] = {JSON: {"schema": _reference(model)}}
+    return answer
+
+
+def _failures(route: Route, problem_base: str) -> dict[str, Any]:
+    by_status: dict[int, list[Kind]] = {}
+    for code in sorted({*route.problems, *SHARED_PROBLEMS}):
+        by_status.setdefault(PROBLEMS[code].status, []).append(PROBLEMS[code])
+    return {str(status): _failure(by_status[status], problem_base) for status in sorted(by_status)}
+
+
+def _failure(kinds: list[Kind], problem_base: str) -> dict[str, Any]:
+    merges = any(kind.code == "merge-conflict" for kind in kinds)
+    shapes = [_reference(models.ProblemBody), *([_reference(models.ConflictProblem)] if merges else [])]
+    types = {"properties": {"type": {"enum": [problem_base + kind.code for kind in kinds]}}}
+    schema = {"allOf": [{"anyOf": shapes} if merges else shapes[0], types]}
+    return {
+        "description": "; ".join(f"{kind.code}: {kind.title}" for kind in kinds),
+        "content": {MEDIA_TYPE: {"schema": schema}},
+    }
+
+
+def _reference(model: type[BaseModel] | None) -> dict[str, Any]:
+    return {} if model is None else {"$ref": _SCHEMAS + model.__name__}
+
+
+def _schemas(routes: list[Route]) -> dict[str, Any]:
+    used: dict[str, type[BaseModel]] = {
+        model.__name__: model for model in (models.ProblemBody, models.ConflictProblem)
+    }
+    for route in routes:
+        for model in (*route.answers.values(), *(route.body or {}).values()):
+            if model is not None:
+                used[model.__name__] = model
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in used.values()], ref_template=_SCHEMAS + "{model}"
+    )
+    schemas: dict[str, Any] = definitions["$defs"]
+    return schemas

@@ -1,0 +1,50 @@
+"""Query parameters, and lists a page at a time."""
+
+from aiohttp import web
+
+from plait_server.config import Settings
+from plait_server.web.problems import Problem
+
+CURSOR_CHARACTERS_MAX = 512
+
+
+def only_query(request: web.Request, *known: str) -> None:
+    """Refuse parameters that mean nothing here, or are there twice: a typo must not be ignored."""
+    if not request.rel_url.raw_query_string:
+        return
+    seen = set()
+    for name in request.query:
+        if name not in known:
+            raise Problem("bad-query", "A query parameter is not known here.", {"known": list(known)})
+        if name in seen:
+            raise Problem("bad-query", f"?{name}= is given more than once.")
+        seen.add(name)
+
+
+def limit_of(request: web.Request, settings: Settings) -> int:
+    """Read ?limit=; more than a page may hold means a full page."""
+    stated = request.query.get("limit")
+    if stated is None:
+        return min(settings.page_items, settings.page_items_max)
+    if not (stated.isascii() and stated.isdigit() and len(stated) <= 9 and int(stated) > 0):
+        raise Problem("bad-query", "?limit= takes a number from 1.")
+    return min(int(stated), settings.page_items_max)
+
+
+def cursor_of(request: web.Request) -> str | None:
+    """Read ?cursor=; only the service knows what it means."""
+    stated = request.query.get("cursor")
+    if stated is not None and not (
+        0 < len(stated) <= CURSOR_CHARACTERS_MAX and stated.isascii() and stated.isprintable()
+    ):
+        raise Problem("bad-query", "?cursor= takes the cursor of the page before.")
+    return stated
+
+
+def page_headers(request: web.Request, cursor: str | None) -> dict[str, str]:
+    """The headers of a page, with a link to the next one."""
+    headers = {"Content-Type": "application/json", "Cache-Control": "private"}
+    if cursor is not None:
+        following = request.rel_url.update_query(cursor=cursor)
+        headers["Link"] = f'<{following}>; rel="next"'
+    return headers

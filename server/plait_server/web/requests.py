@@ -1,0 +1,87 @@
+"""What every request carries, whatever it asks for: an id, a trace, an author."""
+
+import base64
+import binascii
+import itertools
+import re
+import secrets
+
+from aiohttp import web
+
+from plait_server import wire
+from plait_server.web.conditions import BadHeader
+from plait_server.web.problems import Problem
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_AUTHOR_CHARACTERS_MAX = 255
+
+_process = secrets.token_hex(6)
+_requests = itertools.count(1)
+
+
+def new_request_id() -> str:
+    """Name a request: unique over processes, in order within one."""
+    return f"{_process}-{next(_requests):x}"
+
+
+def request_id_of(request: web.BaseRequest) -> str:
+    """Take the caller's X-Request-Id where it is sane, else make one."""
+    given = request.headers.get("X-Request-Id")
+    return given if given and _REQUEST_ID.fullmatch(given) else new_request_id()
+
+
+def trace_of(request: web.BaseRequest) -> str | None:
+    """Take the W3C `traceparent`; an invalid one is no trace, never an error."""
+    given = request.headers.get("traceparent")
+    return given if given and _TRACEPARENT.fullmatch(given) else None
+
+
+def author_of(request: web.BaseRequest) -> str:
+    """Name who asks: Plait-Author, else the subject of the bearer token, else nobody ("").
+
+    Nothing is proved by either yet: access control belongs to a later version. Raises BadHeader.
+    """
+    given = request.headers.get("Plait-Author")
+    if given is not None:
+        return _sane("Plait-Author", given)
+    authorization = request.headers.get("Authorization")
+    if authorization is None or authorization[:7].lower() != "bearer ":
+        return ""
+    return _sane("Authorization", _subject(authorization[7:].strip()))
+
+
+def _sane(name: str, author: str) -> str:
+    if not 0 < len(author) <= _AUTHOR_CHARACTERS_MAX or not author.isprintable():
+        raise BadHeader(name, f"the author needs 1 to {_AUTHOR_CHARACTERS_MAX} printable characters.")
+    return author
+
+
+def _subject(token: str) -> str:
+    parts = token.split(".")
+    try:
+        claims = wire.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (IndexError, ValueError, RecursionError, binascii.Error):
+        claims = None
+    subject = claims.get("sub") if isinstance(claims, dict) else None
+    if not isinstance(subject, str):
+        raise BadHeader("Authorization", "the bearer token is not a JWT with a subject.")
+    return subject
+
+
+def problem_of(error: web.HTTPException) -> Problem:
+    """Say in a problem document what aiohttp says in plain text."""
+    match error.status:
+        case 404:
+            return Problem("not-found", "There is no such resource.")
+        case 405:
+            allow = error.headers.get("Allow", "")
+            return Problem("method-not-allowed", f"Allowed here: {allow}.", headers={"Allow": allow})
+        case 413:
+            return Problem("too-large", "The body is too large.")
+        case 417:
+            return Problem("expectation-failed", "Only 100-continue is understood.")
+        case status if status >= 500:
+            return Problem("internal", "The server could not answer.")
+        case _:
+            return Problem("bad-request", "The request cannot be understood.")
