@@ -1,1 +1,63 @@
-"""Three-way merge of JSON documents."""
+"""Three-way merge of JSON documents: values and patches in, values, patches and conflicts out.
+
+Pure: no I/O, no clock, no globals. `rebase` is the main road (patches over one base), `merge` takes three
+whole values, `resolve` settles conflicts. What a merge means is written in `README.md` beside this package.
+"""
+
+from plait_merge.diff import diff
+from plait_merge.merge import merge
+from plait_merge.mergepatch import merge_patch
+from plait_merge.outcome import Conflict, Conflicted, Dependent, Facet, Merged, Note, Rebased
+from plait_merge.patch import Inapplicable, MalformedPatch, Operation, apply, apply_operations, read_patch
+from plait_merge.pointer import InvalidPointer, Tokens, array_index, format_pointer, parse_pointer
+from plait_merge.rebase import ChoiceError, carry, rebase, resolve
+from plait_merge.touch import TouchIndex
+from plait_merge.values import (
+    ABSENT,
+    LIMITS,
+    Absent,
+    InvalidValue,
+    Json,
+    LimitExceeded,
+    Limits,
+    check_value,
+    same,
+)
+
+__all__ = [
+    "ABSENT",
+    "LIMITS",
+    "Absent",
+    "ChoiceError",
+    "Conflict",
+    "Conflicted",
+    "Dependent",
+    "Facet",
+    "Inapplicable",
+    "InvalidPointer",
+    "InvalidValue",
+    "Json",
+    "LimitExceeded",
+    "Limits",
+    "MalformedPatch",
+    "Merged",
+    "Note",
+    "Operation",
+    "Rebased",
+    "Tokens",
+    "TouchIndex",
+    "apply",
+    "apply_operations",
+    "array_index",
+    "carry",
+    "check_value",
+    "diff",
+    "format_pointer",
+    "merge",
+    "merge_patch",
+    "parse_pointer",
+    "read_patch",
+    "rebase",
+    "resolve",
+    "same",
+]

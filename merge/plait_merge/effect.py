@@ -1,0 +1,181 @@
+"""Net effects: what one side did, in the end, to each identity.
+
+Intermediate places do not exist for the other side; only what is left when a whole chain has been replayed
+is compared (merge.md, section 4, rule 1).
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from functools import cached_property
+
+from plait_merge.strand import BASE, Node, Slot, Strand
+from plait_merge.values import same
+
+
+class Act(Enum):
+    DEAD = auto()  # an identity of base cannot be reached any more
+    PLACE = auto()  # an identity of base is somewhere else
+    CONTENT = auto()  # an identity of base holds something new
+    ARRIVE = auto()  # something new is in a container of base
+
+
+class Effect:
+    """One facet of one identity, changed by one side.
+
+    `body` and `at` say where a PLACE or ARRIVE puts it; `why` which operations (theirs: patches) made it;
+    `agreed` that the other side did the same; `implied` that a removal took it along with what held it;
+    `needs` lists the effects of the same side without which it cannot be.
+    """
+
+    __slots__ = ("act", "agreed", "at", "body", "implied", "needs", "node", "side", "why")
+
+    def __init__(
+        self, act: Act, side: int, node: Node, why: list[int], body: Node | None = None, at: Slot = ""
+    ) -> None:
+        self.act = act
+        self.side = side
+        self.node = node
+        self.why = why
+        self.body = body
+        self.at = at
+        self.agreed = False
+        self.implied = False
+        self.needs: list[Effect] = []
+
+    @property
+    def is_arrival(self) -> bool:
+        return self.act is Act.PLACE or self.act is Act.ARRIVE
+
+    @property
+    def first(self) -> int:
+        return self.why[0] if self.why else 0
+
+
+class Effects:
+    """All net effects of one strand, by what they concern."""
+
+    def __init__(self, strand: Strand) -> None:
+        self.strand = strand
+        self.all: list[Effect] = []
+        self.dead: dict[Node, Effect] = {}
+        self.place: dict[Node, Effect] = {}
+        self.content: dict[Node, Effect] = {}
+        self.arrive: dict[Node, Effect] = {}
+        self.members: dict[tuple[Node, str], Effect] = {}  # arrivals at members of base's objects
+        self.gaps: dict[tuple[Node, int], list[Effect]] = {}  # runs in gaps of base's arrays, in order
+        self.run_first: dict[tuple[Node, int], int] = {}  # the first operation of each run
+        self.moved: list[Node] = []  # identities of base that are alive and elsewhere
+        strand.finish()
+        _unchange(strand)
+        self._collect()
+
+    def add(self, effect: Effect) -> Effect:
+        self.all.append(effect)
+        return effect
+
+    def death(self, node: Node) -> Effect:
+        """Return the effect that *node* is dead; one of its own if it went with what held it."""
+        effect = self.dead.get(node)
+        if effect is None:
+            effect = self.add(Effect(Act.DEAD, self.strand.side, node, self._why_gone(node)))
+            effect.implied = True
+            self.dead[node] = effect
+        return effect
+
+    def _why_gone(self, node: Node) -> list[int]:
+        held: Node | None = node
+        while held is not None:
+            for cause in (self.dead.get(held), self.content.get(held)):
+                if cause is not None:
+                    return cause.why
+            held = held.up.owner if held.up is not None else None
+        return []
+
+    def _collect(self) -> None:
+        strand = self.strand
+        for node, view in strand.views.items():
+            if node.mint == BASE:
+                if view.dead or view.moved or view.body is not node:
+                    self._collect_touched(node)
+            elif view.moved and not strand.gone(node):
+                self._collect_arrival(Effect(Act.ARRIVE, strand.side, node, view.why, view.up, view.at))
+        for gap, run in self.gaps.items():
+            if len(run) > 1:
+                self.run_first[gap] = min(effect.first for effect in run)
+                run.sort(key=lambda effect: strand.position(effect.node))
+
+    @cached_property
+    def stirred(self) -> set[Node]:
+        """All identities of base that this side changed, or changed something in."""
+        stirred: set[Node] = set()
+        for effect in self.all:
+            for start in (effect.node, effect.body):
+                node = start.owner if start is not None and start.mint == BASE else None
+                while node is not None and node not in stirred:
+                    stirred.add(node)
+                    node = node.up.owner if node.up is not None else None
+        for node in self.moved:  # what it moved into
+            stirred.update(holder for holder in self.strand.chain(node) if holder.mint == BASE)
+        return stirred
+
+    def _collect_touched(self, node: Node) -> None:
+        strand = self.strand
+        view = strand.views[node]
+        if strand.gone(node):
+            up = node.up
+            if (
+                (view.dead or view.moved)
+                and up is not None
+                and not strand.gone(up.owner)
+                and strand.body(up.owner) is up
+            ):
+                self.dead[node] = self.add(Effect(Act.DEAD, strand.side, node, view.why))
+            return
+        if view.moved:
+            self.moved.append(node)
+            self._collect_arrival(Effect(Act.PLACE, strand.side, node, view.why, view.up, view.at))
+        if view.body is not node:
+            self.content[node] = self.add(Effect(Act.CONTENT, strand.side, node, view.why_body))
+
+    def _collect_arrival(self, effect: Effect) -> None:
+        body = effect.body
+        assert body is not None
+        if effect.act is Act.PLACE:
+            self.place[effect.node] = effect
+        elif body.mint == BASE:
+            self.arrive[effect.node] = effect
+        else:
+            return  # a part of something else that is new
+        self.add(effect)
+        if body.mint != BASE:
+            return
+        if isinstance(effect.at, str):
+            self.members[body, effect.at] = effect
+        else:
+            self.gaps.setdefault((body, effect.at), []).append(effect)
+
+
+def _unchange(strand: Strand) -> None:
+    """Take back new contents that equal what base had there."""
+    elsewhere = [node for node, view in strand.views.items() if node.mint == BASE and view.moved]
+    for node, view in list(strand.views.items()):
+        if (
+            node.mint == BASE
+            and view.body is not node
+            and node in strand.views
+            and (type(view.body.raw) is type(node.raw) or not isinstance(node.raw, (dict, list)))
+            and not any(_concerns(strand, moved, node) for moved in elsewhere)
+            and same(strand.value(node), node.raw)
+        ):
+            strand.forget(node)
+
+
+def _concerns(strand: Strand, moved: Node, node: Node) -> bool:
+    """Say whether *moved* came out of *node* or is in it now."""
+    up = moved.up
+    while up is not None:
+        if up.owner is node:
+            return True
+        up = up.owner.up
+    return node in strand.chain(moved)

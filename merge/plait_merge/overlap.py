@@ -1,0 +1,327 @@
+"""Finding where two sides' effects cannot both be: the rules of merge.md, section 4, one method each.
+
+Every rule is asked both ways round, with X the side whose change stands in the way and Y the side whose
+effect meets it. What both sides did alike is marked as agreed; what clashes becomes a `Clash`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plait_merge.effect import Act, Effect, Effects
+from plait_merge.outcome import Kind
+from plait_merge.strand import BASE, THEIRS, YOURS, Node
+from plait_merge.values import same
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member that base does not have: what two arrivals can clash over."""
+
+    body: Node
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Effects that cannot all be, and the identity or member they clash over."""
+
+    kind: Kind
+    subject: Node | Member
+    effects: tuple[Effect, ...]
+
+
+class Overlaps:
+    """Compare two sides' net effects.
+
+    `clashes` holds what cannot be; `arrivals` pairs objects both sides added at one member, which are merged
+    member by member, with the body in yours that stands for the one in theirs.
+    """
+
+    def __init__(self, theirs: Effects, yours: Effects) -> None:
+        self.theirs = theirs
+        self.yours = yours
+        self.clashes: list[Clash] = []
+        self.twins: dict[Node, Node] = {}  # bodies of yours that are one with a body of theirs
+        self._compare_members()
+        self._compare_gaps()
+        self._compare_contents()
+        for x, y in ((theirs, yours), (yours, theirs)):
+            self._meet_contents(x, y)
+            self._meet_removals(x, y)
+            self._meet_places(x, y)
+            self._meet_containers(x, y)
+        self._find_circles()
+
+    def _clash(self, kind: Kind, subject: Node | Member, *effects: Effect) -> None:
+        self.clashes.append(Clash(kind, subject, effects))
+
+    # Two arrivals at one member.
+
+    def _compare_members(self) -> None:
+        for key in self.yours.members.keys() & self.theirs.members.keys():
+            self._compare_arrivals(self.theirs.members[key], self.yours.members[key], Member(*key))
+
+    def _compare_arrivals(self, theirs: Effect, yours: Effect, member: Member) -> None:
+        if theirs.node is yours.node:
+            return  # the same identity moved to the same place; its places are compared below
+        if theirs.act is yours.act is Act.ARRIVE:
+            if self._alike(theirs.node, yours.node):
+                self._agree(theirs, yours)
+                return
+            bodies = self.theirs.strand.body(theirs.node), self.yours.strand.body(yours.node)
+            if all(type(body.raw) is dict for body in bodies):
+                self._merge_objects(theirs, yours)
+                return
+        self._clash("add_add", member, theirs, yours)
+
+    def _merge_objects(self, theirs: Effect, yours: Effect) -> None:
+        """Make two added objects one: what yours has in it becomes arrivals in theirs'."""
+        yours.agreed = theirs.agreed = True
+        here, there = self.theirs.strand.body(theirs.node), self.yours.strand.body(yours.node)
+        self.twins[there] = here
+        for name in self._names(there):
+            kid = self.yours.strand.member(yours.node, name)
+            if kid is None:
+                continue
+            mine = self._arrival(self.yours, kid, here, name, yours)
+            other = self.theirs.strand.member(theirs.node, name)
+            if other is not None:
+                counterpart = self._arrival(self.theirs, other, here, name, theirs)
+                self._compare_arrivals(counterpart, mine, Member(here, name))
+
+    def _names(self, body: Node) -> list[str]:
+        view = self.yours.strand.views[body.owner]
+        assert isinstance(body.raw, dict)
+        return [*body.raw, *(name for name in view.members or () if name not in body.raw)]
+
+    def _arrival(self, side: Effects, node: Node, body: Node, name: str, outer: Effect) -> Effect:
+        effect = side.place.get(node)
+        if effect is None:
+            effect = side.add(Effect(Act.ARRIVE, side.strand.side, node, outer.why))
+            effect.needs.extend(outer.needs)
+            side.arrive[node] = effect
+        effect.body, effect.at = body, name
+        return effect
+
+    def _alike(self, theirs: Node, yours: Node) -> bool:
+        """Say whether two arrivals are one thing: one identity, or equal values with the same in them."""
+        if theirs is yours:
+            return True
+        if theirs.mint == BASE or yours.mint == BASE:
+            return False
+        here, there = self.theirs.strand, self.yours.strand
+        if not self.theirs.moved or not self.yours.moved:
+            if self._holds_moved(theirs, yours):
+                return False
+            return same(here.value(theirs), there.value(yours))
+        return self._alike_inside(theirs, yours)
+
+    def _holds_moved(self, theirs: Node, yours: Node) -> bool:
+        return any(theirs in self.theirs.strand.chain(node) for node in self.theirs.moved) or any(
+            yours in self.yours.strand.chain(node) for node in self.yours.moved
+        )
+
+    def _alike_inside(self, theirs: Node, yours: Node) -> bool:
+        here, there = self.theirs.strand, self.yours.strand
+        mine, other = here.body(theirs), there.body(yours)
+        if type(mine.raw) is not type(other.raw):
+            return same(mine.raw, other.raw) if not isinstance(mine.raw, (dict, list)) else False
+        if isinstance(mine.raw, dict):
+            left, right = here.members_of(theirs), there.members_of(yours)
+            return left.keys() == right.keys() and all(self._alike(left[n], right[n]) for n in left)
+        if isinstance(mine.raw, list):
+            elements, others = here.elements_of(theirs), there.elements_of(yours)
+            return len(elements) == len(others) and all(map(self._alike, elements, others))
+        return same(mine.raw, other.raw)
+
+    def _agree(self, *effects: Effect) -> None:
+        for effect in effects:
+            effect.agreed = True
+
+    # Runs in one gap: both are kept, save that whole runs that are equal count once.
+
+    def _compare_gaps(self) -> None:
+        for gap, mine in self.yours.gaps.items():
+            run = self.theirs.gaps.get(gap)
+            if run and len(run) == len(mine) and all(map(self._alike, _nodes(run), _nodes(mine))):
+                self._agree(*run, *mine)
+
+    # Contents.
+
+    def _compare_contents(self) -> None:
+        for node, mine in self.yours.content.items():
+            other = self.theirs.content.get(node)
+            if other is None:
+                continue
+            if self._same_content(node):
+                self._agree(mine, other)
+                self.twins[self.yours.strand.body(node)] = self.theirs.strand.body(node)
+            else:
+                self._clash("edit_edit", node, other, mine)
+
+    def _same_content(self, node: Node) -> bool:
+        here, there = self.theirs.strand, self.yours.strand
+        if self.theirs.moved or self.yours.moved:
+            return self._alike_inside(node, node)
+        return same(here.value(node), there.value(node))
+
+    def _meet_contents(self, x: Effects, y: Effects) -> None:
+        for effect in list(y.content.values()):
+            if x.strand.gone(effect.node):
+                self._meet(x, y, effect, effect.node)
+
+    def _meet_removals(self, x: Effects, y: Effects) -> None:
+        """What Y removed, X replaced what held it: X's new content may mean to keep it."""
+        for effect in list(y.dead.values()):
+            if not effect.implied and x.strand.gone(effect.node):
+                top, replaced = self._top_gone(x, effect.node)
+                if replaced:
+                    self._clash("replace_edit", top, x.content[top], effect)
+                else:
+                    effect.agreed = True
+
+    # Places.
+
+    def _meet_places(self, x: Effects, y: Effects) -> None:
+        for node, effect in list(y.place.items()):
+            other = x.place.get(node)
+            if x.strand.gone(node):
+                self._meet(x, y, effect, node)
+            elif other is not None and x.strand.side == THEIRS:
+                if self._same_place(other, effect):
+                    self._agree(other, effect)
+                else:
+                    self._clash("move_move", node, other, effect)
+
+    def _same_place(self, theirs: Effect, yours: Effect) -> bool:
+        assert theirs.body is not None
+        assert yours.body is not None
+        return theirs.at == yours.at and self._same_body(theirs.body, yours.body)
+
+    def _same_body(self, theirs: Node, yours: Node) -> bool:
+        if theirs is yours or self.twins.get(yours) is theirs:
+            return True
+        if theirs.mint == BASE or yours.mint == BASE:
+            return False
+        here, there = self.theirs.strand, self.yours.strand
+        up, over = here.up(theirs.owner), there.up(yours.owner)
+        return (
+            here.slot(theirs.owner) == there.slot(yours.owner)
+            and up is not None
+            and over is not None
+            and self._same_body(up, over)
+        )
+
+    def _meet_containers(self, x: Effects, y: Effects) -> None:
+        """What Y put into a container of base meets what X did to that container."""
+        for effect in list(y.all):
+            body = effect.body
+            if not effect.is_arrival or body is None or body.mint != BASE or body.owner is x.strand.void:
+                continue
+            if x.strand.gone(body):
+                self._meet(x, y, effect, body)
+            elif x.strand.body(body) is not body:
+                self._clash("replace_edit", body, x.content[body], effect)
+
+    # What lies in something the other side removed or replaced.
+
+    def _meet(self, x: Effects, y: Effects, effect: Effect, node: Node) -> None:
+        """Clash *effect*, at or in *node*, with what X did that *node* is gone."""
+        while True:
+            view = y.strand.views.get(node)
+            if view is not None and view.moved:
+                self._meet_moved(x, y, effect, node)
+                return
+            up = node.up
+            assert up is not None
+            holder = up.owner
+            if x.strand.gone(holder):
+                node = holder
+                continue
+            if x.strand.body(holder) is not up:
+                self._clash("replace_edit", holder, x.content[holder], effect)
+            else:
+                self._clash("remove_edit", node, x.death(node), effect)
+            return
+
+    def _meet_moved(self, x: Effects, y: Effects, effect: Effect, node: Node) -> None:
+        top, replaced = self._top_gone(x, node)
+        place = y.place[node]
+        effects = (effect,) if effect is place else (effect, place)
+        if replaced:
+            self._clash("replace_edit", top, x.content[top], *effects)
+        elif top is not node and top in y.strand.chain(node):
+            self._clash("remove_edit", top, x.death(top), *effects)
+        else:
+            self._clash("move_remove", node, x.death(node), *effects)
+
+    def _top_gone(self, x: Effects, node: Node) -> tuple[Node, bool]:
+        """Return the outermost cause that *node* is gone: what was removed, or (True) what was replaced."""
+        while True:
+            up = node.up
+            assert up is not None
+            if not x.strand.gone(up.owner):
+                replaced = x.strand.body(up.owner) is not up
+                return (up.owner if replaced else node), replaced
+            node = up.owner
+
+    # Circles.
+
+    def _find_circles(self) -> None:
+        """Find moves of both sides that would put something inside itself."""
+        if not self.theirs.moved or not self.yours.moved:
+            return
+        clashing = {effect for clash in self.clashes for effect in clash.effects}
+        mine = {n: e for n, e in self.yours.place.items() if e not in clashing and not e.agreed}
+        found: set[Node] = set()
+        for start in mine:
+            circle = self._circle(start, mine)
+            if circle and not found & set(circle):
+                found.update(circle)
+                places = [mine.get(n) or self.theirs.place.get(n) for n in circle]
+                moved = [effect for effect in places if effect is not None]
+                first = min((effect.node for effect in moved), key=_base_pointer)
+                self._clash("cycle", first, *moved)
+
+    def _circle(self, start: Node, mine: dict[Node, Effect]) -> list[Node]:
+        here, there = self.theirs.strand, self.yours.strand
+        trail: list[Node] = []
+        node = start
+        while node is not here.void:
+            if node in trail:
+                return trail if node is start else []
+            trail.append(node)
+            if node in mine or node.mint == YOURS:
+                up = there.up(node)
+            else:
+                up = here.up(node)
+            if up is None:
+                return []
+            up = self.twins.get(up, up)
+            node = up.owner
+        return []
+
+
+def _nodes(run: list[Effect]) -> list[Node]:
+    return [effect.node for effect in run]
+
+
+def _base_pointer(node: Node) -> list[tuple[int, int, str]]:
+    return pointer_order(base_tokens(node))
+
+
+def base_tokens(node: Node) -> list[str]:
+    """Return the pointer base has *node* at, as tokens."""
+    tokens: list[str] = []
+    while node.up is not None:
+        tokens.append(str(node.at))
+        node = node.up.owner
+    tokens.pop()
+    tokens.reverse()
+    return tokens
+
+
+def pointer_order(tokens: list[str]) -> list[tuple[int, int, str]]:
+    """Order pointers part by part, array parts by number."""
+    return [(0, int(t), t) if t.isascii() and t.isdigit() and len(t) < 11 else (1, 0, t) for t in tokens]

@@ -1,0 +1,124 @@
+"""Rebasing: your patch, made against base, turned into one that applies to theirs and does what you meant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from plait_merge.outcome import Choice, Conflicted, Patch, Rebased
+from plait_merge.patch import Inapplicable, Operation, apply_operations, read_patch
+from plait_merge.pointer import Tokens
+from plait_merge.touch import TouchIndex, written
+from plait_merge.values import ABSENT, LIMITS, Absent, Json, LimitExceeded, Limits, same
+from plait_merge.weave import ChoiceError, Weave
+
+AnyPatch: TypeAlias = Sequence[Mapping[str, Any]] | tuple[Operation, ...]
+
+
+def rebase(
+    base: Json | Absent,
+    theirs: Sequence[AnyPatch],
+    yours: AnyPatch,
+    policy: None = None,
+    *,
+    limits: Limits = LIMITS,
+) -> Rebased | Conflicted | Inapplicable | LimitExceeded:
+    """Rebase *yours*, made against *base*, over *theirs*: patches in order, the first made against base.
+
+    Patches are RFC 6902, or what `read_patch` made of them. Nothing passed in is changed; values in the
+    result are shared with it. `Inapplicable` means yours does not apply to base: the caller's mistake, never
+    a conflict. O(operations x depth), and the width of the containers on the way; not the size of base.
+
+    Raises MalformedPatch for what is no patch, ValueError for *theirs* that do not apply to base.
+    """
+    operations = _read(yours, limits)
+    try:
+        applied = apply_operations(base, operations, limits)
+        chain = [_read(patch, limits) for patch in theirs]
+    except (Inapplicable, LimitExceeded) as refusal:
+        return refusal
+    if not chain:
+        return _forward(base, applied, operations)
+    head = _replayed(base, chain, limits)
+    if not _is_touched(chain, operations):
+        return carry(base, head, operations, limits=limits)
+    weave = Weave(base, chain, operations)
+    if not weave.is_clean:
+        return weave.conflicted()
+    notes = weave.notes()
+    patch = weave.write()
+    try:
+        return Rebased(apply_operations(head, read_patch(patch, limits), limits), patch, notes)
+    except LimitExceeded as refusal:
+        return refusal
+
+
+def carry(
+    base: Json | Absent, head: Json | Absent, yours: AnyPatch, *, limits: Limits = LIMITS
+) -> Rebased | Inapplicable | LimitExceeded:
+    """Rebase *yours* from *base* to *head*, where nobody touched what it reads or writes in between.
+
+    The caller has asked a `TouchIndex`. Costs two applications of the patch, however far head is.
+    """
+    operations = _read(yours, limits)
+    try:
+        value = apply_operations(base, operations, limits)
+        if head is base:
+            return _forward(base, value, operations)
+        kept = tuple(operation for operation in operations if operation.op != "test")
+        return _forward(head, apply_operations(head, kept, limits), kept)
+    except (Inapplicable, LimitExceeded) as refusal:
+        return refusal
+
+
+def resolve(theirs: Json | Absent, conflicted: Conflicted, choices: Mapping[str, Choice]) -> Patch:
+    """Settle *conflicted*: one choice for each conflict's id, and the clean part of yours with them.
+
+    A choice is "theirs", "yours", "base", "both" or {"value": anything}. Return a patch against *theirs*, the
+    value the conflict was found on. Raises ChoiceError for one missing, unknown or without meaning.
+    """
+    return conflicted._weave.resolved(conflicted.conflicts, choices)
+
+
+def _read(patch: AnyPatch, limits: Limits) -> tuple[Operation, ...]:
+    return patch if type(patch) is tuple else read_patch(patch, limits)
+
+
+def _replayed(base: Json | Absent, chain: Sequence[tuple[Operation, ...]], limits: Limits) -> Json | Absent:
+    head = base
+    for index, operations in enumerate(chain):
+        try:
+            head = apply_operations(head, operations, limits)
+        except Inapplicable as error:
+            raise ValueError(f"theirs[{index}] does not apply: {error}") from error
+    return head
+
+
+def _is_touched(chain: Sequence[tuple[Operation, ...]], operations: Sequence[Operation]) -> bool:
+    touched = TouchIndex()
+    for patch in chain:
+        touched.record(patch, 1)
+    return touched.overlaps(operations, 0)
+
+
+def _forward(head: Json | Absent, value: Json | Absent, operations: Sequence[Operation]) -> Rebased:
+    """Answer with *operations* as they are: nobody is in their way."""
+    if all(_has_same(head, value, path) for operation in operations for path in written(operation)):
+        return Rebased(head, [])
+    return Rebased(value, [o.as_json() for o in operations if o.op != "test"])
+
+
+def _has_same(head: Json | Absent, value: Json | Absent, path: Tokens) -> bool:
+    return same(_find(head, path), _find(value, path))
+
+
+def _find(value: Any, path: Tokens) -> Any:
+    try:
+        for token in path:
+            value = value[token] if type(value) is dict else value[int(token)]
+    except (KeyError, IndexError, ValueError, TypeError):
+        return ABSENT
+    return value
+
+
+__all__ = ["ChoiceError", "carry", "rebase", "resolve"]

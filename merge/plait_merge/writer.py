@@ -1,0 +1,450 @@
+"""Writing effects as a patch: RFC 6902 operations against theirs, with the indices that hold at the time.
+
+The writer works on theirs' strand as on a living document: each operation it writes is also made there, so
+that every pointer is right when it is used. Things are put in place from the outside in; what stands in the
+way is moved on first, and two members that change places go by a spare one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from plait_merge.effect import Act, Effect, Effects
+from plait_merge.outcome import Patch
+from plait_merge.pointer import format_pointer
+from plait_merge.strand import BASE, Node, Slot, Strand, View
+from plait_merge.values import Json, same
+
+
+class Layer(Strand):
+    """Theirs' strand, to be written on without changing it."""
+
+    def __init__(self, under: Strand) -> None:
+        self.void = under.void
+        self.side = under.side
+        self.views = _Layered(under.views)
+
+    def gone(self, node: Node) -> bool:
+        return self._is_gone(node)
+
+    def view(self, node: Node) -> View:
+        views = self.views
+        view = dict.get(views, node)
+        if view is None:
+            under = views.get(node)
+            view = views[node] = View(node) if under is None else _copied(under, node)
+        return view
+
+
+class _Layered(dict[Node, View]):
+    """Views of its own, and those under them."""
+
+    __slots__ = ("under",)
+
+    def __init__(self, under: dict[Node, View]) -> None:
+        super().__init__()
+        self.under = under
+
+    def get(self, node: Node, default: Any = None) -> Any:
+        view = dict.get(self, node)
+        return self.under.get(node, default) if view is None else view
+
+    def __missing__(self, node: Node) -> View:
+        return self.under[node]
+
+    def __contains__(self, node: object) -> bool:
+        return dict.__contains__(self, node) or node in self.under
+
+
+def _copied(view: View, node: Node) -> View:
+    copy = View(node)
+    copy.up, copy.at, copy.dead, copy.body, copy.moved = view.up, view.at, view.dead, view.body, view.moved
+    copy.members = None if view.members is None else dict(view.members)
+    copy.order = None if view.order is None else list(view.order)
+    return copy
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an identity shall be: at a member of *body*, in a gap of it, or at its own place in it."""
+
+    body: Node
+    at: Slot
+    home: bool = False
+
+
+class Writer:
+    """Write *made* (effects of yours) on theirs, with *undone* (effects of theirs) taken back.
+
+    *values* are contents chosen for identities, *members* for members nobody had; they are put there last.
+    *world* is written on. Call `write` once.
+    """
+
+    def __init__(
+        self,
+        world: Strand,
+        yours: Effects,
+        made: Iterable[Effect],
+        undone: Collection[Effect] = (),
+        values: dict[Node, Json] | None = None,
+        members: dict[tuple[Node, str], Json] | None = None,
+        *,
+        plain: bool = True,
+    ) -> None:
+        self.plain = plain and not undone and not yours.moved
+        self.world = world
+        self.yours = yours
+        self.strand = yours.strand
+        self.patch: Patch = []
+        self.undone = list(undone)
+        self.run_index: dict[Node, int] = {}
+        self.made = self._in_order(made)
+        self.values = values or {}
+        self.members = members or {}
+        self.copied = {node: (source, seen) for _, node, source, seen in self.strand.copies}
+        self.targets: dict[Node, Target] = {}
+        self.contents: dict[Node, Node] = {}
+        self.doomed: list[Node] = []
+        self.placed: set[Node] = set()
+        self.held: set[Node] = set()
+        self.busy: set[Node] = set()
+        self.last: dict[tuple[Node, Slot], int] = {}
+
+    def write(self) -> Patch:
+        """Return the patch. O(effects x depth), and O(width) for an array it changes."""
+        if self.plain:
+            self._write_plain()
+        else:
+            self._aim()
+            self._write_all()
+        for node, value in self.values.items():
+            self._emit_value(self.path(node), value)
+        for (body, name), value in self.members.items():
+            self._emit_value([*self.path(body.owner), name], value)
+        return self.patch
+
+    def path(self, node: Node) -> list[str]:
+        return [] if node is self.world.void else self.world.tokens(node)
+
+    def _in_order(self, made: Iterable[Effect]) -> list[Effect]:
+        """Order effects as yours made them, the elements of one run together and in their order."""
+        ranked: list[tuple[int, int, Effect]] = []
+        for effect in made:
+            first, index = effect.first, 0
+            if effect.is_arrival and isinstance(effect.at, int) and effect.body is not None:
+                run = self.yours.gaps.get((effect.body, effect.at), ())
+                if len(run) > 1:
+                    if effect.node not in self.run_index:
+                        self.run_index.update((e.node, i) for i, e in enumerate(run))
+                    first, index = self.yours.run_first[effect.body, effect.at], self.run_index[effect.node]
+            ranked.append((first, index, effect))
+        ranked.sort(key=lambda entry: entry[:2])
+        return [effect for _, _, effect in ranked]
+
+    # The plain case: nothing moved, nothing taken back. Each effect is one operation.
+
+    def _write_plain(self) -> None:
+        taken = {(e.body, e.at) for e in self.made if e.act is Act.ARRIVE and isinstance(e.at, str)}
+        for effect in self.made:
+            node = effect.node
+            if effect.act is Act.CONTENT:
+                self._emit("replace", self.world.tokens(node), self.strand.value(node))
+            elif effect.act is Act.ARRIVE:
+                assert effect.body is not None
+                if isinstance(effect.at, str):
+                    self._emit_new(node, [*self.path(effect.body.owner), effect.at], self.strand.value(node))
+                else:
+                    self._insert(node, effect.body, effect.at)
+                    self._emit_new(node, self.world.tokens(node), self.strand.value(node))
+            elif not taken or (node.up, node.at) not in taken:  # else what arrives there takes its place
+                self._remove(node)
+
+    # The general case.
+
+    def _aim(self) -> None:
+        """Say for every identity concerned where it shall be and what it shall hold."""
+        for effect in self.made:
+            if effect.is_arrival:
+                assert effect.body is not None
+                self.targets[effect.node] = Target(effect.body, effect.at)
+            elif effect.act is Act.CONTENT:
+                self.contents[effect.node] = self.strand.views[effect.node].body
+            else:
+                self.doomed.append(effect.node)
+        dead = set(self.doomed)
+        for effect in self.undone:
+            node = effect.node
+            if effect.act is Act.ARRIVE:
+                self.doomed.append(node)
+            elif effect.act is Act.CONTENT:
+                self.contents.setdefault(node, node)
+            elif node not in self.targets and node not in dead:
+                assert node.up is not None
+                self.targets[node] = Target(node.up, node.at, home=True)
+
+    def _write_all(self) -> None:
+        undone = sorted(self.undone, key=lambda effect: _depth(effect.node))
+        for effect in (*undone, *self.made):
+            if effect.act is Act.CONTENT:
+                self._hold(effect.node)
+            elif effect.node in self.targets:
+                self._settle(effect.node)
+        for node in self.doomed:
+            if not self.world.gone(node):
+                self._rescue(node)
+                self._remove(node)
+
+    def _settle(self, node: Node) -> None:
+        """Put *node* where it shall be, after what holds it, and once what is there has made room."""
+        if node in self.placed:
+            return
+        if node in self.busy:
+            self._park(node)
+            return
+        self.busy.add(node)
+        target = self.targets[node]
+        self._ready(target.body)
+        if isinstance(target.at, str):
+            occupant = self.world.member(target.body.owner, target.at)
+            if occupant is not None and occupant is not node:
+                self._vacate(occupant)
+        self._put(node, target)
+        self.busy.discard(node)
+        self.placed.add(node)
+
+    def _ready(self, body: Node) -> None:
+        """See to it that *body*, and all that holds it, is in the world."""
+        node = body.owner
+        strand = self.strand if body.mint == self.strand.side else self.world
+        while node is not self.world.void:
+            if node in self.contents and node not in self.busy:
+                self._hold(node)
+            if node in self.targets and node not in self.placed and node not in self.busy:
+                self._settle(node)
+                return
+            up = strand.up(node)
+            if up is None:
+                return
+            if up.mint == BASE:
+                strand = self.world
+            node = up.owner
+
+    def _hold(self, node: Node) -> None:
+        """Give *node* the content it shall hold, after what lives on elsewhere has left it."""
+        if node in self.held:
+            return
+        self.held.add(node)
+        up = self.world.up(node)
+        if node in self.targets:
+            self._settle(node)
+        elif up is not None:
+            self._ready(up)
+        self._rescue(node)
+        body = self.contents[node]
+        if body is node:
+            self._restore(node)
+        else:
+            self._adopt(node)
+        self._emit("replace", self.world.tokens(node), self.world.value(node))
+
+    def _rescue(self, node: Node) -> None:
+        """Move out of *node* what shall live on elsewhere."""
+        world = self.world
+        for waiting in self.targets:
+            if (
+                waiting not in self.placed
+                and waiting not in self.busy
+                and waiting is not node
+                and waiting.mint != self.strand.side
+                and not world.gone(waiting)
+                and node in world.chain(waiting)
+            ):
+                self._settle(waiting)
+
+    def _vacate(self, occupant: Node) -> None:
+        if occupant in self.targets and occupant not in self.placed:
+            self._settle(occupant)
+            return
+        self._rescue(occupant)
+        world = self.world
+        if any(node.mint != self.strand.side and occupant in world.chain(node) for node in self.busy):
+            self._park(occupant)
+            return
+        world.detach(occupant)
+        world.view(occupant).dead = True  # what comes takes its place
+
+    def _park(self, node: Node) -> None:
+        """Move *node* to a spare member of the object it is in, until its place is free."""
+        world = self.world
+        body = world.up(node)
+        assert body is not None
+        name = str(world.views[node].at)
+        while world.member(body.owner, name) is not None or name in body.raw:
+            name += "~"
+        source = world.tokens(node)
+        world.detach(node)
+        world.attach_member(node, body, name)
+        self._emit_from("move", source, world.tokens(node))
+
+    def _put(self, node: Node, target: Target) -> None:
+        world = self.world
+        if node.mint == BASE and not world.gone(node):
+            source = world.tokens(node)
+            world.detach(node)
+            self._attach(node, target)
+            path = world.tokens(node)
+            if path != source:
+                self._emit_from("move", source, path)
+            return
+        if node.mint == BASE:
+            world.view(node).dead = False
+            self._restore(node)
+        else:
+            self._adopt(node)
+        value = world.value(node)
+        self._attach(node, target)
+        self._emit_new(node, world.tokens(node), value)
+
+    def _attach(self, node: Node, target: Target) -> None:
+        world = self.world
+        if isinstance(target.at, str):
+            world.attach_member(node, target.body, target.at)
+        elif target.home:
+            view = world.view(node)
+            view.up, view.at, view.moved = target.body, target.at, False
+            world.insert_element(target.body, world.place_of_element(target.body, target.at), target.at)
+        else:
+            self._insert(node, target.body, target.at)
+
+    def _insert(self, node: Node, body: Node, gap: int) -> None:
+        """Put *node* into its run, which comes last in the gap."""
+        world = self.world
+        index = self._index_in_gap(node, body, gap)
+        view = world.view(node)
+        view.up, view.at, view.moved = body, gap, True
+        world.insert_element(body, index, node)
+
+    def _index_in_gap(self, node: Node, body: Node, gap: int) -> int:
+        if body.mint == self.strand.side:
+            return self._index_in_own(node, body)
+        rank = self.run_index.get(node, 0)
+        last = self.last.get((body, gap), -1)
+        if rank < last:  # placed out of turn, because something else needed it
+            for later in self.yours.gaps[body, gap][rank + 1 :]:
+                view = self.world.views.get(later.node)
+                if view is not None and view.moved and view.up is body and view.at == gap:
+                    return self.world.position(later.node)
+        self.last[body, gap] = max(rank, last)
+        return self.world.place_in_gap(body, gap)
+
+    def _index_in_own(self, node: Node, body: Node) -> int:
+        order = self.strand.views[body.owner].order
+        here = self.world.views[body.owner].order
+        assert order is not None
+        assert here is not None
+        present = set(here)
+        return sum(1 for entry in order[: order.index(node)] if entry in present)
+
+    def _adopt(self, node: Node) -> None:
+        """Bring something of yours into the world, without what of base has moved into it: that follows."""
+        view = self.strand.views.get(node)
+        if view is None:
+            self.world.view(node)
+            return
+        own = self.world.view(node)
+        own.body = view.body
+        if view.members is not None:
+            own.members = {}
+            for name, kid in view.members.items():
+                if kid is None or kid.mint != BASE:
+                    own.members[name] = kid
+                elif name in view.body.raw:
+                    own.members[name] = None
+        if view.order is not None:
+            own.order = [entry for entry in view.order if isinstance(entry, int) or entry.mint != BASE]
+        inside = [*(view.body.kids or {}).values(), *(own.members or {}).values(), *(own.order or ())]
+        for kid in inside:
+            if isinstance(kid, Node) and kid in self.strand.views:
+                kid_view = self.strand.views[kid]
+                here = self.world.view(kid)
+                here.up, here.at, here.moved, here.dead = (
+                    kid_view.up,
+                    kid_view.at,
+                    kid_view.moved,
+                    kid_view.dead,
+                )
+                self._adopt(kid)
+
+    def _restore(self, node: Node) -> None:
+        """Give *node* what base had in it, save what lives on elsewhere."""
+        world = self.world
+        view = world.view(node)
+        view.body = node
+        view.members = view.order = None
+        for kid in (node.kids or {}).values():
+            if kid not in world.views:
+                continue
+            kid_view = world.views[kid]
+            if kid_view.moved and not world.gone(kid):
+                self._leave_out(node, kid)
+                continue
+            fresh = world.view(kid)
+            fresh.up, fresh.at, fresh.moved, fresh.dead = node, kid.at, False, False
+            self._restore(kid)
+
+    def _leave_out(self, node: Node, kid: Node) -> None:
+        view = self.world.view(node)
+        if isinstance(kid.at, str):
+            view.members = view.members or {}
+            view.members[kid.at] = None
+        else:
+            view.order = view.order or list(range(len(node.raw)))
+            view.order.remove(kid.at)
+
+    def _remove(self, node: Node) -> None:
+        self._emit("remove", self.world.tokens(node))
+        self.world.detach(node)
+        self.world.view(node).dead = True
+
+    # The operations.
+
+    def _emit(self, op: str, path: list[str], *value: Json) -> None:
+        operation: dict[str, Any] = {"op": op, "path": format_pointer(path)}
+        if value:
+            operation["value"] = value[0]
+        self.patch.append(operation)
+
+    def _emit_from(self, op: str, source: list[str], path: list[str]) -> None:
+        self.patch.append({"op": op, "from": format_pointer(source), "path": format_pointer(path)})
+
+    def _emit_new(self, node: Node, path: list[str], value: Json) -> None:
+        copied = self.copied.get(node)
+        if copied is not None and self._is_fresh(*copied) and same(value, copied[1]):
+            self._emit_from("copy", self.world.tokens(copied[0]), path)
+        else:
+            self._emit("add", path, value)
+
+    def _emit_value(self, path: list[str], value: Json) -> None:
+        """Put a chosen value at *path*: into the operation that just made something there, if one did."""
+        pointer = format_pointer(path)
+        last = self.patch[-1] if self.patch else {}
+        if last.get("path") == pointer and last["op"] in ("add", "replace"):
+            last["value"] = value
+        else:
+            self._emit("add", path, value)
+
+    def _is_fresh(self, source: Node, seen: Json) -> bool:
+        """Say whether what was copied still stands at its source, in the world and untouched by yours."""
+        if source.mint != BASE or source in self.yours.stirred or self.world.gone(source):
+            return False
+        return same(self.world.value(source), seen)
+
+
+def _depth(node: Node) -> int:
+    depth = 0
+    while node.up is not None:
+        node = node.up.owner
+        depth += 1
+    return depth
