@@ -7,7 +7,6 @@ place. Nothing here recurses: a hostile value costs time in proportion to its si
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Final, TypeAlias, final
@@ -108,29 +107,40 @@ def same(a: Json, b: Json) -> bool:
 
 
 def _same_containers(a: Json, b: Json) -> bool:
-    """Compare two containers of one kind: the parts at hand first, containers inside them later."""
+    """Compare two containers of one kind: the scalars in them first, containers inside them later.
+
+    The two loops are one written twice: a shared one takes a third longer.
+    """
     waiting = [(a, b)]
     while waiting:
         left, right = waiting.pop()
         if len(left) != len(right):
             return False
-        pairs: Iterable[tuple[Json, Json]]
         if type(left) is dict:
-            get = right.get
-            pairs = [(part, get(name, ABSENT)) for name, part in left.items()]
-        else:
-            pairs = zip(left, right, strict=True)
-        for x, y in pairs:
-            if x is y:
-                continue
-            kind = type(x)
-            if kind is not type(y):
-                if not _same_scalars(x, y):
+            for name, x in left.items():
+                y = right.get(name, ABSENT)
+                if x is y:
+                    continue
+                kind = type(x)
+                if kind is not type(y):
+                    if not _same_scalars(x, y):
+                        return False
+                elif kind is dict or kind is list:
+                    waiting.append((x, y))
+                elif x != y:
                     return False
-            elif kind is dict or kind is list:
-                waiting.append((x, y))
-            elif x != y:
-                return False
+        else:
+            for x, y in zip(left, right, strict=True):
+                if x is y:
+                    continue
+                kind = type(x)
+                if kind is not type(y):
+                    if not _same_scalars(x, y):
+                        return False
+                elif kind is dict or kind is list:
+                    waiting.append((x, y))
+                elif x != y:
+                    return False
     return True
 
 

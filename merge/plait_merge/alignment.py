@@ -1,0 +1,330 @@
+"""Which element of one array is which of another: a guess, for sides that are known as whole values only."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, defaultdict, deque
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Final, NamedTuple, TypeAlias, TypeVar
+
+from plait_merge.values import Json, LimitExceeded, same
+
+ALIGNMENT_CELLS_MAX: Final = 16_000_000
+"""How many pairs of elements one aligner may compare exactly, 4,000 by 4,000 (64 of them cost one step).
+
+Past it elements that are unique on both sides are anchors, and only what stands between two is compared.
+"""
+
+LIKENESS_COMPARISONS_MAX: Final = 100_000
+"""How many parts one aligner may compare to see what is alike; past it, position pairs elements."""
+
+Pair: TypeAlias = tuple[int, int]
+"""Where one element stands in base, and in target."""
+
+T = TypeVar("T")
+
+Row: TypeAlias = Sequence[tuple[int, T]]
+"""Some elements of an array in order, or keys of them, each with its index."""
+
+
+class Alignment(NamedTuple):
+    """What became of the elements of two arrays, by index, in order (what moved: in the target's)."""
+
+    start: int
+    """How many elements are equal at the front; like those at the end, they are named nowhere else."""
+    kept: list[Pair]
+    """Those between the ends that are in both and kept their order: the equal and the edited ones."""
+    edited: list[Pair]
+    moved: list[Pair]
+    removed: list[int]
+    added: list[int]
+
+
+class TooWide(Exception):
+    """Two arrays differ in more than can be aligned within the bounds."""
+
+
+class Aligner:
+    """Aligns any number of pairs of arrays within one set of bounds.
+
+    The values have to live, and to stay as they are, as long as it does: forms are kept by identity.
+    """
+
+    def __init__(self, depth_max: int) -> None:
+        self._forms = _Forms(depth_max)
+        self._cells_left = ALIGNMENT_CELLS_MAX
+        self._comparisons_left = LIKENESS_COMPARISONS_MAX
+
+    def align(self, base: list[Json], target: list[Json]) -> Alignment:
+        """Align two arrays; raises TooWide, and LimitExceeded("depth").
+
+        As many equal elements as can be are kept in order, and the other equal ones have moved. What is left
+        in one gap between kept ones is paired by likeness; the rest has come or gone.
+        """
+        start, end = _equal_ends(base, target)
+        gone: Row[Json] = [(index, base[index]) for index in range(start, len(base) - end)]
+        come: Row[Json] = [(index, target[index]) for index in range(start, len(target) - end)]
+        equal = self._equal(gone, come)
+        gone, come = _without(equal, gone, come)
+        moved = self._moved(gone, come)
+        gone, come = _without(moved, gone, come)
+        edited = [pair for here, there in _gaps(equal, gone, come) for pair in self._likely(here, there)]
+        gone, come = _without(edited, gone, come)
+        kept = sorted(equal + edited)
+        return Alignment(start, kept, edited, moved, [i for i, _ in gone], [j for j, _ in come])
+
+    def _equal(self, base: Row[Json], target: Row[Json]) -> list[Pair]:
+        """Pair equal elements in order: shared references first, then whatever is equal."""
+        shared = _anchors(_identities(base), _identities(target))
+        pairs = list(shared)
+        for here, there in _gaps(shared, base, target):
+            pairs += self._common(self._keys(here), self._keys(there))
+        return sorted(pairs)
+
+    def _keys(self, row: Row[Json]) -> Row[Hashable]:
+        return [(index, self._forms.of(value)) for index, value in row]
+
+    def _common(self, here: Row[Hashable], there: Row[Hashable], anchored: bool = False) -> list[Pair]:
+        """Pair equal keys in order: as many as can be, or around anchors where that would cost too much."""
+        here, there = _only_of(here, there), _only_of(there, here)
+        cells = len(here) * len(there)
+        if cells <= self._cells_left:
+            self._cells_left -= cells
+            return _longest_common(here, there)
+        if anchored:
+            raise TooWide
+        anchors = _anchors(here, there)
+        pairs = list(anchors)
+        for gap in _gaps(anchors, here, there):
+            pairs += self._common(*gap, anchored=True)
+        return pairs
+
+    def _moved(self, gone: Row[Json], come: Row[Json]) -> list[Pair]:
+        """Pair what is gone with an equal one that has come elsewhere, first with first."""
+        if not gone or not come:
+            return []
+        waiting: defaultdict[Hashable, deque[int]] = defaultdict(deque)
+        for index, form in self._keys(gone):
+            waiting[form].append(index)
+        return [(waiting[form].popleft(), index) for index, form in self._keys(come) if waiting.get(form)]
+
+    def _likely(self, gone: Row[Json], come: Row[Json]) -> list[Pair]:
+        """Pair what is left in one gap: containers that are alike, scalars where both sides have as many."""
+        alike = self._alike(_containers(gone), _containers(come))
+        pairs = list(alike)
+        for here, there in _gaps(alike, _scalars(gone), _scalars(come)):
+            if len(here) == len(there):
+                pairs += zip([i for i, _ in here], [j for j, _ in there], strict=True)
+        return sorted(pairs)
+
+    def _alike(self, gone: Row[Json], come: Row[Json]) -> list[Pair]:
+        """Pair containers that are alike so that most parts stay, or by position if that costs too much."""
+        comparisons = _parts(gone) * len(come) + _parts(come) * len(gone)
+        if comparisons > self._comparisons_left:
+            side_by_side = zip(gone, come, strict=False)
+            return [(i, j) for (i, old), (j, new) in side_by_side if self._likeness(old, new)]
+        self._comparisons_left -= comparisons
+        likeness = [[self._likeness(old, new) for _, new in come] for _, old in gone]
+        return [(gone[row][0], come[column][0]) for row, column in _heaviest(likeness)]
+
+    def _likeness(self, old: Json, new: Json) -> int:
+        """Count the equal parts of two containers; fewer than half of the larger one's count for nothing."""
+        if type(old) is not type(new):
+            return 0
+        form = self._forms.of
+        if type(old) is dict:
+            equal = sum([name in new and form(part) == form(new[name]) for name, part in old.items()])
+        else:
+            equal = (Counter(map(form, old)) & Counter(map(form, new))).total()
+        return equal if 2 * equal >= max(len(old), len(new)) else 0
+
+
+def _equal_ends(base: list[Json], target: list[Json]) -> tuple[int, int]:
+    """Count the elements that are equal at the front, and those after them at the end."""
+    shorter = min(len(base), len(target))
+    start = 0
+    while start < shorter and same(base[start], target[start]):
+        start += 1
+    end = 0
+    while end < shorter - start and same(base[-1 - end], target[-1 - end]):
+        end += 1
+    return start, end
+
+
+def _without(pairs: list[Pair], base: Row[T], target: Row[T]) -> tuple[Row[T], Row[T]]:
+    """Leave out what is paired."""
+    here, there = {i for i, _ in pairs}, {j for _, j in pairs}
+    return [row for row in base if row[0] not in here], [row for row in target if row[0] not in there]
+
+
+def _gaps(pairs: list[Pair], base: Row[T], target: Row[T]) -> Iterator[tuple[Row[T], Row[T]]]:
+    """Cut two rows at pairs that are in order; where one side has nothing, there is no gap."""
+    i = j = 0
+    for here, there in pairs:
+        i_end, j_end = bisect_left(base, (here,), i), bisect_left(target, (there,), j)
+        if i < i_end and j < j_end:
+            yield base[i:i_end], target[j:j_end]
+        i, j = bisect_left(base, (here + 1,), i_end), bisect_left(target, (there + 1,), j_end)
+    if i < len(base) and j < len(target):
+        yield base[i:], target[j:]
+
+
+def _identities(row: Row[Json]) -> Row[Hashable]:
+    """Key containers by reference; scalars may be one object by chance."""
+    return [(index, id(value)) for index, value in row if type(value) is dict or type(value) is list]
+
+
+def _only_of(row: Row[Hashable], other: Row[Hashable]) -> Row[Hashable]:
+    """Leave out the keys the other row has not."""
+    keys = {key for _, key in other}
+    return [keyed for keyed in row if keyed[1] in keys]
+
+
+def _containers(row: Row[Json]) -> Row[Json]:
+    return [(index, value) for index, value in row if type(value) is dict or type(value) is list]
+
+
+def _scalars(row: Row[Json]) -> Row[Json]:
+    return [(index, value) for index, value in row if type(value) is not dict and type(value) is not list]
+
+
+def _parts(containers: Row[Json]) -> int:
+    return sum([1 + len(container) for _, container in containers])
+
+
+def _anchors(here: Row[Hashable], there: Row[Hashable]) -> list[Pair]:
+    """Pair keys that each row has once, as many as are in order: the heart of patience diff."""
+    once, once_there = _once(here), _once(there)
+    pairs = [(index, once_there[key]) for key, index in once.items() if key in once_there]
+    return _longest_rising(pairs)
+
+
+def _once(row: Row[Hashable]) -> dict[Hashable, int]:
+    """Map the keys that occur once to their index, in order."""
+    counts = Counter([key for _, key in row])
+    return {key: index for index, key in row if counts[key] == 1}
+
+
+def _longest_rising(pairs: list[Pair]) -> list[Pair]:
+    """Choose as many pairs as can be whose second parts rise; the first parts do. O(n log n)."""
+    lowest: list[int] = []  # by length: the lowest second part such a choice can end with
+    last: list[int] = []  # by length: which pair that is
+    before: list[int] = []  # by pair: the one chosen before it
+    for number, (_, there) in enumerate(pairs):
+        length = bisect_left(lowest, there)
+        before.append(last[length - 1] if length else -1)
+        lowest[length : length + 1] = [there]
+        last[length : length + 1] = [number]
+    chosen: list[Pair] = []
+    number = last[-1] if last else -1
+    while number >= 0:
+        chosen.append(pairs[number])
+        number = before[number]
+    return chosen[::-1]
+
+
+def _longest_common(here: Row[Hashable], there: Row[Hashable]) -> list[Pair]:
+    """Pair as many equal keys in order as can be.
+
+    Bit-parallel (Hyyrö 2004): a row of the table of lengths is one integer whose bit j is 0 where the length
+    grows from column j to j + 1, so a row costs a few operations on integers, not one for each column.
+    """
+    if len(here) < len(there):
+        return [(i, j) for j, i in _longest_common(there, here)]
+    places: defaultdict[Hashable, int] = defaultdict(int)
+    for column, (_, key) in enumerate(there):
+        places[key] |= 1 << column
+    everywhere = (1 << len(there)) - 1
+    flat = everywhere
+    rows = [flat]
+    for _, key in here:
+        grown = flat & places[key]
+        flat = ((flat + grown) | (flat - grown)) & everywhere
+        rows.append(flat)
+    pairs: list[Pair] = []
+    row, column = len(here), len(there)
+    while row and column:
+        if rows[row] >> (column - 1) & 1:
+            column -= 1
+        elif not rows[row - 1] >> (column - 1) & 1:
+            row -= 1
+        else:
+            row, column = row - 1, column - 1
+            pairs.append((here[row][0], there[column][0]))
+    return pairs[::-1]
+
+
+def _heaviest(weights: list[list[int]]) -> list[Pair]:
+    """Choose cells that rise in row and column, none of them 0, so that they weigh the most together."""
+    columns = len(weights[0]) if weights else 0
+    best = [[0] * (columns + 1)]
+    for row in weights:
+        above, left = best[-1], 0
+        line = [0]
+        for column, weight in enumerate(row):
+            left = max(left, above[column + 1], above[column] + weight)
+            line.append(left)
+        best.append(line)
+    chosen: list[Pair] = []
+    row_number, column = len(weights), columns
+    while row_number and column:
+        here = best[row_number][column]
+        if here == best[row_number][column - 1]:
+            column -= 1
+        elif here == best[row_number - 1][column]:
+            row_number -= 1
+        else:
+            row_number, column = row_number - 1, column - 1
+            chosen.append((row_number, column))
+    return chosen[::-1]
+
+
+class _Forms:
+    """Gives values that are the same one hashable form, and others other ones.
+
+    A container's form is an object of no content, kept for the container (by identity) and for the forms of
+    its parts: no container is looked at twice, and no form is large. Nothing a stranger can choose decides
+    a hash: long integers, whose hashes could be made to collide, stand as text.
+    """
+
+    def __init__(self, depth_max: int) -> None:
+        self._depth_max = depth_max
+        self._known: dict[int, object] = {}
+        self._made: dict[Hashable, object] = {}
+
+    def of(self, value: Json, depth: int = 1) -> Hashable:
+        """Give the form of a value; raises LimitExceeded("depth")."""
+        kind = type(value)
+        if kind is str or value is None:
+            return value  # type: ignore[no-any-return]
+        if kind is dict or kind is list:
+            known = self._known.get(id(value))
+            return self._container(value, depth) if known is None else known
+        if kind is bool:
+            return _TRUE if value else _FALSE
+        return _number(value)
+
+    def _container(self, value: Json, depth: int) -> object:
+        if depth > self._depth_max:
+            raise LimitExceeded("depth")
+        parts: Hashable
+        if type(value) is dict:
+            parts = frozenset([(name, self.of(part, depth + 1)) for name, part in value.items()])
+        else:
+            parts = ("[]", *[self.of(part, depth + 1) for part in value])
+        form = self._known[id(value)] = self._made.setdefault(parts, object())
+        return form
+
+
+_TRUE: Final = object()
+_FALSE: Final = object()
+
+
+def _number(value: int | float) -> Hashable:
+    if -(2**60) < value < 2**60:
+        return value
+    if type(value) is float:
+        if not value.is_integer():
+            return value
+        value = int(value)
+    return ("number", hex(value))  # type: ignore[arg-type]

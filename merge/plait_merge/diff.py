@@ -1,0 +1,148 @@
+"""The patch from one value to another, for those who send a whole value where they meant an edit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plait_merge.alignment import Aligner, Alignment, Pair, TooWide
+from plait_merge.pointer import Tokens, format_pointer
+from plait_merge.values import ABSENT, LIMITS, Json, LimitExceeded, Limits, same
+
+
+def diff(base: Json, target: Json, limits: Limits = LIMITS) -> list[dict[str, Json]]:
+    """Give the RFC 6902 patch that makes base the target; either may be ABSENT.
+
+    Objects are compared member by member, exactly. Elements of arrays are aligned: equal ones keep their
+    place or move, those alike are edited inside, the rest is removed and added. Shared references cost
+    nothing, the rest its size, arrays n log n and the bounds above. Where a container would take more
+    operations than a patch may have, it is replaced whole. Values in the patch are shared with the target.
+    Raises LimitExceeded("depth").
+    """
+    return _Differ(limits).patch(base, target)
+
+
+class _Differ:
+    """One comparison: the patch so far, and what is left of the bounds."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.operations: list[dict[str, Json]] = []
+        self.aligner = Aligner(limits.depth_max)
+
+    def patch(self, base: Json, target: Json) -> list[dict[str, Json]]:
+        if target is ABSENT:
+            if base is not ABSENT:
+                self._remove(())
+        elif base is ABSENT:
+            self._add((), target)
+        else:
+            self._compare((), base, target)
+        return self.operations
+
+    def _compare(self, path: Tokens, base: Json, target: Json) -> None:
+        """Add what makes base, at this path, the target."""
+        if base is target:
+            return
+        kind = type(base)
+        if kind is not type(target) or (kind is not dict and kind is not list):
+            if not same(base, target):
+                self._replace(path, target)
+            return
+        if len(path) > self.limits.depth_max:
+            raise LimitExceeded("depth", format_pointer(path))
+        before = len(self.operations)
+        if kind is dict:
+            self._compare_members(path, base, target)
+        else:
+            self._compare_elements(path, base, target)
+        if len(self.operations) - before > self.limits.operations_max:
+            del self.operations[before:]
+            self._replace(path, target)
+
+    def _compare_members(self, path: Tokens, base: dict[str, Json], target: dict[str, Json]) -> None:
+        for name, old in base.items():
+            new = target.get(name, ABSENT)
+            if new is ABSENT:
+                self._remove((*path, name))
+            elif new is not old:
+                self._compare((*path, name), old, new)
+        for name, new in target.items():
+            if name not in base:
+                self._add((*path, name), new)
+
+    def _compare_elements(self, path: Tokens, base: list[Json], target: list[Json]) -> None:
+        """Remove from the back, move, add from the front, and last edit inside, at final indices."""
+        try:
+            alignment = self.aligner.align(base, target)
+        except TooWide:
+            self._replace(path, target)
+            return
+        for index in reversed(alignment.removed):
+            self._remove((*path, str(index)))
+        for here, there in _moves(alignment):
+            self._move((*path, str(here)), (*path, str(there)))
+        for index in alignment.added:
+            self._add((*path, str(index)), target[index])
+        for here, there in alignment.edited:
+            self._compare((*path, str(there)), base[here], target[there])
+
+    def _add(self, path: Tokens, value: Json) -> None:
+        self.operations.append({"op": "add", "path": format_pointer(path), "value": value})
+
+    def _remove(self, path: Tokens) -> None:
+        self.operations.append({"op": "remove", "path": format_pointer(path)})
+
+    def _replace(self, path: Tokens, value: Json) -> None:
+        self.operations.append({"op": "replace", "path": format_pointer(path), "value": value})
+
+    def _move(self, source: Tokens, path: Tokens) -> None:
+        self.operations.append({"op": "move", "from": format_pointer(source), "path": format_pointer(path)})
+
+
+def _moves(alignment: Alignment) -> Iterator[Pair]:
+    """Give the moves from index to index, one after the other, that put what is in both arrays in order.
+
+    Taken in the order of the target, each element moves behind the one before it there; those that are still
+    to move are only in the way.
+    """
+    if not alignment.moved:
+        return
+    first = alignment.start
+    staying = dict(alignment.kept)
+    last = max(max(staying, default=first), max(here for here, _ in alignment.moved))
+    # Slot 0 counts what is in front of them all, slot k the element k - 1 and what has moved behind it.
+    slots = _Counts(last - first + 2)
+    for here, _ in (*alignment.kept, *alignment.moved):
+        slots.add(here - first + 1, 1)
+    slot = 0
+    for here, _ in sorted((*alignment.kept, *alignment.moved), key=lambda pair: pair[1]):
+        if here in staying:
+            slot = here - first + 1
+            continue
+        source = slots.before(here - first + 1)
+        slots.add(here - first + 1, -1)
+        place = slots.before(slot + 1)
+        slots.add(slot, 1)
+        if source != place:
+            yield first + source, first + place
+
+
+class _Counts:
+    """Counts by slot that can be added to, and added up, in O(log n) (a Fenwick tree)."""
+
+    def __init__(self, size: int) -> None:
+        self.sums = [0] * (size + 1)
+
+    def add(self, slot: int, count: int) -> None:
+        slot += 1
+        while slot < len(self.sums):
+            self.sums[slot] += count
+            slot += slot & -slot
+
+    def before(self, slot: int) -> int:
+        """Add up the slots below one."""
+        total = 0
+        while slot:
+            total += self.sums[slot]
+            slot &= slot - 1
+        return total
