@@ -98,11 +98,11 @@ def key_of(request: web.Request, body: bytes) -> IdempotencyKey | None:
     stated = single(request.headers, _KEY)
     if stated is None:
         return None
-    digest = blake2b(f"{request.method} {request.path}".encode(), digest_size=16)
+    said = [request.method, request.path]
     for name in _MEANINGFUL:
-        digest.update(f"\n{name}: {', '.join(request.headers.getall(name, ()))}".encode(errors="replace"))
-    digest.update(b"\n\n" + body)
-    return IdempotencyKey(read_key(stated), digest.hexdigest())
+        said.append(", ".join(request.headers.getall(name, ())))
+    head = "\n".join(said).encode(errors="replace")
+    return IdempotencyKey(read_key(stated), blake2b(head + b"\n\n" + body, digest_size=16).hexdigest())
 
 
 class EditAnswers:
