@@ -1045,7 +1045,8 @@ class Merge:
                 continue
             if effect in seen:
                 return None
-            deeper = [self._relied_on(more, groups, seen | {effect}) for more in self.needs[effect]]
+            further = self.needs[effect] + [frozenset({source}) for source in self.sources[effect]]
+            deeper = [self._relied_on(more, groups, seen | {effect}) for more in further]
             relied = set().union(*(some for some in deeper if some is not None))
             if not relied:
                 return None

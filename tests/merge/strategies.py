@@ -1,0 +1,314 @@
+"""Documents and patches for hypothesis: small, crowded, and nearly always applicable.
+
+Few names and few values make both sides meet often. A patch is drawn operation by operation against the
+value as it is at that moment, so pointers point at something and tests are true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, NamedTuple, TypeAlias
+
+from hypothesis import strategies as st
+
+from plait_merge.pointer import format_pointer
+from plait_merge.values import ABSENT
+
+Json: TypeAlias = Any
+Patch: TypeAlias = list[dict[str, Json]]
+Path: TypeAlias = tuple[str, ...]
+
+NAMES = ("a", "b", "c")
+
+scalars = st.sampled_from([0, 1, 2, 1.0, -0.0, True, False, None, "", "a", "x", "y"])
+
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from(NAMES), inner, max_size=3),
+        st.lists(st.fixed_dictionaries({"a": inner}, optional={"b": scalars}), max_size=3),
+    ),
+    max_leaves=8,
+)
+"""Any small value."""
+
+objects = st.dictionaries(st.sampled_from(NAMES), values, min_size=1, max_size=3)
+arrays = st.lists(values, min_size=2, max_size=5)
+rows = st.lists(
+    st.fixed_dictionaries({"a": scalars}, optional={"b": values, "c": scalars}), min_size=2, max_size=4
+)
+documents = st.one_of(objects, arrays, rows, st.fixed_dictionaries({"a": rows, "b": values}), values)
+"""Small documents, most of them containers of containers."""
+
+
+class Scene(NamedTuple):
+    """What a merge starts from."""
+
+    base: Json
+    theirs: list[Patch]
+    yours: Patch
+
+
+@st.composite
+def scenes(draw: st.DrawFn, tests: bool = False, absent: bool = True) -> Scene:
+    """A base with a chain of theirs and a patch of yours, both applicable to it."""
+    base = draw(st.one_of(documents, st.just(ABSENT)) if absent and draw(one_in(40)) else documents)
+    theirs, value = [], base
+    for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2, 3]))):
+        patch, value = draw(_drawn_patches(value, tests))
+        theirs.append(patch)
+    return Scene(base, theirs, draw(patches(base, tests)))
+
+
+@st.composite
+def crowded_scenes(draw: st.DrawFn) -> Scene:
+    """Both sides work on few places of one small document, so that most scenes overlap."""
+    base = draw(
+        st.sampled_from(
+            [
+                {"a": {"b": {"c": 1}}, "b": {"a": 1, "c": [1, 2]}},
+                {"a": [{"a": 1, "b": 1}, {"a": 2, "b": 2}], "b": []},
+                [[1, 2], [3], []],
+                [1, 2, 3, 4],
+                {"a": 1, "b": 2},
+                {"a": {"a": {"a": {}}}},
+            ]
+        )
+    )
+    theirs, _ = draw(_drawn_patches(base, tests=False, few=True))
+    yours, _ = draw(_drawn_patches(base, tests=False, few=True))
+    return Scene(deepcopy(base), [theirs], yours)
+
+
+@st.composite
+def patches(draw: st.DrawFn, value: Json, tests: bool = False) -> Patch:
+    """An applicable patch on a value."""
+    patch, _ = draw(_drawn_patches(value, tests))
+    return patch
+
+
+@st.composite
+def _drawn_patches(draw: st.DrawFn, value: Json, tests: bool, few: bool = False) -> tuple[Patch, Json]:
+    patch: Patch = []
+    for _ in range(draw(st.integers(1, 3 if few else 5))):
+        for operation in draw(st.one_of([step(value, tests) for step in STEPS])):
+            if (after := applied(value, operation)) is REFUSED:
+                break
+            patch.append(operation)
+            value = after
+    return patch, value
+
+
+def one_in(n: int) -> st.SearchStrategy[bool]:
+    return st.integers(1, n).map(lambda drawn: drawn == n)
+
+
+# -- steps: each draws a few operations for a value
+
+
+Operations: TypeAlias = list[dict[str, Json]]
+Step: TypeAlias = Callable[[Json, bool], st.SearchStrategy[Operations]]
+
+
+@st.composite
+def _add(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+    path = draw(_destinations(value))
+    return [{"op": "add", "path": format_pointer(path), "value": draw(values)}]
+
+
+@st.composite
+def _remove(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+    return [{"op": "remove", "path": draw(_sources(value))}]
+
+
+@st.composite
+def _replace(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+    return [{"op": "replace", "path": draw(_sources(value)), "value": draw(values)}]
+
+
+@st.composite
+def _move(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+    source = draw(_sources(value))
+    without = applied(value, {"op": "remove", "path": source})
+    path = format_pointer(draw(_destinations(value if without is REFUSED else without)))
+    return [{"op": "move", "from": source, "path": path}]
+
+
+@st.composite
+def _copy(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+    source, path = draw(_sources(value)), format_pointer(draw(_destinations(value)))
+    return [{"op": "copy", "from": source, "path": path}]
+
+
+@st.composite
+def _test(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+    path = draw(_sources(value))
+    if not tests or value is ABSENT:
+        return []
+    return [{"op": "test", "path": path, "value": found(value, path)}]
+
+
+@st.composite
+def _swap(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+    """Swap two members through a place that is free for a moment."""
+    if not isinstance(value, dict) or len(value) < 2:
+        return []
+    one, other = draw(st.permutations(sorted(value)))[:2]
+    return [
+        {"op": "move", "from": format_pointer([one]), "path": "/t"},
+        {"op": "move", "from": format_pointer([other]), "path": format_pointer([one])},
+        {"op": "move", "from": "/t", "path": format_pointer([other])},
+    ]
+
+
+@st.composite
+def _remove_and_add(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+    path = draw(_sources(value))
+    anew = draw(values) if value is ABSENT or draw(st.booleans()) else found(value, path)
+    return [{"op": "remove", "path": path}, {"op": "add", "path": path, "value": anew}]
+
+
+@st.composite
+def _unwrap(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+    """Take a part out of a container, then remove or replace the container."""
+    inner = draw(_sources(value))
+    outer = inner.rpartition("/")[0]
+    out = format_pointer(draw(_destinations(value)))
+    end: dict[str, Json] = {"op": "remove", "path": outer}
+    if draw(st.booleans()):
+        end = {"op": "replace", "path": outer, "value": {}}
+    return [{"op": "move", "from": inner, "path": out}, end]
+
+
+@st.composite
+def _away_and_back(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+    source, path = draw(_sources(value)), format_pointer(draw(_destinations(value)))
+    return [{"op": "move", "from": source, "path": path}, {"op": "move", "from": path, "path": source}]
+
+
+STEPS: tuple[Step, ...] = (
+    _add,
+    _add,
+    _remove,
+    _replace,
+    _move,
+    _move,
+    _copy,
+    _test,
+    _swap,
+    _remove_and_add,
+    _unwrap,
+    _away_and_back,
+)
+
+
+# -- places
+
+
+def _sources(value: Json) -> st.SearchStrategy[str]:
+    """The pointers of what is there; the root now and then."""
+    paths = [format_pointer(path) for path, _ in _nodes(value)]
+    return st.sampled_from(paths[1:] * 6 + paths[:1] if len(paths) > 1 else paths or [""])
+
+
+def _destinations(value: Json) -> st.SearchStrategy[Path]:
+    """Places an `add` can take: members old and new, gaps, `-`, the root now and then."""
+    places: list[Path] = []
+    for path, node in _nodes(value):
+        if isinstance(node, dict):
+            places.extend((*path, name) for name in NAMES)
+        elif isinstance(node, list):
+            places.extend((*path, str(index)) for index in range(len(node) + 1))
+            places.append((*path, "-"))
+    root: Path = ()
+    return st.sampled_from(places * 4 + [root] if places else [root])
+
+
+def _nodes(value: Json, path: Path = ()) -> list[tuple[Path, Json]]:
+    if value is ABSENT:
+        return []
+    found_here = [(path, value)]
+    if isinstance(value, dict):
+        for name in sorted(value):
+            found_here += _nodes(value[name], (*path, name))
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            found_here += _nodes(part, (*path, str(index)))
+    return found_here
+
+
+# -- a plain RFC 6902 interpreter of its own, so that the engine is not its own judge
+
+
+REFUSED = object()
+
+
+def found(value: Json, pointer: str) -> Json:
+    for token in pointer.split("/")[1:]:
+        value = value[int(token)] if isinstance(value, list) else value[token]
+    return value
+
+
+def applied(value: Json, operation: dict[str, Json]) -> Json:
+    """The value after one operation, or REFUSED. Never changes its input."""
+    value = deepcopy(value)
+    try:
+        match operation["op"]:
+            case "remove":
+                return _without(value, operation["path"])
+            case "replace":
+                found(value, operation["path"])
+                if value is ABSENT:
+                    return REFUSED
+                path = operation["path"]
+                return _with(_without(value, path), path, operation["value"])
+            case "add":
+                return _with(value, operation["path"], operation["value"])
+            case "move":
+                return _moved(value, operation["from"], operation["path"])
+            case "copy":
+                if value is ABSENT:
+                    return REFUSED
+                return _with(value, operation["path"], found(value, operation["from"]))
+            case _:
+                return value
+    except (KeyError, IndexError, ValueError, TypeError):
+        return REFUSED
+
+
+def _moved(value: Json, source: str, path: str) -> Json:
+    if value is ABSENT or path.startswith(source + "/"):
+        return REFUSED
+    node = found(value, source)
+    return _with(_without(value, source), path, node)
+
+
+def _without(value: Json, pointer: str) -> Json:
+    if value is ABSENT:
+        return REFUSED
+    if not pointer:
+        return ABSENT
+    above, _, token = pointer.rpartition("/")
+    container = found(value, above)
+    del container[int(token) if isinstance(container, list) else token]
+    return value
+
+
+def _with(value: Json, pointer: str, part: Json) -> Json:
+    part = deepcopy(part)
+    if not pointer:
+        return part
+    above, _, token = pointer.rpartition("/")
+    container = found(value, above)
+    if isinstance(container, list):
+        at = len(container) if token == "-" else int(token)
+        if at > len(container):
+            return REFUSED
+        container.insert(at, part)
+    elif isinstance(container, dict):
+        container[token] = part
+    else:
+        return REFUSED
+    return value
