@@ -13,10 +13,12 @@ def diff(base: Json, target: Json, limits: Limits = LIMITS) -> list[dict[str, Js
     """Give the RFC 6902 patch that makes base the target; either may be ABSENT.
 
     Objects are compared member by member, exactly. Elements of arrays are aligned: equal ones keep their
-    place or move, those alike are edited inside, the rest is removed and added. Shared references cost
-    nothing, the rest its size, arrays n log n and the bounds above. Where a container would take more
-    operations than a patch may have, it is replaced whole. Values in the patch are shared with the target.
-    Raises LimitExceeded("depth").
+    place or move, those alike are edited inside, the rest is removed and added. An array that differs in more
+    than can be aligned is replaced whole, and so is a container that would take more operations than a patch
+    may have. Values in the patch are shared with the target.
+
+    Shared references cost nothing and everything else its size; aligning is bounded (alignment.py). Raises
+    LimitExceeded("depth").
     """
     return _Differ(limits).patch(base, target)
 
@@ -48,7 +50,7 @@ class _Differ:
             if not same(base, target):
                 self._replace(path, target)
             return
-        if len(path) > self.limits.depth_max:
+        if len(path) >= self.limits.depth_max:
             raise LimitExceeded("depth", format_pointer(path))
         before = len(self.operations)
         if kind is dict:
