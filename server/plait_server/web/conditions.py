@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from multidict import CIMultiDictProxy
 
-_TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)')
+_TAG = re.compile(r'\s*(W/)?"([^\x00-\x20"\x7f]*)"\s*(?:,|$)')
 _WHOLE = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _BASE = re.compile(r'\s*([0-9]{1,18})\s*(?:;\s*epoch="([0-9A-Za-z_.~-]{1,64})"\s*)?', re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")

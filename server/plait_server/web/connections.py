@@ -95,8 +95,9 @@ class _Connection(web.RequestHandler):
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("a request failed outside its handler", exc_info=exc)
             answer = self._answer(Problem("internal", "The server could not answer."))
-        elif isinstance(exc, LineTooLong):
-            answer = self._answer(Problem("headers-too-large", "A line of the request head is too long."))
+        elif isinstance(exc, LineTooLong) or (message or "").startswith("Too many headers"):
+            detail = "The request head has too long a line, or too many."
+            answer = self._answer(Problem("headers-too-large", detail))
         else:
             answer = self._answer(Problem("bad-request", "The request is not well-formed HTTP."))
         answer.force_close()

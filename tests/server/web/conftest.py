@@ -24,9 +24,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
 
         async def started(**given: Any) -> ClientSession:
             settings = Settings(**{"port": 0, "db": tmp_path / "plait.db", **given})
-            service = await Service.open(
-                await SqliteStore.open(settings.db), limits=service_limits(settings)
-            )
+            service = await Service.open(await SqliteStore.open(settings.db), limits=service_limits(settings))
             runner = Runner(create_app(service, settings), settings)
             ends.push_async_callback(runner.cleanup)
             await runner.setup()
