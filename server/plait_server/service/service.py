@@ -1,13 +1,12 @@
 """The service: what the web layer may call. Every function takes the caller first."""
 
-from __future__ import annotations
-
+import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any as CommittedRevision, Any as Store
 
-from plait_merge.values import Json
+from plait_merge import ABSENT, Absent, Json
+from plait_server import errors
 from plait_server.service.answer import (
     Answer,
     ConflictView,
@@ -17,59 +16,194 @@ from plait_server.service.answer import (
     Readiness,
     RevisionView,
 )
+from plait_server.service.committer import Committer
+from plait_server.service.conflict import conflict_members, read_kept, settle, view_conflict
+from plait_server.service.decision import deleted
+from plait_server.service.document import OpenDocument
+from plait_server.service.documents import Documents
+from plait_server.service.edit import Editor
+from plait_server.service.idempotency import IdempotencyKeys
+from plait_server.service.identifier import identifier
 from plait_server.service.limits import ServiceLimits
+from plait_server.service.replay import Replay
 from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey
+from plait_server.service.revision import CommittedRevision
+from plait_server.store import Address, ConflictRecord, RevisionRecord, Store
+
+TICK_S = 5.0
+TICKS_BETWEEN_PRUNES = 12
+REVISION_MAX = 2**53
+
+DEFAULT_LIMITS = ServiceLimits()
 
 
 class Service:
-    limits: ServiceLimits
-    epoch: str
+    """Documents, their history and their conflicts, over one store. Open it with `Service.open`."""
+
+    def __init__(
+        self,
+        store: Store,
+        limits: ServiceLimits,
+        clock: Callable[[], float],
+        random_bytes: Callable[[int], bytes],
+        on_committed: Callable[[CommittedRevision], None] | None,
+    ) -> None:
+        self.limits = limits
+        self.epoch = store.epoch
+        self._store = store
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._documents = Documents(store, limits)
+        self._committer = Committer(store, self._documents, limits, on_committed)
+        self._replay = Replay(self._documents, store, limits, store.epoch)
+        self._editor = Editor(
+            self._documents,
+            self._committer,
+            IdempotencyKeys(store, limits.answers_recent_max, clock),
+            self._replay,
+            limits,
+            store.epoch,
+            clock,
+            random_bytes,
+        )
+        self._closing = False
+        self._under_way = 0
+        self._drained = asyncio.Event()
+        self._housekeeping = asyncio.create_task(self._keep_house(), name="housekeeping")
 
     @classmethod
     async def open(
         cls,
         store: Store,
         *,
-        limits: ServiceLimits = ServiceLimits(),
+        limits: ServiceLimits = DEFAULT_LIMITS,
         clock: Callable[[], float] = time.time,
         random_bytes: Callable[[int], bytes] = os.urandom,
         on_committed: Callable[[CommittedRevision], None] | None = None,
-    ) -> Service:
-        raise NotImplementedError
+    ) -> "Service":
+        """Open the service over an open store, which it closes at the end.
+
+        `clock` gives seconds since 1970; `on_committed` hears of every durable revision, in order for
+        each document, and must not block.
+        """
+        return cls(store, limits, clock, random_bytes, on_committed)
 
     async def close(self) -> None:
-        """Finish and acknowledge what was taken, then close the store."""
-        raise NotImplementedError
+        """Finish and acknowledge what was taken, then close the store. Edits that come later are refused."""
+        self._closing = True
+        if self._under_way:
+            await self._drained.wait()
+        self._housekeeping.cancel()
+        await asyncio.gather(self._housekeeping, return_exceptions=True)
+        await self._committer.close()
+        await self._store.close()
+
+    def ready(self) -> Readiness:
+        """Say whether edits can be taken now, and what an acknowledgement is worth."""
+        failure = self._committer.failure
+        reason = "closing" if self._closing else None if failure is None else failure.detail
+        return Readiness(
+            ready=reason is None, reason=reason, store=self._store.name, durability=self._store.durability
+        )
 
     async def edit(self, caller: Caller, document: DocumentKey, edit: Edit) -> Answer:
-        raise NotImplementedError
+        """Take an edit; the answer comes when it is durable. Raises what it is refused with."""
+        if self._closing:
+            raise errors.Overloaded("The server is closing.")
+        self._under_way += 1
+        try:
+            return await self._editor.edit(caller, document, edit)
+        finally:
+            self._under_way -= 1
+            if self._closing and not self._under_way:
+                self._drained.set()
 
     async def create(self, caller: Caller, collection: str, edit: Edit) -> Answer:
-        raise NotImplementedError
+        """Create a document under an id that sorts by time."""
+        return await self.edit(caller, DocumentKey(collection, self._identifier().lower()), edit)
 
-    async def read(
-        self, caller: Caller, document: DocumentKey, revision: int | None = None
-    ) -> DocumentView:
-        raise NotImplementedError
+    async def read(self, caller: Caller, document: DocumentKey, revision: int | None = None) -> DocumentView:
+        """Read a document as it is, or as it was. Raises NotFound, Deleted."""
+        opened = await self._existing(caller, document)
+        head = opened.head
+        state = head
+        if revision is not None and revision != head.n:
+            if not 1 <= revision <= head.n:
+                raise errors.NotFound(f"There is no revision {revision} of this document.")
+            state = await self._documents.state(opened, revision)
+        if not state.live:
+            raise deleted(state)
+        return DocumentView(
+            document=document,
+            revision=state.n,
+            head=state is head,
+            value=state.value,
+            body=state.body,
+            author=state.author,
+            at=state.at,
+            epoch=self.epoch,
+        )
 
-    async def list(self, caller: Caller, collection: str, limit: int, cursor: str | None) -> Page[DocumentEntry]:
-        raise NotImplementedError
+    async def list(
+        self, caller: Caller, collection: str, limit: int, cursor: str | None
+    ) -> Page[DocumentEntry]:
+        """List the documents of a collection by id."""
+        limit = self._bounded(limit)
+        rows = await self._store.documents(caller.tenant, collection, after=cursor or "", limit=limit + 1)
+        items = [
+            DocumentEntry(
+                document=DocumentKey(collection, row.id),
+                revision=row.head,
+                created=row.created,
+                updated=row.updated,
+            )
+            for row in rows[:limit]
+        ]
+        return Page(items, items[-1].document.id if len(rows) > limit else None)
 
     async def revisions(
         self, caller: Caller, document: DocumentKey, limit: int, cursor: str | None
     ) -> Page[RevisionView]:
-        raise NotImplementedError
+        """List revisions, newest first, also those of a deleted document. Raises NotFound, BadRequest."""
+        limit, upto = self._bounded(limit), _read_cursor(cursor)
+        records = await self._store.revisions(
+            _address(caller, document), above=0, upto=upto, limit=limit + 1, newest_first=True
+        )
+        if not records and cursor is None:
+            raise _no_document()
+        items = [_view_revision(document, record) for record in records[:limit]]
+        return Page(items, str(records[limit].n) if len(records) > limit else None)
 
     async def revision(self, caller: Caller, document: DocumentKey, n: int) -> RevisionView:
-        raise NotImplementedError
+        """Give one revision. Raises NotFound."""
+        records = []
+        if 1 <= n <= REVISION_MAX:
+            records = await self._store.revisions(_address(caller, document), above=n - 1, upto=n, limit=1)
+        if not records:
+            raise errors.NotFound(f"There is no revision {n} of this document.")
+        return _view_revision(document, records[0])
 
     async def conflicts(
         self, caller: Caller, document: DocumentKey, limit: int, cursor: str | None
     ) -> Page[ConflictView]:
-        raise NotImplementedError
+        """List the kept conflicts of a document, newest first. Raises NotFound."""
+        limit = self._bounded(limit)
+        await self._existing(caller, document)
+        records = await self._store.conflicts(
+            _address(caller, document), before=cursor, limit=limit + 1, now=self._now()
+        )
+        items = [view_conflict(document, record) for record in records[:limit]]
+        return Page(items, items[-1].id if len(records) > limit else None)
 
     async def conflict(self, caller: Caller, document: DocumentKey, conflict: str) -> ConflictView:
-        raise NotImplementedError
+        """Give a kept conflict in full, as it was when it was found. Raises NotFound."""
+        record = await self._kept(caller, document, conflict)
+        opened = await self._existing(caller, document)
+        try:
+            conflicted, since, _ = await self._replay.conflicted(opened, record)
+        except LookupError as error:
+            raise errors.NotFound("The conflict can no longer be shown.") from error
+        return view_conflict(document, record, conflict_members(conflicted, record.base, since, self.limits))
 
     async def resolve(
         self,
@@ -78,12 +212,107 @@ class Service:
         conflict: str,
         *,
         choices: Mapping[str, Json] | None = None,
-        patch: Json = None,
+        patch: Json | Absent = ABSENT,
         message: str | None = None,
         key: IdempotencyKey | None = None,
         trace: str | None = None,
     ) -> Answer:
-        raise NotImplementedError
+        """Settle a conflict by a choice for each of its parts, or by a patch against its head.
 
-    def ready(self) -> Readiness:
-        raise NotImplementedError
+        An ordinary edit from then on, which may conflict again. Raises NotFound, AlreadyResolved,
+        InvalidValue for choices that are missing or unknown, and what an edit is refused with.
+        """
+        record = await self._kept(caller, document, conflict)
+        if choices is not None:
+            patch = await self._settlement(caller, document, record, choices)
+        edit = Edit(
+            kind="patch",
+            content=patch,
+            base=record.head,
+            message=message if message is not None else read_kept(record).message,
+            resolves=conflict,
+            key=key,
+            trace=trace,
+        )
+        return await self.edit(caller, document, edit)
+
+    async def _settlement(
+        self, caller: Caller, document: DocumentKey, record: ConflictRecord, choices: Mapping[str, Json]
+    ) -> Json:
+        opened = await self._existing(caller, document)
+        try:
+            conflicted, _, head = await self._replay.conflicted(opened, record)
+        except LookupError as error:
+            raise errors.NotFound("The conflict can no longer be settled by choices.") from error
+        return settle(head, conflicted, choices)
+
+    async def _kept(self, caller: Caller, document: DocumentKey, conflict: str) -> ConflictRecord:
+        record = await self._store.conflict(_address(caller, document), conflict)
+        if record is None:
+            raise errors.NotFound("There is no such conflict.")
+        return record
+
+    async def _existing(self, caller: Caller, document: DocumentKey) -> OpenDocument:
+        """Open a document that was created once."""
+        opened = await self._documents.open(_address(caller, document))
+        if opened.head.n == 0:
+            self._documents.release(opened)
+            raise _no_document()
+        return opened
+
+    async def _keep_house(self) -> None:
+        """Close idle documents, drop what has expired, and find out when a failed store works again."""
+        tick = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            tick += 1
+            self._documents.sweep(int(self.limits.open_idle_s / TICK_S))
+            if tick % TICKS_BETWEEN_PRUNES == 0 or self._committer.failure is not None:
+                await self._prune()
+
+    async def _prune(self) -> None:
+        try:
+            await self._store.prune(self._now(), self.limits.conflicts_total_max)
+        except errors.Unavailable as error:
+            self._committer.failure = error
+        else:
+            self._committer.failure = None
+
+    def _bounded(self, limit: int) -> int:
+        return max(1, min(limit, self.limits.page_items_max))
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+    def _identifier(self) -> str:
+        return identifier(self._now(), self._random_bytes)
+
+
+def _address(caller: Caller, document: DocumentKey) -> Address:
+    return Address(caller.tenant, document.collection, document.id)
+
+
+def _no_document() -> errors.NotFound:
+    return errors.NotFound("There is no such document.")
+
+
+def _read_cursor(cursor: str | None) -> int:
+    if cursor is None:
+        return REVISION_MAX
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
+        raise errors.BadRequest("The cursor is none of this list.")
+    return int(cursor)
+
+
+def _view_revision(document: DocumentKey, record: RevisionRecord) -> RevisionView:
+    return RevisionView(
+        document=document,
+        revision=record.n,
+        kind=record.kind,
+        author=record.author,
+        at=record.at,
+        message=record.message,
+        patch=record.patch,
+        base=record.base,
+        submitted=record.submitted,
+    )

@@ -1,0 +1,196 @@
+"""One writer for all documents: whatever is waiting goes into one transaction, then everybody is told."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from plait_server.errors import PlaitServerError, StoreUnavailable
+from plait_server.service.document import OpenDocument
+from plait_server.service.documents import Documents
+from plait_server.service.limits import ServiceLimits
+from plait_server.service.revision import CommittedRevision, Revision
+from plait_server.store import Commit, CommitResult, Committed, HeadMoved, Store
+
+BATCH_COMMITS_MAX = 1_000
+SNAPSHOTS_AT_ONCE = 16
+
+log = logging.getLogger(__name__)
+
+
+class Waiting:
+    """A commit that waits for the disk, and the one who waits for its result."""
+
+    __slots__ = ("commit", "document", "result", "revision")
+
+    def __init__(
+        self,
+        commit: Commit,
+        document: OpenDocument,
+        revision: Revision | None,
+        result: asyncio.Future[CommitResult],
+    ) -> None:
+        self.commit = commit
+        self.document = document
+        self.revision = revision
+        self.result = result
+
+
+class Committer:
+    """Take commits in order; answer each once it is durable, or was refused.
+
+    While one batch is being synced the next one gathers. A commit built on one that failed is not sent
+    to the store: it gets HeadMoved and is decided again by its owner.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        documents: Documents,
+        limits: ServiceLimits,
+        on_committed: Callable[[CommittedRevision], None] | None,
+    ) -> None:
+        self._store = store
+        self._documents = documents
+        self._limits = limits
+        self._on_committed = on_committed
+        self._waiting: deque[Waiting] = deque()
+        self._wants_snapshot: dict[OpenDocument, None] = {}
+        self._idle: asyncio.Future[None] | None = None
+        self._closing = False
+        self._task = asyncio.create_task(self._run(), name="committer")
+        self.failure: PlaitServerError | None = None
+        """Why the last batch failed; None when it did not."""
+
+    @property
+    def full(self) -> bool:
+        return len(self._waiting) >= self._limits.edits_waiting_max
+
+    def put(
+        self, commit: Commit, document: OpenDocument, revision: Revision | None
+    ) -> asyncio.Future[CommitResult]:
+        """Queue a commit. The future gives its result, or raises StoreUnavailable or OutcomeUnknown.
+
+        Whoever waits may be cancelled: the commit goes its way.
+        """
+        result: asyncio.Future[CommitResult] = asyncio.get_running_loop().create_future()
+        self._waiting.append(Waiting(commit, document, revision, result))
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+        return result
+
+    async def close(self) -> None:
+        """Finish what was put, then stop."""
+        self._closing = True
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+        await self._task
+
+    async def _run(self) -> None:
+        while True:
+            if self._waiting:
+                await self._write_batch()
+            elif self._wants_snapshot:
+                await self._write_snapshots()
+            elif self._closing:
+                return
+            else:
+                self._idle = asyncio.get_running_loop().create_future()
+                await self._idle
+
+    async def _write_batch(self) -> None:
+        batch = self._take()
+        if not batch:
+            return
+        try:
+            results = await self._store.commit([waiting.commit for waiting in batch])
+        except PlaitServerError as error:
+            self._fail(batch, error)
+        except Exception as error:  # a bug or a broken disk: whatever it is, nobody may wait for ever
+            log.exception("The store failed in a way it should not")
+            self._fail(batch, StoreUnavailable(f"The store failed: {type(error).__name__}."))
+        else:
+            self.failure = None
+            for waiting, result in zip(batch, results, strict=True):
+                self._settle(waiting, result)
+            self._acknowledge(batch, results)
+            self._publish(batch, results)
+
+    def _take(self) -> list[Waiting]:
+        """Take what is waiting, except what was built on something that failed."""
+        batch: list[Waiting] = []
+        while self._waiting and len(batch) < BATCH_COMMITS_MAX:
+            waiting = self._waiting.popleft()
+            if waiting.document.stale:
+                _answer(waiting, HeadMoved())
+            else:
+                batch.append(waiting)
+        return batch
+
+    def _settle(self, waiting: Waiting, result: CommitResult) -> None:
+        """Move the document's head, or give the document up where a revision of it failed."""
+        document, revision = waiting.document, waiting.revision
+        if isinstance(result, Committed):
+            if revision is not None:
+                document.settle(revision)
+                document.trim(self._limits)
+                if document.wants_snapshot(self._limits):
+                    self._wants_snapshot[document] = None
+        elif revision is not None or isinstance(result, HeadMoved):
+            self._give_up(document)
+
+    def _acknowledge(self, batch: list[Waiting], results: list[CommitResult]) -> None:
+        for waiting, result in zip(batch, results, strict=True):
+            _answer(waiting, result)
+
+    def _publish(self, batch: list[Waiting], results: list[CommitResult]) -> None:
+        if self._on_committed is None:
+            return
+        for waiting, result in zip(batch, results, strict=True):
+            if waiting.revision is not None and isinstance(result, Committed):
+                committed = CommittedRevision(waiting.document.address, waiting.revision, result.seq)
+                try:
+                    self._on_committed(committed)
+                except Exception:
+                    log.exception("A listener failed")
+
+    def _fail(self, batch: list[Waiting], error: PlaitServerError) -> None:
+        self.failure = error
+        for waiting in batch:
+            self._give_up(waiting.document)
+            if not waiting.result.done():
+                # An error of one's own: a shared one would gather everybody's traceback.
+                waiting.result.set_exception(type(error)(error.detail, error.members))
+
+    def _give_up(self, document: OpenDocument) -> None:
+        document.give_up()
+        self._documents.close(document)
+        self._wants_snapshot.pop(document, None)
+
+    async def _write_snapshots(self) -> None:
+        """Keep some heads whole: after everybody has been answered, in transactions of their own."""
+        for document in list(self._wants_snapshot)[:SNAPSHOTS_AT_ONCE]:
+            del self._wants_snapshot[document]
+            head = document.head
+            if not head.live:
+                continue
+            try:
+                body = await self._body(head, document.size_bound)
+                await self._store.snapshot(document.address, head.n, body)
+            except PlaitServerError as error:
+                # The history is complete without it; the next edit of the document tries again.
+                log.warning("No snapshot of %s: %s", document.address, error.detail)
+            else:
+                document.note_snapshot(len(body))
+            if self._waiting:
+                return
+
+    async def _body(self, head: Revision, size: int) -> bytes:
+        if size > self._limits.offload_bytes_min:
+            return await asyncio.to_thread(getattr, head, "body")
+        return head.body
+
+
+def _answer(waiting: Waiting, result: CommitResult) -> None:
+    if not waiting.result.done():
+        waiting.result.set_result(result)

@@ -1,0 +1,140 @@
+"""Conflicts as resources: what is kept of one, how it is shown, and its settlement as a patch."""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Raw, Struct, json
+
+from plait_merge import ChoiceError, Conflict, Conflicted, Json, LimitExceeded, Limits, rebase, resolve
+from plait_server import errors
+from plait_server.service.answer import ConflictView
+from plait_server.service.limits import ServiceLimits
+from plait_server.service.moment import format_moment
+from plait_server.service.request import DocumentKey
+from plait_server.service.revision import Revision, join_missed
+from plait_server.store import ConflictRecord
+from plait_server.wire import encode
+
+
+class Kept(Struct, frozen=True):
+    """The body of a conflict in the store: what was submitted. The engine works out the rest again."""
+
+    patch: Json
+    message: str | None = None
+    previous: str | None = None
+
+
+_decoder = json.Decoder(Kept)
+
+
+def read_kept(record: ConflictRecord) -> Kept:
+    return _decoder.decode(record.body)
+
+
+def view_conflict(
+    document: DocumentKey, record: ConflictRecord, members: dict[str, object] | None = None
+) -> ConflictView:
+    """Show a kept conflict, in full with the members of its problem document."""
+    return ConflictView(
+        id=record.id,
+        document=document,
+        author=record.author,
+        opened=record.opened,
+        expires=record.expires,
+        base_revision=record.base,
+        head_revision=record.head,
+        resolved=record.resolved,
+        resolved_revision=record.resolved_revision,
+        previous=read_kept(record).previous,
+        members=members,
+    )
+
+
+def conflict_of(base: Revision, since: Sequence[Revision], patch: Json, limits: Limits) -> Conflicted:
+    """Work a kept conflict out again: the engine gives the same for the same. Raises LookupError if not."""
+    outcome = rebase(base.value, [revision.operations for revision in since], patch, limits=limits)
+    if not isinstance(outcome, Conflicted):
+        raise LookupError("the engine no longer finds this conflict")
+    return outcome
+
+
+def settle(theirs: Revision, conflicted: Conflicted, choices: Mapping[str, Json]) -> Json:
+    """Turn a choice per conflict into a patch against `theirs`. Raises InvalidValue, TooLarge."""
+    try:
+        return resolve(theirs.value, conflicted, choices)
+    except ChoiceError as error:
+        raise errors.InvalidValue(str(error), {"conflict": error.conflict}) from error
+    except LimitExceeded as error:
+        raise errors.TooLarge(str(error), {"limit": error.limit, "pointer": error.pointer}) from error
+
+
+def merge_conflict(
+    conflicted: Conflicted, base: int, since: Sequence[Revision], limits: ServiceLimits, conflict: str | None
+) -> errors.MergeConflict:
+    """Tell the caller about a conflict; `conflict` is the id it is kept under, None where it is not."""
+    members = conflict_members(conflicted, base, since, limits)
+    if conflict is not None:
+        members["conflict"] = conflict
+    return errors.MergeConflict(_sentence(conflicted, base, since), members)
+
+
+def conflict_members(
+    conflicted: Conflicted, base: int, since: Sequence[Revision], limits: ServiceLimits
+) -> dict[str, object]:
+    """Give the members of the problem document. `since` leads from the base to the conflict's head."""
+    longest = limits.conflict_value_bytes_max
+    missed = join_missed(since, limits.missed_revisions_max, limits.missed_bytes_max)
+    return {
+        "base_revision": base,
+        "head_revision": since[-1].n,
+        "conflicts": [_show(each, since, longest) for each in conflicted.conflicts],
+        "clean_operations": list(conflicted.clean_operations),
+        "clean_patch": conflicted.clean_patch,
+        "missed": None if missed is None else Raw(missed),
+    }
+
+
+def _sentence(conflicted: Conflicted, base: int, since: Sequence[Revision]) -> str:
+    count = len(conflicted.conflicts)
+    places = "1 place overlaps" if count == 1 else f"{count} places overlap"
+    return f"{places} with revisions {base + 1} to {since[-1].n}."
+
+
+def _show(conflict: Conflict, since: Sequence[Revision], longest: int) -> dict[str, object]:
+    """Show a conflict: patches of theirs by revision and author, long values left out."""
+    shown: dict[str, object] = conflict.as_json()
+    del shown["their_patches"]
+    for side in ("base", "theirs", "yours"):
+        shown[side] = _shorten(shown[side], longest)
+    shown["theirs"] = {**_facet(shown["theirs"]), **_origin(conflict, since)}
+    shown["resolutions"] = {
+        choice: patch if len(encode(patch)) <= longest else None
+        for choice, patch in conflict.resolutions.items()
+    }
+    return shown
+
+
+def _facet(shown: object) -> dict[str, object]:
+    assert isinstance(shown, dict)
+    return shown
+
+
+def _shorten(facet: object, longest: int) -> dict[str, object]:
+    shown = _facet(facet)
+    if shown["present"] and len(encode(shown["value"])) > longest:
+        return {"present": True, "truncated": True}
+    return shown
+
+
+def _origin(conflict: Conflict, since: Sequence[Revision]) -> dict[str, object]:
+    """Say which revisions made theirs what it is; author, time and message are the last one's."""
+    revisions = [since[index] for index in conflict.their_patches]
+    if not revisions:
+        return {}
+    last = revisions[-1]
+    return {
+        "revision": last.n,
+        "revisions": [revision.n for revision in revisions],
+        "author": last.author,
+        "at": format_moment(last.at),
+        "message": last.message,
+    }

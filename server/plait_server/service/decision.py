@@ -1,0 +1,314 @@
+"""What becomes of an edit: pure rules, from a document's revisions and what was submitted.
+
+conditions     what the caller demands of the head           412, 428, 404, 410, base-unknown
+submission     what was sent, as a patch against its base    400, 413
+decision       rebased over what happened since              a change, nothing, 422, 409
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from plait_merge import (
+    ABSENT,
+    Absent,
+    ChoiceError,
+    Conflicted,
+    Inapplicable,
+    Json,
+    LimitExceeded,
+    Limits,
+    Operation,
+    Rebased,
+    apply_operations,
+    carry,
+    diff,
+    format_pointer,
+    merge_patch,
+    read_patch,
+    rebase,
+    resolve,
+)
+from plait_merge import MalformedPatch as NotAPatch
+from plait_merge.outcome import Choice
+from plait_server import errors
+from plait_server.service.limits import ServiceLimits
+from plait_server.service.request import Edit, MergeMode
+from plait_server.service.revision import STORED, Revision
+from plait_server.store import RevisionKind
+from plait_server.wire import encode
+
+CHANGED_POINTERS_MAX = 100
+FOUND_CHARACTERS_MAX = 1_000
+
+
+class Bounds(Protocol):
+    """What a decision asks the open document."""
+
+    @property
+    def size_bound(self) -> int: ...
+
+    def touched_since(self, operations: tuple[Operation, ...], n: int) -> bool: ...
+
+
+class Past(Struct, frozen=True):
+    """Where an edit starts and what it has missed: `since` leads from `base` to the tip."""
+
+    base: Revision
+    since: Sequence[Revision]
+    tip: Revision
+
+
+class Submission(Struct, frozen=True):
+    """A patch against its base, as operations and as they were sent (or worked out from a value)."""
+
+    operations: tuple[Operation, ...]
+    patch: Json
+
+
+class Change(Struct, frozen=True):
+    """A new revision: `patch` (JSON) leads from the tip to `value`, which takes at most `size_bound` bytes.
+
+    `submitted` is the patch as submitted, where it differs.
+    """
+
+    kind: RevisionKind
+    value: Json | Absent
+    operations: tuple[Operation, ...]
+    patch: bytes
+    submitted: bytes | None
+    size_bound: int
+
+
+class Unchanged(Struct, frozen=True):
+    """The edit is in the tip already."""
+
+
+class Overlap(Struct, frozen=True):
+    """The edit overlaps what happened since."""
+
+    submission: Submission
+    conflicted: Conflicted
+
+
+Decision = Change | Unchanged | Overlap
+
+
+def check_conditions(
+    edit: Edit, tip: Revision, epoch: str, changed: Callable[[int], list[str] | None]
+) -> int:
+    """Judge what the caller demands of the document, and give the number of the edit's base.
+
+    `changed` lists the pointers changed since a revision, where that is known. Raises NotFound,
+    PreconditionFailed, PreconditionRequired, Deleted or BaseUnknown.
+    """
+    if edit.if_none_match and tip.live:
+        raise _failed("The document exists.", tip)
+    if edit.kind == "create" or (edit.kind == "put" and edit.if_none_match):
+        return tip.n
+    if tip.n == 0:
+        if edit.kind == "put" and edit.base is None and edit.if_match is None:
+            raise _required("To create a document, send If-None-Match: *.")
+        raise errors.NotFound("There is no such document.")
+    _check_if_match(edit, tip, changed)
+    if edit.base is None and edit.if_match is None:
+        if edit.kind in ("put", "delete"):
+            raise _required("Say what you have seen: Plait-Base to merge, If-Match to insist on it.", tip)
+        if not tip.live:
+            raise deleted(tip)
+    if edit.epoch is not None and edit.epoch != epoch:
+        raise _base_unknown("The base belongs to another epoch of this store.", tip, epoch)
+    base = tip.n if edit.base is None else edit.base
+    if not 1 <= base <= tip.n:
+        raise _base_unknown(f"There is no revision {base} of this document.", tip, epoch)
+    if edit.merge == "strict" and base != tip.n:
+        raise _failed("The document moved.", tip, changed(base))
+    return base
+
+
+def _check_if_match(edit: Edit, tip: Revision, changed: Callable[[int], list[str] | None]) -> None:
+    condition = edit.if_match
+    if condition is None or (tip.live and (condition.any or tip.n in condition.revisions)):
+        return
+    if condition.weak:
+        raise errors.PreconditionFailed(
+            "A weak entity tag never matches. Send the strong one the document came with.",
+            {"head_revision": tip.n, "weak_etag": True},
+        )
+    if not tip.live:
+        raise _failed("The document is deleted.", tip)
+    seen = condition.revisions[0] if len(condition.revisions) == 1 else 0
+    raise _failed("The document moved.", tip, changed(seen))
+
+
+def submission_of(edit: Edit, base: Revision, limits: Limits) -> Submission:
+    """Read what was sent as a patch against `base`. Values and merge patches are compared with it.
+
+    Raises MalformedPatch, TooLarge or PatchInapplicable. Cost: for values, the size of the document.
+    """
+    try:
+        if edit.kind == "patch":
+            operations = read_patch(edit.content, limits)
+            _refuse_deletion(operations)
+            return Submission(operations, edit.content)
+        patch = _patch_of(edit, base.value, limits)
+        return Submission(read_patch(patch, limits), patch)
+    except NotAPatch as error:
+        raise errors.MalformedPatch(str(error), {"operation": error.operation}) from error
+    except LimitExceeded as error:
+        raise too_large(error) from error
+
+
+def _patch_of(edit: Edit, base: Json | Absent, limits: Limits) -> Json:
+    if edit.kind == "create" or edit.if_none_match:
+        return [{"op": "add", "path": "", "value": edit.content}]
+    if edit.kind == "put":
+        return diff(base, edit.content, limits)
+    if edit.kind == "merge_patch":
+        return diff(base, merge_patch(base, edit.content), limits)
+    return [{"op": "remove", "path": ""}] if base is not ABSENT else []
+
+
+def _refuse_deletion(operations: tuple[Operation, ...]) -> None:
+    for number, operation in enumerate(operations):
+        if operation.op == "remove" and not operation.path:
+            raise errors.PatchInapplicable(
+                "A patch cannot delete the document; DELETE does.",
+                {"operation": number, "pointer": "", "reason": "unsupported"},
+            )
+
+
+def decide(edit: Edit, past: Past, document: Bounds, limits: ServiceLimits) -> Decision:
+    """Decide what an edit does to the tip. Raises MalformedPatch, PatchInapplicable, TestFailed or TooLarge.
+
+    Where nobody touched what the edit is about (the document's index knows), it is carried over without
+    a replay of what it missed.
+    """
+    base, tip = past.base, past.tip
+    submission = submission_of(edit, base, limits.values)
+    operations = submission.operations
+    if not operations:
+        return Unchanged()
+    outcome: Rebased | Conflicted | Inapplicable | LimitExceeded
+    if base is tip or not document.touched_since(operations, base.n):
+        outcome = carry(base.value, tip.value, operations, limits=limits.values)
+    else:
+        chain = [revision.operations for revision in past.since]
+        outcome = rebase(base.value, chain, operations, limits=limits.values)
+    if isinstance(outcome, Conflicted):
+        settled = _settle(edit.merge, tip, outcome, limits.values)
+        if settled is None:
+            return Overlap(submission, outcome)
+        outcome = settled
+    if isinstance(outcome, Rebased):
+        return _change(tip, outcome, submission, document, limits) if outcome.patch else Unchanged()
+    if isinstance(outcome, LimitExceeded):
+        raise too_large(outcome)
+    raise inapplicable(outcome)
+
+
+def _settle(merge: MergeMode, tip: Revision, conflicted: Conflicted, limits: Limits) -> Rebased | None:
+    """Settle every conflict for one side, if the caller asked for that. A guard never yields."""
+    if merge not in ("theirs", "yours") or any(each.kind == "guard" for each in conflicted.conflicts):
+        return None
+    choices: dict[str, Choice] = {each.id: merge for each in conflicted.conflicts}
+    try:
+        patch = resolve(tip.value, conflicted, choices)
+    except ChoiceError:
+        return None
+    return Rebased(apply_operations(tip.value, read_patch(patch, limits), limits), patch)
+
+
+def _change(
+    tip: Revision, rebased: Rebased, submission: Submission, document: Bounds, limits: ServiceLimits
+) -> Change:
+    if rebased.value is ABSENT:
+        kind: RevisionKind = "delete"
+    else:
+        kind = "edit" if tip.live else "create"
+    patch = encode(rebased.patch)
+    operations = read_patch(rebased.patch, STORED)
+    size = _bound_size(document.size_bound, rebased.value, operations, patch, limits.document_bytes_max)
+    submitted = None if rebased.patch == submission.patch else encode(submission.patch)
+    return Change(kind, rebased.value, operations, patch, submitted, size)
+
+
+def _bound_size(
+    before: int, value: Json | Absent, operations: tuple[Operation, ...], patch: bytes, most: int
+) -> int:
+    """Bound the size of a value as JSON, without encoding it for each edit. Raises TooLarge.
+
+    A patch adds at most its own bytes, unless it copies; one that begins with a whole new value holds
+    all of it. Only where that passes the limit is the value encoded, to know exactly.
+    """
+    first = operations[0]
+    bound = len(patch) if not first.path and first.op in ("add", "replace") else before + len(patch)
+    if bound > most or any(operation.op == "copy" for operation in operations):
+        bound = 0 if value is ABSENT else len(encode(value))
+        if bound > most:
+            members = {"limit": "document_bytes", "maximum": most}
+            raise errors.TooLarge(f"The document would take more than {most} bytes.", members)
+    return bound
+
+
+def changed_pointers(revisions: Sequence[Revision]) -> list[str] | None:
+    """List the pointers that revisions wrote to; None where they are many."""
+    pointers: dict[str, None] = {}
+    for revision in revisions:
+        for operation in revision.operations:
+            if operation.source is not None and operation.op == "move":
+                pointers[format_pointer(operation.source)] = None
+            pointers[format_pointer(operation.path)] = None
+            if len(pointers) > CHANGED_POINTERS_MAX:
+                return None
+    return list(pointers)
+
+
+def inapplicable(error: Inapplicable) -> errors.PlaitServerError:
+    """Say what is wrong with a patch that does not fit its base."""
+    members = {
+        "operation": error.operation,
+        "pointer": error.pointer,
+        "reason": error.reason,
+        "found": _describe(error.found),
+    }
+    if error.reason == "test":
+        detail = f"Operation {error.operation} tests for a value that its base does not have."
+        return errors.TestFailed(detail, members)
+    detail = f"Operation {error.operation} does not apply to its base: {error.reason}."
+    return errors.PatchInapplicable(detail, members)
+
+
+def _describe(found: Json | Absent) -> Json:
+    """Describe what was found at a place, briefly: containers and long strings by their size."""
+    if found is ABSENT:
+        return {"present": False}
+    if isinstance(found, dict):
+        return {"present": True, "kind": "object", "members": len(found)}
+    if isinstance(found, list):
+        return {"present": True, "kind": "array", "items": len(found)}
+    if isinstance(found, str) and len(found) > FOUND_CHARACTERS_MAX:
+        return {"present": True, "kind": "string", "characters": len(found)}
+    return {"present": True, "value": found}
+
+
+def too_large(error: LimitExceeded) -> errors.TooLarge:
+    detail = f"The limit {error.limit} is passed."
+    return errors.TooLarge(detail, {"limit": error.limit, "pointer": error.pointer})
+
+
+def deleted(tip: Revision) -> errors.Deleted:
+    return errors.Deleted("The document is deleted.", {"revision": tip.n})
+
+
+def _failed(detail: str, tip: Revision, changed: list[str] | None = None) -> errors.PreconditionFailed:
+    return errors.PreconditionFailed(detail, {"head_revision": tip.n, "changed": changed})
+
+
+def _required(detail: str, tip: Revision | None = None) -> errors.PreconditionRequired:
+    return errors.PreconditionRequired(detail, {"head_revision": tip.n} if tip else None)
+
+
+def _base_unknown(detail: str, tip: Revision, epoch: str) -> errors.BaseUnknown:
+    return errors.BaseUnknown(detail, {"head_revision": tip.n, "epoch": epoch})

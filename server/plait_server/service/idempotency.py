@@ -1,0 +1,95 @@
+"""Idempotency keys: one logical request has one effect, and every answer to it is the same.
+
+Memory knows the requests under way and the recent answers; the store knows all of them, and its unique
+constraint decides. So a fresh key costs no read.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from msgspec import Struct, json
+
+from plait_server.errors import IdempotencyInProgress, IdempotencyKeyReused
+from plait_server.service.request import Caller, IdempotencyKey
+from plait_server.store import KeyRecord, Store
+
+Scope = tuple[str, str, str]
+
+
+class StoredAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A decided answer, small: enough to give it again.
+
+    `outcome` is that of an Answer, or the code of a refusal; then `detail` and `members` are its own,
+    and `conflict` is the id under which a merge conflict is kept.
+    """
+
+    outcome: str
+    collection: str
+    id: str
+    revision: int
+    base: int | None = None
+    settled: str | None = None
+    conflict: str | None = None
+    detail: str | None = None
+    members: dict[str, object] | None = None
+
+
+_decoder = json.Decoder(StoredAnswer)
+_encoder = json.Encoder()
+
+
+def encode_answer(answer: StoredAnswer) -> bytes:
+    return _encoder.encode(answer)
+
+
+class IdempotencyKeys:
+    """The keys of all callers. Scope: tenant, caller, key."""
+
+    def __init__(self, store: Store, recent_max: int, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._recent_max = recent_max
+        self._clock = clock
+        self._under_way: dict[Scope, str] = {}
+        self._recent: OrderedDict[Scope, KeyRecord] = OrderedDict()
+
+    def begin(self, caller: Caller, key: IdempotencyKey) -> StoredAnswer | None:
+        """Give the answer if it is known here; else note that the request is under way until `end`.
+
+        Raises IdempotencyKeyReused, IdempotencyInProgress.
+        """
+        scope = (caller.tenant, caller.subject, key.key)
+        record = self._recent.get(scope)
+        if record is not None and record.expires > self._clock() * 1000:
+            return read_answer(record, key)
+        fingerprint = self._under_way.get(scope)
+        if fingerprint is None:
+            self._under_way[scope] = key.fingerprint
+            return None
+        if fingerprint != key.fingerprint:
+            raise _reused()
+        raise IdempotencyInProgress("The first request with this idempotency key is still running.")
+
+    def end(self, caller: Caller, key: IdempotencyKey) -> None:
+        self._under_way.pop((caller.tenant, caller.subject, key.key), None)
+
+    def remember(self, caller: Caller, record: KeyRecord) -> None:
+        """Keep an answer that is durable within reach."""
+        self._recent[caller.tenant, caller.subject, record.key] = record
+        if len(self._recent) > self._recent_max:
+            self._recent.popitem(last=False)
+
+    async def stored(self, caller: Caller, key: IdempotencyKey) -> StoredAnswer | None:
+        """Ask the store for the answer. Raises IdempotencyKeyReused, StoreUnavailable."""
+        record = await self._store.key(caller.tenant, caller.subject, key.key, int(self._clock() * 1000))
+        return None if record is None else read_answer(record, key)
+
+
+def read_answer(record: KeyRecord, key: IdempotencyKey) -> StoredAnswer:
+    """Read a stored answer back. Raises IdempotencyKeyReused if it answers another request."""
+    if record.fingerprint != key.fingerprint:
+        raise _reused()
+    return _decoder.decode(record.answer)
+
+
+def _reused() -> IdempotencyKeyReused:
+    return IdempotencyKeyReused("This idempotency key was used for another request.")

@@ -1,0 +1,108 @@
+"""Giving an answer again: the same outcome, revision and patch, without doing anything."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from plait_merge import ABSENT, Conflicted
+from plait_server import errors
+from plait_server.service.answer import Answer, Outcome
+from plait_server.service.conflict import conflict_of, merge_conflict, read_kept
+from plait_server.service.document import OpenDocument
+from plait_server.service.documents import Documents
+from plait_server.service.idempotency import StoredAnswer
+from plait_server.service.limits import ServiceLimits
+from plait_server.service.request import Caller, DocumentKey
+from plait_server.service.revision import Revision, join_missed
+from plait_server.store import Address, ConflictRecord, Store
+
+REFUSALS: Mapping[str, type[errors.PlaitServerError]] = {
+    refusal.code: refusal
+    for refusal in (errors.TestFailed, errors.PreconditionFailed, errors.PatchInapplicable)
+}
+
+
+class Replay:
+    """The way back from what is stored of an answer, or of a conflict, to all of it."""
+
+    def __init__(self, documents: Documents, store: Store, limits: ServiceLimits, epoch: str) -> None:
+        self._documents = documents
+        self._store = store
+        self._limits = limits
+        self._epoch = epoch
+
+    async def answer(self, caller: Caller, stored: StoredAnswer) -> Answer:
+        """Give a stored answer again. Raises it, marked as replayed, where it is a refusal."""
+        address = Address(caller.tenant, stored.collection, stored.id)
+        if stored.conflict is not None:
+            refusal: errors.PlaitServerError = await self._conflict(address, stored)
+        elif stored.outcome in REFUSALS:
+            refusal = REFUSALS[stored.outcome](stored.detail or "", stored.members)
+        else:
+            return await self._accepted(address, stored)
+        refusal.replayed = True
+        raise refusal
+
+    async def conflicted(
+        self, document: OpenDocument, record: ConflictRecord
+    ) -> tuple[Conflicted, list[Revision], Revision]:
+        """Work a kept conflict out again: the conflict, what it missed, and the head it was found on.
+
+        Raises LookupError where the engine finds it no longer (its limits were changed).
+        """
+        base, since = await self._documents.span(document, record.base, record.head)
+        head = await self._documents.state(document, record.head)
+        patch, limits = read_kept(record).patch, self._limits.values
+        if max(document.size_bound, len(record.body)) > self._limits.offload_bytes_min or len(since) > 100:
+            return await asyncio.to_thread(conflict_of, base, since, patch, limits), since, head
+        return conflict_of(base, since, patch, limits), since, head
+
+    async def _accepted(self, address: Address, stored: StoredAnswer) -> Answer:
+        document = await self._documents.open(address)
+        changed = stored.outcome != "noop"
+        upto = stored.revision - 1 if changed else stored.revision
+        base = upto if stored.base is None else stored.base
+        missed = await self._revisions(document, base, upto)
+        patch = b"[]"
+        if changed:
+            patch = (await self._revisions(document, upto, stored.revision))[0].patch
+        return Answer(
+            outcome=cast(Outcome, stored.outcome),
+            document=DocumentKey(stored.collection, stored.id),
+            revision=stored.revision,
+            base=stored.base,
+            patch=patch,
+            missed=self._join(missed) if len(missed) == upto - base else None,
+            epoch=self._epoch,
+            value=ABSENT,
+            replayed=True,
+            settled=stored.settled,
+        )
+
+    async def _revisions(self, document: OpenDocument, above: int, upto: int) -> Sequence[Revision]:
+        """Give revisions for an answer; none where they are too many to be in it."""
+        if upto - above > self._limits.missed_revisions_max:
+            return ()
+        if document.at(above) is not None:
+            return document.since(above, upto)
+        return await self._documents.chain(document.address, above, upto)
+
+    async def _conflict(self, address: Address, stored: StoredAnswer) -> errors.MergeConflict:
+        assert stored.conflict is not None
+        record = await self._store.conflict(address, stored.conflict)
+        if record is not None:
+            try:
+                conflicted, since, _ = await self.conflicted(await self._documents.open(address), record)
+            except LookupError:
+                pass
+            else:
+                return merge_conflict(conflicted, record.base, since, self._limits, record.id)
+        members: dict[str, object] = {
+            "base_revision": stored.base,
+            "head_revision": stored.revision,
+            "conflicts": [],
+        }
+        return errors.MergeConflict("The edits overlapped; the conflict is no longer kept.", members)
+
+    def _join(self, revisions: Sequence[Revision]) -> bytes | None:
+        return join_missed(revisions, self._limits.missed_revisions_max, self._limits.missed_bytes_max)

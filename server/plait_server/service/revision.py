@@ -1,0 +1,173 @@
+"""A revision in memory: what the next edits, late edits and readers need of it."""
+
+import sys
+from collections.abc import Sequence
+
+from plait_merge import ABSENT, Absent, Json, Limits, Operation, apply_operations, read_patch
+from plait_server.service.moment import format_moment
+from plait_server.store import Address, RevisionKind, RevisionRecord, StoredDocument
+from plait_server.wire import decode, encode
+
+REVISION_BYTES = 400
+"""About what a revision takes in memory besides its patch and its part of the value."""
+JSON_IN_MEMORY = 4
+"""About how many times the size of its JSON a value takes in memory."""
+
+STORED = Limits(
+    depth_max=10_000,
+    operations_max=2**31,
+    pointer_bytes_max=2**31,
+    copied_bytes_max=2**31,
+    value_bytes_max=2**31,
+)
+"""What was accepted once is never refused again, whatever the limits are today."""
+
+
+class Revision:
+    """One revision of a document and the value it led to, shared with its neighbours.
+
+    `operations` are the committed patch, read, and `patch` the same as JSON. Number 0 is the state
+    before the first revision. What is worked out from these (`missed`, `body`) is worked out once.
+    """
+
+    __slots__ = ("_body", "_missed", "at", "author", "kind", "message", "n", "operations", "patch", "value")
+
+    def __init__(
+        self,
+        n: int,
+        kind: RevisionKind,
+        operations: tuple[Operation, ...],
+        patch: bytes,
+        value: Json | Absent,
+        author: str,
+        at: int,
+        message: str | None,
+    ) -> None:
+        self.n = n
+        self.kind = kind
+        self.operations = operations
+        self.patch = patch
+        self.value = value
+        self.author = author
+        self.at = at
+        self.message = message
+        self._missed: bytes | None = None
+        self._body: bytes | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether there is a document at this revision: neither before the first nor deleted."""
+        return self.n > 0 and self.kind != "delete"
+
+    @property
+    def missed(self) -> bytes:
+        """This revision as an entry of `missed`: JSON, encoded once."""
+        if self._missed is None:
+            self._missed = b'{"revision":%d,"author":%b,"at":"%b","patch":%b}' % (
+                self.n,
+                encode(self.author),
+                format_moment(self.at).encode(),
+                self.patch,
+            )
+        return self._missed
+
+    @property
+    def body(self) -> bytes:
+        """The value as JSON, encoded once."""
+        if self._body is None:
+            self._body = encode(self.value)
+        return self._body
+
+    def drop_body(self) -> None:
+        """Forget the encoded value: few ask for anything but the head."""
+        self._body = None
+
+
+def before_the_first() -> Revision:
+    """The state of a document that was never created."""
+    return Revision(0, "delete", (), b"[]", ABSENT, "", 0, None)
+
+
+def read_revision(record: RevisionRecord, value: Json | Absent) -> Revision:
+    """Bring a stored revision back to memory; `value` is what it led to."""
+    return Revision(
+        record.n,
+        record.kind,
+        read_patch(decode(record.patch), STORED),
+        record.patch,
+        value,
+        record.author,
+        record.at,
+        record.message,
+    )
+
+
+def replay(stored: StoredDocument) -> list[Revision]:
+    """Work the values of stored revisions out, from the first of them on. A thousand take milliseconds."""
+    value: Json | Absent = ABSENT
+    revisions = []
+    for record in stored.revisions:
+        revision = read_revision(record, ABSENT)
+        if stored.snapshot is not None and record.n == stored.snapshot.n:
+            value = decode(stored.snapshot.value)
+        else:
+            value = apply_operations(value, revision.operations, STORED)
+        revision.value = value
+        revisions.append(revision)
+    return revisions
+
+
+def follow(state: Revision, revisions: Sequence[Revision]) -> None:
+    """Give revisions that were read without their values the values they led to, after `state`."""
+    value = state.value
+    for revision in revisions:
+        revision.value = value = apply_operations(value, revision.operations, STORED)
+
+
+def join_missed(revisions: Sequence[Revision], revisions_max: int, bytes_max: int) -> bytes | None:
+    """Join the entries of `missed`; None where that is too long for an answer."""
+    if not revisions:
+        return b"[]"
+    if len(revisions) > revisions_max:
+        return None
+    joined = b"[" + b",".join([revision.missed for revision in revisions]) + b"]"
+    return joined if len(joined) <= bytes_max else None
+
+
+def weigh(revision: Revision) -> int:
+    """Estimate what keeping a revision and its value costs in memory: its patch and the copied containers."""
+    weight = REVISION_BYTES + JSON_IN_MEMORY * len(revision.patch)
+    seen: set[int] = set()
+    for operation in revision.operations:
+        weight += _copied_bytes(revision.value, operation.path, seen)
+        if operation.source is not None:
+            weight += _copied_bytes(revision.value, operation.source, seen)
+    return weight
+
+
+def _copied_bytes(value: Json, path: tuple[str, ...], seen: set[int]) -> int:
+    copied = 0
+    for token in path:
+        kind = type(value)
+        if kind is dict:
+            below = value.get(token)
+        elif kind is list:
+            below = value[int(token)] if token.isdecimal() and int(token) < len(value) else None
+        else:
+            break
+        if id(value) not in seen:
+            seen.add(id(value))
+            copied += sys.getsizeof(value)
+        value = below
+    return copied
+
+
+class CommittedRevision:
+    """A durable revision, as the live hub hears of it: in order for each document."""
+
+    __slots__ = ("address", "revision", "seq")
+
+    def __init__(self, address: Address, revision: Revision, seq: int) -> None:
+        self.address = address
+        self.revision = revision
+        self.seq = seq

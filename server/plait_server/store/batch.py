@@ -1,0 +1,279 @@
+"""Writing a batch of commits in one SQLite transaction, as one plain function on the database's thread.
+
+Nearly always every commit of a batch holds, so the batch is written together, one statement per table.
+Where the number of changed rows says that one did not hold, it is rolled back and written again one by
+one, each in a savepoint.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Sequence
+
+from plait_server.store import statements as sql
+from plait_server.store.record import (
+    Address,
+    AlreadySettled,
+    Commit,
+    CommitResult,
+    Committed,
+    ConflictRecord,
+    HeadMoved,
+    KeyRecord,
+    KeyTaken,
+    RevisionRecord,
+)
+
+Row = tuple[object, ...]
+
+_COMMITTED_WITHOUT_REVISION = Committed(0)
+
+
+class CommitFailed(Exception):
+    """COMMIT itself failed: whether the batch is durable is not known. The driver's error is the cause."""
+
+    def __init__(self, results: list[CommitResult]) -> None:
+        super().__init__("COMMIT failed")
+        self.results = results
+
+
+class BatchWriter:
+    """Write batches over one connection, which nobody else writes on."""
+
+    def __init__(self, connection: sqlite3.Connection, conflicts_open_max: int) -> None:
+        self._connection = connection
+        self._conflicts_open_max = conflicts_open_max
+        self._seqs: dict[str, int] = {}
+
+    def write(self, batch: Sequence[Commit]) -> list[CommitResult]:
+        """Write `batch` and answer for each. Raises sqlite3.Error (nothing written) or CommitFailed."""
+        connection = self._connection
+        try:
+            connection.execute(sql.BEGIN)
+            results = self._together(batch)
+            if results is None:
+                self._roll_back()
+                connection.execute(sql.BEGIN)
+                results = self._each(batch)
+        except BaseException:
+            self._roll_back()
+            raise
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            raise CommitFailed(results) from error
+        return results
+
+    def _roll_back(self) -> None:
+        self._seqs.clear()
+        if self._connection.in_transaction:
+            # SQLite may have rolled back by itself; what matters is that no transaction stays open.
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
+    def _together(self, batch: Sequence[Commit]) -> list[CommitResult] | None:
+        """Write a batch in which every commit holds; None at the first sign that one does not."""
+        chains: dict[Address, _Chain] = {}
+        revisions: list[Row] = []
+        keys: list[Row] = []
+        conflicts: list[Row] = []
+        results: list[CommitResult] = []
+        for commit in batch:
+            address, revision = commit.address, commit.revision
+            chain = chains.get(address)
+            if chain is None:
+                chain = chains[address] = _Chain(commit.head)
+            if chain.last != commit.head or commit.settles is not None:
+                return None
+            if revision is None:
+                results.append(_COMMITTED_WITHOUT_REVISION)
+            else:
+                chain.append(revision)
+                seq = self._next_seq(address.tenant)
+                revisions.append(_revision_row(address, revision, seq))
+                results.append(Committed(seq))
+            if commit.key is not None:
+                keys.append(_key_row(address.tenant, commit.key))
+            if commit.conflict is not None:
+                conflicts.append(_conflict_row(address, commit.conflict))
+        if not self._move_heads(chains):
+            return None
+        many = self._connection.executemany
+        many(sql.INSERT_REVISION, revisions)
+        if keys and many(sql.INSERT_KEY, keys).rowcount != len(keys):
+            return None
+        if conflicts:
+            many(sql.INSERT_CONFLICT, conflicts)
+            self._drop_oldest_conflicts({commit.address for commit in batch if commit.conflict is not None})
+        return results
+
+    def _move_heads(self, chains: dict[Address, "_Chain"]) -> bool:
+        """Compare-and-set the head of every document of the batch, once each."""
+        moved = [
+            (chain.last, chain.deleted, chain.updated, *address, chain.first)
+            for address, chain in chains.items()
+            if chain.first != chain.last and chain.first
+        ]
+        if moved and self._connection.executemany(sql.MOVE_HEAD, moved).rowcount != len(moved):
+            return False
+        return len(moved) == len(chains) or all(
+            self._create_or_compare(address, chain)
+            for address, chain in chains.items()
+            if chain.first == chain.last or not chain.first
+        )
+
+    def _create_or_compare(self, address: Address, chain: "_Chain") -> bool:
+        if chain.first == chain.last:
+            return self._head(address) == chain.first
+        row = (chain.last, chain.deleted, chain.updated, chain.created, *address)
+        return self._connection.execute(sql.CREATE_DOCUMENT, row).rowcount == 1
+
+    def _each(self, batch: Sequence[Commit]) -> list[CommitResult]:
+        """Write what holds of a batch, commit by commit."""
+        refused: set[Address] = set()
+        results: list[CommitResult] = []
+        for commit in batch:
+            result = HeadMoved() if commit.address in refused else self._alone(commit)
+            if commit.revision is not None and not isinstance(result, Committed):
+                refused.add(commit.address)
+            results.append(result)
+        return results
+
+    def _alone(self, commit: Commit) -> CommitResult:
+        self._connection.execute("SAVEPOINT alone")
+        result = self._attempt(commit)
+        if not isinstance(result, Committed):
+            self._connection.execute("ROLLBACK TO alone")
+        self._connection.execute("RELEASE alone")
+        return result
+
+    def _attempt(self, commit: Commit) -> CommitResult:
+        address, revision, execute = commit.address, commit.revision, self._connection.execute
+        if (key := commit.key) is not None and not execute(
+            sql.INSERT_KEY, _key_row(address.tenant, key)
+        ).rowcount:
+            return KeyTaken(self._key(address.tenant, key))
+        chain = _Chain(commit.head)
+        if revision is not None:
+            chain.append(revision)
+        if not self._move_heads({address: chain}):
+            return HeadMoved()
+        if commit.settles is not None:
+            settled = (commit.at, chain.last, *address, commit.settles)
+            if execute(sql.SETTLE_CONFLICT, settled).rowcount != 1:
+                return self._already_settled(address, commit.settles)
+        if commit.conflict is not None:
+            execute(sql.INSERT_CONFLICT, _conflict_row(address, commit.conflict))
+            self._drop_oldest_conflicts({address})
+        if revision is None:
+            return _COMMITTED_WITHOUT_REVISION
+        seq = self._next_seq(address.tenant)
+        execute(sql.INSERT_REVISION, _revision_row(address, revision, seq))
+        return Committed(seq)
+
+    def _drop_oldest_conflicts(self, addresses: set[Address]) -> None:
+        rows = [(*address, self._conflicts_open_max) for address in addresses]
+        self._connection.executemany(sql.DROP_OLDEST_CONFLICTS, rows)
+
+    def _next_seq(self, tenant: str) -> int:
+        last = self._seqs.get(tenant)
+        if last is None:
+            last = self._connection.execute(sql.LAST_SEQ, (tenant,)).fetchone()[0]
+        self._seqs[tenant] = last + 1
+        return last + 1
+
+    def _head(self, address: Address) -> int:
+        row = self._connection.execute(sql.HEAD, address).fetchone()
+        return row[0] if row else 0
+
+    def _key(self, tenant: str, key: KeyRecord) -> KeyRecord:
+        return KeyRecord(*self._connection.execute(sql.KEY, (tenant, key.caller, key.key)).fetchone())
+
+    def _already_settled(self, address: Address, conflict: str) -> AlreadySettled:
+        row = self._connection.execute(sql.CONFLICT, (*address, conflict)).fetchone()
+        return AlreadySettled(ConflictRecord(*row).resolved_revision if row else None)
+
+    def stands(self, batch: Sequence[Commit], results: Sequence[CommitResult]) -> bool:
+        """Say whether a batch whose COMMIT failed is there after all: all of it is, or nothing."""
+        for commit, result in zip(batch, results, strict=True):
+            if isinstance(result, Committed) and (witness := self._witness(commit)) is not None:
+                return witness
+        return True
+
+    def _witness(self, commit: Commit) -> bool | None:
+        address, execute = commit.address, self._connection.execute
+        if (revision := commit.revision) is not None:
+            row = execute(sql.REVISIONS, (*address, revision.n - 1, revision.n, 1)).fetchone()
+            return row is not None and _is_same(RevisionRecord(*row), revision)
+        if commit.key is not None:
+            row = execute(sql.KEY, (address.tenant, commit.key.caller, commit.key.key)).fetchone()
+            return row is not None and KeyRecord(*row).answer == commit.key.answer
+        if commit.conflict is not None:
+            return execute(sql.CONFLICT, (*address, commit.conflict.id)).fetchone() is not None
+        if commit.settles is not None:
+            row = execute(sql.CONFLICT, (*address, commit.settles)).fetchone()
+            return row is not None and ConflictRecord(*row).resolved == commit.at
+        return None
+
+
+class _Chain:
+    """What a batch does to one document's head."""
+
+    __slots__ = ("created", "deleted", "first", "last", "updated")
+
+    def __init__(self, head: int) -> None:
+        self.first = self.last = head
+        self.created = self.updated = 0
+        self.deleted = False
+
+    def append(self, revision: RevisionRecord) -> None:
+        if self.first == self.last:
+            self.created = revision.at
+        self.last = revision.n
+        self.updated = revision.at
+        self.deleted = revision.kind == "delete"
+
+
+def _revision_row(address: Address, revision: RevisionRecord, seq: int) -> Row:
+    return (
+        *address,
+        revision.n,
+        revision.kind,
+        revision.patch,
+        revision.base,
+        revision.submitted,
+        revision.author,
+        revision.caller,
+        revision.key,
+        revision.at,
+        revision.message,
+        revision.trace,
+        revision.policy,
+        seq,
+    )
+
+
+def _key_row(tenant: str, key: KeyRecord) -> Row:
+    return (tenant, key.caller, key.key, key.fingerprint, key.answer, key.expires, key.stored)
+
+
+def _conflict_row(address: Address, conflict: ConflictRecord) -> Row:
+    return (
+        *address,
+        conflict.id,
+        conflict.author,
+        conflict.base,
+        conflict.head,
+        conflict.body,
+        conflict.opened,
+        conflict.expires,
+    )
+
+
+def _is_same(stored: RevisionRecord, revision: RevisionRecord) -> bool:
+    return (stored.at, stored.caller, stored.key, stored.patch) == (
+        revision.at,
+        revision.caller,
+        revision.key,
+        revision.patch,
+    )

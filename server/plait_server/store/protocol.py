@@ -1,0 +1,85 @@
+"""What the service needs from a store. `tests/server/store/test_contract.py` is its definition."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from plait_server.store.record import (
+    Address,
+    Commit,
+    CommitResult,
+    ConflictRecord,
+    DocumentRow,
+    KeyRecord,
+    RevisionRecord,
+    StoredDocument,
+)
+
+
+class Store(Protocol):
+    """Revisions and what belongs to them, durably.
+
+    Every function may raise StoreUnavailable: nothing was changed, and it may work later.
+    """
+
+    @property
+    def epoch(self) -> str:
+        """Random, made with the store: another epoch means other content under the same numbers."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The engine and its version, for people."""
+        ...
+
+    @property
+    def durability(self) -> str:
+        """What an acknowledgement survives, for people."""
+        ...
+
+    async def commit(self, batch: Sequence[Commit]) -> list[CommitResult]:
+        """Write a batch in one durable transaction; answer for each commit, in order.
+
+        A commit that does not hold is left out and does not disturb the others, except later ones of
+        the same document: they were built on it and get HeadMoved. Raises OutcomeUnknown when it
+        cannot be found out whether the batch is durable.
+        """
+        ...
+
+    async def snapshot(self, address: Address, n: int, value: bytes) -> None:
+        """Keep the whole value at a committed revision. Again is no error."""
+        ...
+
+    async def load(self, address: Address, revision: int | None = None) -> StoredDocument | None:
+        """Read what a value is made from: the head's, or that of `revision` (1 to head)."""
+        ...
+
+    async def revisions(
+        self, address: Address, *, above: int, upto: int, limit: int, newest_first: bool = False
+    ) -> list[RevisionRecord]:
+        """Read revisions with above < n <= upto."""
+        ...
+
+    async def documents(self, tenant: str, collection: str, *, after: str, limit: int) -> list[DocumentRow]:
+        """List documents that are not deleted, by id, from the first one after `after`."""
+        ...
+
+    async def key(self, tenant: str, caller: str, key: str, now: int) -> KeyRecord | None:
+        """Look up the answer to an idempotency key that has not expired."""
+        ...
+
+    async def conflict(self, address: Address, conflict: str) -> ConflictRecord | None: ...
+
+    async def conflicts(
+        self, address: Address, *, before: str | None, limit: int, now: int
+    ) -> list[ConflictRecord]:
+        """List conflicts that have not expired, newest first, from the first one older than `before`."""
+        ...
+
+    async def prune(self, now: int, conflicts_max: int) -> None:
+        """Drop expired keys and conflicts, and the oldest conflicts beyond `conflicts_max`.
+
+        Takes a bounded step: call it from time to time.
+        """
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,134 @@
+"""What goes into a store and what comes out.
+
+Frozen structs: one or more is made per edit, and a struct costs a tenth of a frozen dataclass. Times
+are milliseconds since 1970; patches, values and bodies are JSON that the service encoded.
+"""
+
+from typing import Literal, NamedTuple
+
+from msgspec import Struct
+
+RevisionKind = Literal["create", "edit", "delete"]
+
+
+class Address(NamedTuple):
+    """Where a document is. Every key begins with the tenant."""
+
+    tenant: str
+    collection: str
+    id: str
+
+
+class RevisionRecord(Struct, frozen=True):
+    """One revision. `seq` is given by the store: 0 until it is committed."""
+
+    n: int
+    kind: RevisionKind
+    patch: bytes
+    base: int | None
+    submitted: bytes | None
+    author: str
+    caller: str
+    key: str | None
+    at: int
+    message: str | None
+    trace: str | None
+    policy: int | None = None
+    seq: int = 0
+
+
+class KeyRecord(Struct, frozen=True):
+    """The stored answer to an idempotency key; from `expires` on the key is free again."""
+
+    caller: str
+    key: str
+    fingerprint: str
+    answer: bytes
+    stored: int
+    expires: int
+
+
+class ConflictRecord(Struct, frozen=True):
+    """A kept conflict; the engine works it out again from `base`, `head` and `body`."""
+
+    id: str
+    author: str
+    base: int
+    head: int
+    body: bytes
+    opened: int
+    expires: int
+    resolved: int | None = None
+    resolved_revision: int | None = None
+
+
+class Commit(Struct, frozen=True):
+    """All that one edit writes: everything or nothing.
+
+    It holds only while the document's newest revision is `head` (0: there is none) after the commits
+    before it in the batch. A revision is number head + 1; without one (a conflict, a refusal with a
+    key) the head stays. `settles` is the conflict this edit settles, at `at`.
+    """
+
+    address: Address
+    head: int
+    at: int
+    revision: RevisionRecord | None = None
+    key: KeyRecord | None = None
+    conflict: ConflictRecord | None = None
+    settles: str | None = None
+
+
+class Committed(Struct, frozen=True):
+    """It is durable. `seq` is 0 when there was no revision."""
+
+    seq: int
+
+
+class HeadMoved(Struct, frozen=True):
+    """The head was another one: nothing was written."""
+
+
+class KeyTaken(Struct, frozen=True):
+    """The key has an answer already: nothing was written."""
+
+    record: KeyRecord
+
+
+class AlreadySettled(Struct, frozen=True):
+    """The conflict to settle is gone or settled (then at `revision`): nothing was written."""
+
+    revision: int | None
+
+
+CommitResult = Committed | HeadMoved | KeyTaken | AlreadySettled
+
+
+class SnapshotRecord(Struct, frozen=True):
+    """The whole value at revision `n`."""
+
+    n: int
+    value: bytes
+
+
+class StoredDocument(Struct, frozen=True):
+    """A document and what its value at one revision is made from.
+
+    `revisions` end with that revision and begin with the one the snapshot is of, or with the first.
+    """
+
+    head: int
+    deleted: bool
+    created: int
+    updated: int
+    snapshot: SnapshotRecord | None
+    revisions: list[RevisionRecord]
+
+
+class DocumentRow(Struct, frozen=True):
+    """A document in a list."""
+
+    id: str
+    head: int
+    created: int
+    updated: int

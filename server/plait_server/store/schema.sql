@@ -1,0 +1,81 @@
+-- The whole schema, as a new store gets it. Every key starts with the tenant.
+-- A change here needs a new version in schema.py and a step in migrations/ that leads to the same.
+
+CREATE TABLE store (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    epoch TEXT NOT NULL,            -- random; new after a restore from backup
+    schema_version INTEGER NOT NULL
+);
+
+CREATE TABLE documents (
+    tenant TEXT NOT NULL,
+    collection TEXT NOT NULL,
+    id TEXT NOT NULL,
+    head INTEGER NOT NULL,          -- the newest revision
+    deleted INTEGER NOT NULL,       -- 1 when the head is a tombstone
+    created INTEGER NOT NULL,       -- milliseconds since 1970, like every time here
+    updated INTEGER NOT NULL,
+    PRIMARY KEY (tenant, collection, id)
+) WITHOUT ROWID;
+
+-- A revision never changes once written. What else is here can be rebuilt from these rows.
+CREATE TABLE revisions (
+    tenant TEXT NOT NULL,
+    collection TEXT NOT NULL,
+    document TEXT NOT NULL,
+    n INTEGER NOT NULL,             -- 1, 2, 3 ... without gaps
+    kind TEXT NOT NULL CHECK (kind IN ('create', 'edit', 'delete')),
+    patch BLOB NOT NULL,            -- as committed: leads from revision n - 1 to n
+    base INTEGER,                   -- what the caller had seen
+    submitted BLOB,                 -- the patch as submitted, where it differs
+    author TEXT NOT NULL,
+    caller TEXT NOT NULL,
+    key TEXT,                       -- the idempotency key
+    at INTEGER NOT NULL,
+    message TEXT,
+    trace TEXT,
+    policy INTEGER,                 -- version of the merge policy; null is the default policy
+    seq INTEGER NOT NULL,           -- place among all revisions of the tenant
+    PRIMARY KEY (tenant, collection, document, n)
+) WITHOUT ROWID;
+
+CREATE UNIQUE INDEX revisions_by_seq ON revisions (tenant, seq);
+
+CREATE TABLE snapshots (
+    tenant TEXT NOT NULL,
+    collection TEXT NOT NULL,
+    document TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (tenant, collection, document, n)
+);
+
+CREATE TABLE idempotency (
+    tenant TEXT NOT NULL,
+    caller TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    answer BLOB NOT NULL,
+    expires INTEGER NOT NULL,
+    PRIMARY KEY (tenant, caller, key)
+) WITHOUT ROWID;
+
+CREATE INDEX idempotency_by_expiry ON idempotency (expires);
+
+CREATE TABLE conflicts (
+    tenant TEXT NOT NULL,
+    collection TEXT NOT NULL,
+    document TEXT NOT NULL,
+    id TEXT NOT NULL,               -- sorts by time
+    author TEXT NOT NULL,
+    base INTEGER NOT NULL,
+    head INTEGER NOT NULL,
+    body BLOB NOT NULL,             -- what was submitted
+    opened INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    resolved INTEGER,
+    resolved_revision INTEGER,
+    PRIMARY KEY (tenant, collection, document, id)
+);
+
+CREATE INDEX conflicts_by_expiry ON conflicts (expires);

@@ -1,0 +1,364 @@
+"""Documents in one SQLite file: one writer, readers beside it, every acknowledged edit synced.
+
+WAL with `synchronous=FULL`: an acknowledgement survives kill -9 and a power cut. A whole batch is one
+job on the writer's thread, so no other coroutine's statement can slip into its transaction; only the
+writer commits, so only the writer checkpoints (SQLite before 3.51.3 can corrupt the file when another
+connection does).
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import secrets
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import aiosqlite
+
+from plait_server.errors import OutcomeUnknown, StoreRefused, StoreUnavailable
+from plait_server.store import statements as sql
+from plait_server.store.batch import BatchWriter, CommitFailed
+from plait_server.store.record import (
+    Address,
+    Commit,
+    CommitResult,
+    ConflictRecord,
+    DocumentRow,
+    KeyRecord,
+    RevisionRecord,
+    SnapshotRecord,
+    StoredDocument,
+)
+from plait_server.store.schema import Schema, load_schema, statements
+
+BUSY_TIMEOUT_S = 5.0
+PAGES_BETWEEN_CHECKPOINTS = 4_000
+PRUNE_ROWS = 10_000
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+
+class SqliteStore:
+    """A Store (see `protocol`) in one file. Open it with `SqliteStore.open`."""
+
+    durability = "WAL, synchronous=FULL: survives a crash and a power cut"
+
+    def __init__(self, path: Path, options: "_Options", lock: IO[str]) -> None:
+        self._path = path
+        self._options = options
+        self._lock = lock
+        self._writing = asyncio.Lock()
+        self._writer: aiosqlite.Connection | None = None
+        self._batches: BatchWriter
+        self._readers: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
+        self._readers_open: list[aiosqlite.Connection] = []
+        self.epoch = ""
+
+    @classmethod
+    async def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        readers: int = 2,
+        conflicts_open_max: int = 1_000,
+        pages_max: int | None = None,
+        schema: Schema | None = None,
+        factory: type[sqlite3.Connection] = sqlite3.Connection,
+    ) -> "SqliteStore":
+        """Open the file, making or migrating it, and hold it until `close` or the end of the process.
+
+        `pages_max` bounds the file's size in pages; `schema` and `factory` (of the writer's connection)
+        are for those who know better. Raises StoreRefused with a message for the operator.
+        """
+        path = Path(path)
+        options = _Options(conflicts_open_max, pages_max, schema or load_schema(), factory)
+        store = cls(path, options, _hold(path))
+        try:
+            await store._open_writer()
+            await store._open_readers(readers)
+        except BaseException as error:
+            await store.close()
+            if isinstance(error, sqlite3.Error):
+                raise StoreRefused(f"{path} cannot be opened: {error}.") from error
+            raise
+        log.info("%s holds %s", store.name, path)
+        return store
+
+    @property
+    def name(self) -> str:
+        return f"SQLite {sqlite3.sqlite_version}"
+
+    async def commit(self, batch: Sequence[Commit]) -> list[CommitResult]:
+        async with self._writing:
+            writer = await self._ready_writer()
+            try:
+                return await _run(writer, self._batches.write, batch)
+            except CommitFailed as failure:
+                return await self._find_out(batch, failure)
+            except sqlite3.Error as error:
+                raise _unavailable(error) from error
+
+    async def snapshot(self, address: Address, n: int, value: bytes) -> None:
+        await self._write(lambda connection: _snapshot(connection, address, n, value))
+
+    async def prune(self, now: int, conflicts_max: int) -> None:
+        await self._write(lambda connection: _prune(connection, now, conflicts_max))
+
+    async def load(self, address: Address, revision: int | None = None) -> StoredDocument | None:
+        return await self._read(lambda connection: _load(connection, address, revision))
+
+    async def revisions(
+        self, address: Address, *, above: int, upto: int, limit: int, newest_first: bool = False
+    ) -> list[RevisionRecord]:
+        statement = sql.REVISIONS_NEWEST_FIRST if newest_first else sql.REVISIONS
+        rows = await self._fetch(statement, (*address, above, upto, limit))
+        return [RevisionRecord(*row) for row in rows]
+
+    async def documents(self, tenant: str, collection: str, *, after: str, limit: int) -> list[DocumentRow]:
+        rows = await self._fetch(sql.DOCUMENTS, (tenant, collection, after, limit))
+        return [DocumentRow(*row) for row in rows]
+
+    async def key(self, tenant: str, caller: str, key: str, now: int) -> KeyRecord | None:
+        records = [KeyRecord(*row) for row in await self._fetch(sql.KEY, (tenant, caller, key))]
+        return next((record for record in records if record.expires > now), None)
+
+    async def conflict(self, address: Address, conflict: str) -> ConflictRecord | None:
+        rows = await self._fetch(sql.CONFLICT, (*address, conflict))
+        return ConflictRecord(*rows[0]) if rows else None
+
+    async def conflicts(
+        self, address: Address, *, before: str | None, limit: int, now: int
+    ) -> list[ConflictRecord]:
+        rows = await self._fetch(sql.CONFLICTS, (*address, before, now, limit))
+        return [ConflictRecord(*row) for row in rows]
+
+    async def close(self) -> None:
+        # Readers first: the last connection to close checkpoints, and that has to be the writer.
+        for reader in self._readers_open:
+            await reader.close()
+        self._readers_open.clear()
+        async with self._writing:
+            await self._close_writer()
+        self._lock.close()
+
+    async def _open_writer(self) -> None:
+        options = self._options
+        writer = await aiosqlite.connect(
+            self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, factory=options.factory
+        )
+        self._writer = writer
+        self.epoch = await _run(writer, _prepare, writer._conn, options)
+        self._batches = BatchWriter(writer._conn, options.conflicts_open_max)
+
+    async def _close_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(sqlite3.Error):
+                await writer.close()
+
+    async def _open_readers(self, readers: int) -> None:
+        for _ in range(readers):
+            reader = await aiosqlite.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            self._readers_open.append(reader)
+            await _run(reader, reader._conn.execute, "PRAGMA query_only = ON")
+            self._readers.put_nowait(reader)
+
+    async def _ready_writer(self) -> aiosqlite.Connection:
+        """The writer's connection, opened again where it was given up."""
+        if self._writer is None:
+            try:
+                await self._reopen_writer()
+            except (sqlite3.Error, StoreRefused) as error:
+                raise StoreUnavailable("The store cannot be opened again yet.") from error
+        assert self._writer is not None
+        return self._writer
+
+    async def _reopen_writer(self) -> None:
+        """Open the file anew and write everything in the log into it, synced.
+
+        A failed fsync is never tried again: the kernel may have dropped the pages and call the next one
+        a success. The checkpoint writes them afresh.
+        """
+        await self._close_writer()
+        try:
+            await self._open_writer()
+            assert self._writer is not None
+            await _run(self._writer, self._writer._conn.execute, "PRAGMA wal_checkpoint(TRUNCATE)")
+        except BaseException:
+            await self._close_writer()
+            raise
+
+    async def _find_out(self, batch: Sequence[Commit], failure: CommitFailed) -> list[CommitResult]:
+        """Settle a failed COMMIT: open the file anew and look whether the batch is there."""
+        log.error("COMMIT failed, opening %s anew: %s", self._path, failure.__cause__)
+        try:
+            await self._reopen_writer()
+            assert self._writer is not None
+            stands = await _run(self._writer, self._batches.stands, batch, failure.results)
+        except (sqlite3.Error, StoreRefused) as error:
+            await self._close_writer()
+            raise OutcomeUnknown("The commit failed and the store cannot be read.") from error
+        if stands:
+            return failure.results
+        raise _unavailable(failure.__cause__) from failure
+
+    async def _write(self, job: Callable[[sqlite3.Connection], None]) -> None:
+        async with self._writing:
+            writer = await self._ready_writer()
+            try:
+                await _run(writer, _in_transaction, writer._conn, job)
+            except sqlite3.Error as error:
+                raise _unavailable(error) from error
+
+    async def _read(self, job: Callable[[sqlite3.Connection], Result]) -> Result:
+        async with self._reader() as reader:
+            try:
+                return await _run(reader, _in_snapshot, reader._conn, job)
+            except sqlite3.Error as error:
+                raise _unavailable(error) from error
+
+    async def _fetch(self, statement: str, row: tuple[object, ...]) -> list[Any]:
+        return await self._read(lambda connection: connection.execute(statement, row).fetchall())
+
+    @contextlib.asynccontextmanager
+    async def _reader(self) -> AsyncIterator[aiosqlite.Connection]:
+        reader = await self._readers.get()
+        try:
+            yield reader
+        finally:
+            self._readers.put_nowait(reader)
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    conflicts_open_max: int
+    pages_max: int | None
+    schema: Schema
+    factory: type[sqlite3.Connection]
+
+
+async def _run(connection: aiosqlite.Connection, job: Callable[..., Result], *arguments: object) -> Result:
+    """Run a plain function on the connection's thread: one hop for a whole job.
+
+    aiosqlite's public functions hop once per statement, which costs more than the statement.
+    """
+    result: Result = await connection._execute(job, *arguments)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _hold(path: Path) -> IO[str]:
+    """Lock the file beside the database. The lock ends with the process, however that ends."""
+    try:
+        lock = open(f"{path}.lock", "a")  # noqa: SIM115 - held open as long as the store is
+    except OSError as error:
+        raise StoreRefused(f"{path} cannot be written: {error.strerror}.") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise StoreRefused(f"{path} is in use by another server.") from error
+    return lock
+
+
+def _prepare(connection: sqlite3.Connection, options: _Options) -> str:
+    """Set a new connection of the writer up and bring the schema to its version; answer the epoch."""
+    execute = connection.execute
+    execute("PRAGMA journal_mode = WAL")
+    execute("PRAGMA synchronous = FULL")
+    execute(f"PRAGMA wal_autocheckpoint = {PAGES_BETWEEN_CHECKPOINTS}")
+    execute("PRAGMA journal_size_limit = 67108864")
+    if options.pages_max is not None:
+        execute(f"PRAGMA max_page_count = {options.pages_max}")
+    _in_transaction(connection, lambda connection: _migrate(connection, options.schema))
+    epoch: str = execute("SELECT epoch FROM store").fetchone()[0]
+    return epoch
+
+
+def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:
+        _execute_all(connection, schema.script)
+        connection.execute("INSERT INTO store VALUES (1, ?, ?)", (secrets.token_hex(8), schema.version))
+        return
+    if not {"store", "documents", "revisions"} <= tables:
+        raise StoreRefused("The file is an SQLite database of another program.")
+    (version,) = connection.execute("SELECT schema_version FROM store").fetchone()
+    if version > schema.version:
+        raise StoreRefused(
+            f"The database has schema version {version} and this program knows {schema.version}: "
+            "it was written by a newer version of plait. Use that one."
+        )
+    for step in range(version + 1, schema.version + 1):
+        _execute_all(connection, schema.steps[step])
+    connection.execute("UPDATE store SET schema_version = ?", (schema.version,))
+
+
+def _execute_all(connection: sqlite3.Connection, script: str) -> None:
+    for statement in statements(script):
+        connection.execute(statement)
+
+
+def _in_transaction(connection: sqlite3.Connection, job: Callable[[sqlite3.Connection], None]) -> None:
+    connection.execute(sql.BEGIN)
+    try:
+        job(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _in_snapshot(connection: sqlite3.Connection, job: Callable[[sqlite3.Connection], Result]) -> Result:
+    """Run reads that see one state of the database."""
+    connection.execute("BEGIN")
+    try:
+        return job(connection)
+    finally:
+        connection.execute("COMMIT")
+
+
+def _load(connection: sqlite3.Connection, address: Address, revision: int | None) -> StoredDocument | None:
+    document = connection.execute(sql.DOCUMENT, address).fetchone()
+    if document is None:
+        return None
+    head, deleted, created, updated = document
+    upto = head if revision is None else revision
+    row = connection.execute(sql.SNAPSHOT, (*address, upto)).fetchone()
+    snapshot = SnapshotRecord(*row) if row else None
+    rows = connection.execute(sql.REVISIONS, (*address, snapshot.n - 1 if snapshot else 0, upto, -1))
+    return StoredDocument(
+        head, bool(deleted), created, updated, snapshot, [RevisionRecord(*row) for row in rows]
+    )
+
+
+def _snapshot(connection: sqlite3.Connection, address: Address, n: int, value: bytes) -> None:
+    connection.execute(sql.INSERT_SNAPSHOT, (*address, n, value))
+
+
+def _prune(connection: sqlite3.Connection, now: int, conflicts_max: int) -> None:
+    connection.execute(sql.PRUNE_KEYS, (now, PRUNE_ROWS))
+    connection.execute(sql.PRUNE_CONFLICTS, (now, PRUNE_ROWS))
+    connection.execute(sql.TRIM_CONFLICTS, (PRUNE_ROWS, conflicts_max))
+
+
+_SENTENCES = {
+    sqlite3.SQLITE_FULL: "The disk is full.",
+    sqlite3.SQLITE_READONLY: "The database is read-only.",
+    sqlite3.SQLITE_BUSY: "The database is busy.",
+    sqlite3.SQLITE_LOCKED: "The database is busy.",
+    sqlite3.SQLITE_IOERR: "The disk cannot be read or written.",
+}
+
+
+def _unavailable(error: BaseException | None) -> StoreUnavailable:
+    log.error("The store failed: %r", error)
+    # Extended codes keep the plain one in their lowest byte.
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return StoreUnavailable(_SENTENCES.get(code, "The store failed."))

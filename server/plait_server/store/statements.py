@@ -1,0 +1,80 @@
+"""Every statement the SQLite store runs, by name."""
+
+BEGIN = "BEGIN IMMEDIATE"
+
+CREATE_DOCUMENT = """
+INSERT INTO documents (head, deleted, updated, created, tenant, collection, id)
+VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""
+MOVE_HEAD = """
+UPDATE documents SET head = ?, deleted = ?, updated = ?
+WHERE tenant = ? AND collection = ? AND id = ? AND head = ?
+"""
+HEAD = "SELECT head FROM documents WHERE tenant = ? AND collection = ? AND id = ?"
+INSERT_REVISION = """
+INSERT INTO revisions (tenant, collection, document, n, kind, patch, base, submitted, author, caller, key,
+                       at, message, trace, policy, seq)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+INSERT_KEY = """
+INSERT INTO idempotency (tenant, caller, key, fingerprint, answer, expires) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (tenant, caller, key) DO UPDATE
+SET fingerprint = excluded.fingerprint, answer = excluded.answer, expires = excluded.expires
+WHERE idempotency.expires <= ?
+"""
+KEY = """
+SELECT caller, key, fingerprint, answer, 0, expires FROM idempotency
+WHERE tenant = ? AND caller = ? AND key = ?
+"""
+INSERT_CONFLICT = """
+INSERT INTO conflicts (tenant, collection, document, id, author, base, head, body, opened, expires)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+DROP_OLDEST_CONFLICTS = """
+DELETE FROM conflicts WHERE tenant = ?1 AND collection = ?2 AND document = ?3 AND id IN (
+    SELECT id FROM conflicts WHERE tenant = ?1 AND collection = ?2 AND document = ?3
+    ORDER BY id DESC LIMIT -1 OFFSET ?4)
+"""
+SETTLE_CONFLICT = """
+UPDATE conflicts SET resolved = ?, resolved_revision = ?
+WHERE tenant = ? AND collection = ? AND document = ? AND id = ? AND resolved IS NULL
+"""
+LAST_SEQ = "SELECT coalesce(max(seq), 0) FROM revisions WHERE tenant = ?"
+INSERT_SNAPSHOT = "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+
+DOCUMENT = """
+SELECT head, deleted, created, updated FROM documents WHERE tenant = ? AND collection = ? AND id = ?
+"""
+SNAPSHOT = """
+SELECT n, value FROM snapshots WHERE tenant = ? AND collection = ? AND document = ? AND n <= ?
+ORDER BY n DESC LIMIT 1
+"""
+REVISIONS = """
+SELECT n, kind, patch, base, submitted, author, caller, key, at, message, trace, policy, seq FROM revisions
+WHERE tenant = ? AND collection = ? AND document = ? AND n > ? AND n <= ? ORDER BY n LIMIT ?
+"""
+REVISIONS_NEWEST_FIRST = REVISIONS.replace("ORDER BY n", "ORDER BY n DESC")
+DOCUMENTS = """
+SELECT id, head, created, updated FROM documents
+WHERE tenant = ? AND collection = ? AND id > ? AND deleted = 0 ORDER BY id LIMIT ?
+"""
+CONFLICT = """
+SELECT id, author, base, head, body, opened, expires, resolved, resolved_revision FROM conflicts
+WHERE tenant = ? AND collection = ? AND document = ? AND id = ?
+"""
+CONFLICTS = """
+SELECT id, author, base, head, body, opened, expires, resolved, resolved_revision FROM conflicts
+WHERE tenant = ? AND collection = ? AND document = ? AND (?4 IS NULL OR id < ?4) AND expires > ?5
+ORDER BY id DESC LIMIT ?6
+"""
+PRUNE_KEYS = """
+DELETE FROM idempotency WHERE (tenant, caller, key) IN (
+    SELECT tenant, caller, key FROM idempotency WHERE expires <= ? LIMIT ?)
+"""
+PRUNE_CONFLICTS = """
+DELETE FROM conflicts WHERE rowid IN (SELECT rowid FROM conflicts WHERE expires <= ? LIMIT ?)
+"""
+TRIM_CONFLICTS = """
+DELETE FROM conflicts WHERE rowid IN (
+    SELECT rowid FROM conflicts ORDER BY expires DESC LIMIT ? OFFSET ?)
+"""
