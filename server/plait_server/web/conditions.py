@@ -22,7 +22,7 @@ class BadHeader(ValueError):
 
     def __init__(self, name: str, detail: str) -> None:
         super().__init__(f"{name}: {detail}")
-        self.name = name
+        self.name = str(name)
 
 
 def single(headers: CIMultiDictProxy[str], name: str) -> str | None:

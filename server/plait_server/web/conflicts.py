@@ -71,7 +71,8 @@ class Conflicts:
         page = await self._service.conflicts(
             caller_of(request), document_of(request), limit_of(request, self._settings), cursor_of(request)
         )
-        body = {"conflicts": [_as_json(conflict) for conflict in page.items], "cursor": page.cursor}
+        conflicts = [_as_json(conflict) for conflict in page.items if conflict.resolved is None]
+        body = {"conflicts": conflicts, "cursor": page.cursor}
         return web.Response(body=wire.encode(body), headers=page_headers(request, page.cursor))
 
     async def one(self, request: web.Request) -> web.Response:

@@ -17,7 +17,7 @@ from plait_server.web.conditions import BadHeader, etag, read_tags, view_etag
 from plait_server.web.door import parse_patch, parse_value, read_body
 from plait_server.web.edits import EDIT_HEADERS, JSON, EditAnswers, caller_of, document_of, edit_of
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_headers
-from plait_server.web.problems import Problem
+from plait_server.web.problems import WEAK_TAG_HINT, Problem
 from plait_server.web.routes import COLLECTION, DOCUMENT, Route
 
 JSON_PATCH: Final = "application/json-patch+json"
@@ -310,6 +310,7 @@ def _links(view: DocumentView) -> str:
 def _is_unchanged(request: web.Request, tag: str) -> bool:
     required = read_tags(request.headers, "If-Match")
     if required is not None and not required.matches_strongly(tag):
-        raise Problem("precondition-failed", f"The tag of this is {tag}.", {"weak_etag": bool(required.weak)})
+        members = {"weak_etag": True, "hint": WEAK_TAG_HINT} if required.weak else None
+        raise Problem("precondition-failed", f"The tag of this is {tag}.", members)
     seen = read_tags(request.headers, "If-None-Match")
     return seen is not None and seen.matches_weakly(tag)

@@ -99,8 +99,7 @@ def key_of(request: web.Request, body: bytes) -> IdempotencyKey | None:
     if stated is None:
         return None
     said = [request.method, request.path]
-    for name in _MEANINGFUL:
-        said.append(", ".join(request.headers.getall(name, ())))
+    said += [", ".join(request.headers.getall(name, ())) for name in _MEANINGFUL]
     head = "\n".join(said).encode(errors="replace")
     return IdempotencyKey(read_key(stated), blake2b(head + b"\n\n" + body, digest_size=16).hexdigest())
 

@@ -19,6 +19,12 @@ RETRY_AFTER_S: Final = (1, 3)
 """Between these, at random, so that those who were refused together do not come back together."""
 
 
+WEAK_TAG_HINT: Final = (
+    "Something between you and this server weakened the tag, and a weak tag never matches. "
+    "Send Plait-Base, or base in the body."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of problem: `code` ends its `type`, `retry` tells whether the same request may succeed later."""
@@ -104,10 +110,7 @@ def problem_of_refusal(error: errors.PlaitServerError, named: Mapping[str, str])
     if isinstance(revision, int):
         headers["Plait-Revision"] = str(revision)
     if members.get("weak_etag"):
-        members["hint"] = (
-            "Something between you and this server weakened the tag, and a weak tag never matches. "
-            "Send Plait-Base, or base in the body."
-        )
+        members["hint"] = WEAK_TAG_HINT
     if error.replayed:
         headers["Idempotency-Replayed"] = "true"
     return Problem(error.code, error.detail, members, headers)

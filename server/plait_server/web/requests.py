@@ -9,7 +9,7 @@ import secrets
 from aiohttp import web
 
 from plait_server import wire
-from plait_server.web.conditions import BadHeader
+from plait_server.web.conditions import BadHeader, single
 from plait_server.web.problems import Problem
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
@@ -42,7 +42,7 @@ def author_of(request: web.BaseRequest) -> str:
 
     Nothing is proved by either yet: access control belongs to a later version. Raises BadHeader.
     """
-    given = request.headers.get("Plait-Author")
+    given = single(request.headers, "Plait-Author")
     if given is not None:
         return _sane("Plait-Author", given)
     authorization = request.headers.get("Authorization")

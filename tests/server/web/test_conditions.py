@@ -39,7 +39,8 @@ def test_a_tag_that_is_no_revision_is_legal_and_names_none(tag: str) -> None:
 
 def test_a_weak_tag_is_seen_and_names_no_revision() -> None:
     found = tags('W/"43"')
-    assert (found.revisions, found.weak) == (frozenset(), {"43"})
+    assert found.revisions == frozenset()
+    assert found.weak == {"43"}
     assert found.matches_weakly('"43"')
     assert not found.matches_strongly('"43"')
 

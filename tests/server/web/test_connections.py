@@ -9,6 +9,7 @@ from aiohttp import ClientSession
 
 Serve = Callable[..., Awaitable[ClientSession]]
 BASE = "urn:plait:errors:"
+PUT = b"PUT /v1/docs/c/1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
 async def talk(client: ClientSession, *sent: bytes, until_closed: bool = True) -> bytes:
@@ -57,7 +58,7 @@ async def test_a_connection_at_work_is_not_cut(serve: Serve) -> None:
 
 async def test_a_body_that_does_not_come_is_a_problem_and_ends_the_connection(serve: Serve) -> None:
     client = await serve(body_timeout_s=0.2)
-    head = b"PUT /v1/docs/c/1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n"
+    head = PUT + b"Content-Length: 10\r\n\r\n"
     status, code, headers = problem(await talk(client, head, b"[1,"))
     assert (status, code) == (408, "request-timeout")
     assert headers["plait-should-retry"] == "true"
@@ -103,14 +104,14 @@ async def test_an_odd_expectation_is_a_problem(client: ClientSession, path: byte
 
 async def test_a_body_over_the_limit_is_refused_before_it_is_sent(serve: Serve) -> None:
     client = await serve(document_bytes_max=1_000)
-    head = b"PUT /v1/docs/c/1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1001\r\n\r\n"
+    head = PUT + b"Content-Length: 1001\r\n\r\n"
     status, code, _ = problem(await talk(client, head, until_closed=False))
     assert (status, code) == (413, "too-large")
 
 
 async def test_a_chunked_body_over_the_limit_is_refused(serve: Serve) -> None:
     client = await serve(document_bytes_max=1_000)
-    head = b"PUT /v1/docs/c/1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = PUT + b"Transfer-Encoding: chunked\r\n\r\n"
     status, code, _ = problem(
         await talk(
             client, head, b"300\r\n" + b" " * 0x300 + b"\r\n", b"300\r\n" + b" " * 0x300, until_closed=False

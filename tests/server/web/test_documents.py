@@ -353,7 +353,7 @@ async def test_documents_are_listed_a_page_at_a_time(client: ClientSession) -> N
             page = await answer.json()
             seen += [entry["document"] for entry in page["documents"]]
             following = answer.links.get("next")
-            at = str(following["url"].relative()) if following else None
+            at = str(following["url"]) if following else None
             assert (page["cursor"] is None) == (at is None)
     assert seen == ["orders/0", "orders/1", "orders/2", "orders/4"]
 

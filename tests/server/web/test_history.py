@@ -65,7 +65,7 @@ async def test_history_is_paged(client: ClientSession) -> None:
         async with client.get(at) as answer:
             seen += [entry["revision"] for entry in (await answer.json())["revisions"]]
             following = answer.links.get("next")
-            at = str(following["url"].relative()) if following else None
+            at = str(following["url"]) if following else None
     assert seen == [4, 3, 2, 1]
 
 

@@ -71,7 +71,8 @@ async def test_another_request_under_the_same_key_is_422(
 
 async def test_a_key_belongs_to_its_caller(client: ClientSession) -> None:
     await send(client, "k1", Plait_Author="ann")
-    status, body, headers = await send(client, "k1", Plait_Author="bob")
+    other = [{"op": "add", "path": "/list/-", "value": 2}]
+    status, body, headers = await send(client, "k1", other, Plait_Author="bob")
     assert (status, body["revision"]) == (200, 3)
     assert "Idempotency-Replayed" not in headers
 
