@@ -14,7 +14,7 @@ The stages, in order of appearance: `Tree` (identities), `Replay` (operations), 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
@@ -940,7 +940,10 @@ class Merge:
     # -- needs: what an effect cannot be without (number 15)
 
     def _needs(self, effect: Effect) -> list[frozenset[Effect]]:
-        """Sets of effects; with none of a set kept, this one has no place or takes what must stay."""
+        """Sets of effects; with none of a set kept, this one has no place or takes what must stay.
+
+        A need is for what its own side did, even where the other side would have made room as well.
+        """
         side = self.sides[effect.side]
         if effect.facet == "arrived":
             return self._needs_of_place(side, effect.node)
@@ -949,6 +952,7 @@ class Merge:
         return self._needs_of_ending(side, effect.node)
 
     def _needs_of_place(self, side: SideEffects, node: Node) -> list[frozenset[Effect]]:
+        """The container must be there, and what base has at the member must be gone."""
         container = side.parents[node]
         if not is_base(container):
             owners = {side.owner(container)}
@@ -956,25 +960,20 @@ class Merge:
                 owners.add(self._other(side.side).owner(self.twin[container]))
             return [frozenset(owners)]
         if side.renewed(container):
-            makers = SIDES if self._agreed_content(container) else (side.side,)
-            return [self._either("replaced", container, makers)]
-        occupant = self.base.contents[container].members.get(side.name(node) or "")
-        if self.base.contents[container].kind != "object" or occupant in (None, node):
-            return []
-        assert occupant is not None
-        return [self._either("dead", occupant) | self._either("moved", occupant)]
+            makers = self.sides.values() if self._agreed_content(container) else [side]
+            return [frozenset(Effect(maker.side, "replaced", container) for maker in makers)]
+        name = side.name(node)
+        occupant = None if name is None else self.base.contents[container].members.get(name)
+        return [] if occupant in (None, node) else [self._gone(side, str(occupant))]
 
-    def _either(
-        self,
-        facet: Literal["dead", "moved", "replaced"],
-        node: Node,
-        sides: Iterable[Side] = SIDES,
-    ) -> frozenset[Effect]:
-        return frozenset(Effect(side, facet, node) for side in sides if self.sides[side].has(facet, node))
+    def _gone(self, side: SideEffects, node: Node) -> frozenset[Effect]:
+        """How a side got a node of base away from its place."""
+        ways = (Effect(side.side, "dead", node), Effect(side.side, "moved", node))
+        return frozenset(way for way in ways if way in side.effects)
 
     def _needs_against_circles(self, side: SideEffects, node: Node) -> list[frozenset[Effect]]:
         return [
-            self._either("moved", above)
+            self._gone(side, above)
             for above in side.chain(node)[1:]
             if side.has("moved", above) and node in chain_from_home(side, above, self.base_parents)
         ]
@@ -984,9 +983,13 @@ class Merge:
         needs = []
         for inside in self.base.below(node):
             above = self.base_parents[inside]
-            gone = not side.alive(above) or above == node
-            if gone and (side.has("moved", inside) or side.has("dead", inside)):
-                needs.append(self._either("moved", inside) | self._either("dead", inside))
+            if side.alive(above) and above != node:
+                continue
+            if side.has("moved", inside):
+                needs.append(self._gone(side, inside))
+            elif side.has("dead", inside):
+                # The other side took it out: dead or out, but not back at its place in here.
+                needs.append(self._gone(side, inside) | self._gone(self._other(side.side), inside))
         return needs
 
     def _copy_sources(self, effect: Effect) -> list[Effect]:

@@ -21,6 +21,38 @@ Path: TypeAlias = tuple[str, ...]
 
 NAMES = ("a", "b", "c")
 
+
+# -- operations, written short
+
+
+def add(path: str, value: Json) -> dict[str, Json]:
+    return {"op": "add", "path": path, "value": value}
+
+
+def remove(path: str) -> dict[str, Json]:
+    return {"op": "remove", "path": path}
+
+
+def replace(path: str, value: Json) -> dict[str, Json]:
+    return {"op": "replace", "path": path, "value": value}
+
+
+def move(source: str, path: str) -> dict[str, Json]:
+    return {"op": "move", "from": source, "path": path}
+
+
+def copy(source: str, path: str) -> dict[str, Json]:
+    return {"op": "copy", "from": source, "path": path}
+
+
+def guard(path: str, value: Json) -> dict[str, Json]:
+    """A `test`; not called so here because pytest would collect it."""
+    return {"op": "test", "path": path, "value": value}
+
+
+# -- values and scenes
+
+
 scalars = st.sampled_from([0, 1, 2, 1.0, -0.0, True, False, None, "", "a", "x", "y"])
 
 values = st.recursive(
@@ -115,31 +147,31 @@ Step: TypeAlias = Callable[[Json, bool], st.SearchStrategy[Operations]]
 @st.composite
 def _add(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
     path = draw(_destinations(value))
-    return [{"op": "add", "path": format_pointer(path), "value": draw(values)}]
+    return [add(format_pointer(path), draw(values))]
 
 
 @st.composite
 def _remove(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
-    return [{"op": "remove", "path": draw(_sources(value))}]
+    return [remove(draw(_sources(value)))]
 
 
 @st.composite
 def _replace(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
-    return [{"op": "replace", "path": draw(_sources(value)), "value": draw(values)}]
+    return [replace(draw(_sources(value)), draw(values))]
 
 
 @st.composite
 def _move(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
     source = draw(_sources(value))
-    without = applied(value, {"op": "remove", "path": source})
+    without = applied(value, remove(source))
     path = format_pointer(draw(_destinations(value if without is REFUSED else without)))
-    return [{"op": "move", "from": source, "path": path}]
+    return [move(source, path)]
 
 
 @st.composite
 def _copy(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
     source, path = draw(_sources(value)), format_pointer(draw(_destinations(value)))
-    return [{"op": "copy", "from": source, "path": path}]
+    return [copy(source, path)]
 
 
 @st.composite
@@ -147,7 +179,7 @@ def _test(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
     path = draw(_sources(value))
     if not tests or value is ABSENT:
         return []
-    return [{"op": "test", "path": path, "value": found(value, path)}]
+    return [guard(path, found(value, path))]
 
 
 @st.composite
@@ -157,9 +189,9 @@ def _swap(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
         return []
     one, other = draw(st.permutations(sorted(value)))[:2]
     return [
-        {"op": "move", "from": format_pointer([one]), "path": "/t"},
-        {"op": "move", "from": format_pointer([other]), "path": format_pointer([one])},
-        {"op": "move", "from": "/t", "path": format_pointer([other])},
+        move(format_pointer([one]), "/t"),
+        move(format_pointer([other]), format_pointer([one])),
+        move("/t", format_pointer([other])),
     ]
 
 
@@ -167,7 +199,7 @@ def _swap(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
 def _remove_and_add(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
     path = draw(_sources(value))
     anew = draw(values) if value is ABSENT or draw(st.booleans()) else found(value, path)
-    return [{"op": "remove", "path": path}, {"op": "add", "path": path, "value": anew}]
+    return [remove(path), add(path, anew)]
 
 
 @st.composite
@@ -176,16 +208,13 @@ def _unwrap(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
     inner = draw(_sources(value))
     outer = inner.rpartition("/")[0]
     out = format_pointer(draw(_destinations(value)))
-    end: dict[str, Json] = {"op": "remove", "path": outer}
-    if draw(st.booleans()):
-        end = {"op": "replace", "path": outer, "value": {}}
-    return [{"op": "move", "from": inner, "path": out}, end]
+    return [move(inner, out), remove(outer) if draw(st.booleans()) else replace(outer, {})]
 
 
 @st.composite
 def _away_and_back(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
     source, path = draw(_sources(value)), format_pointer(draw(_destinations(value)))
-    return [{"op": "move", "from": source, "path": path}, {"op": "move", "from": path, "path": source}]
+    return [move(source, path), move(path, source)]
 
 
 STEPS: tuple[Step, ...] = (
