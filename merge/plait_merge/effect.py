@@ -123,6 +123,7 @@ class Effects:
         strand = self.strand
         view = strand.views[node]
         if strand.gone(node):
+            view.dead = True  # also if it went with what it was moved into
             up = node.up
             if (
                 (view.dead or view.moved)
@@ -158,6 +159,7 @@ class Effects:
 
 def _unchange(strand: Strand) -> None:
     """Take back new contents that equal what base had there."""
+    forgotten: set[Node] = set()
     elsewhere = [node for node, view in strand.views.items() if node.mint == BASE and view.moved]
     for node, view in list(strand.views.items()):
         if (
@@ -168,7 +170,11 @@ def _unchange(strand: Strand) -> None:
             and not any(_concerns(strand, moved, node) for moved in elsewhere)
             and same(strand.value(node), node.raw)
         ):
-            strand.forget(node)
+            forgotten.update(strand.forget(node))
+    if forgotten:
+        for view in strand.views.values():  # what had come into those contents went with them
+            if view.moved and view.up is not None and view.up.owner in forgotten:
+                view.dead = True
 
 
 def _concerns(strand: Strand, moved: Node, node: Node) -> bool:

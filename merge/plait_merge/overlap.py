@@ -269,38 +269,37 @@ class Overlaps:
     # Circles.
 
     def _find_circles(self) -> None:
-        """Find moves of both sides that would put something inside itself."""
+        """Find moves of both sides that would put something inside itself.
+
+        A node whose place is contested counts with either place, so that no choice can close a circle.
+        """
         if not self.theirs.moved or not self.yours.moved:
             return
-        clashing = {effect for clash in self.clashes for effect in clash.effects}
-        mine = {n: e for n, e in self.yours.place.items() if e not in clashing and not e.agreed}
-        found: set[Node] = set()
-        for start in mine:
-            circle = self._circle(start, mine)
-            if circle and not found & set(circle):
-                found.update(circle)
-                places = [mine.get(n) or self.theirs.place.get(n) for n in circle]
-                moved = [effect for effect in places if effect is not None]
-                first = min((effect.node for effect in moved), key=_base_pointer)
-                self._clash("cycle", first, *moved)
+        ways = {node: self._ways(node) for node in {**self.theirs.place, **self.yours.place}}
+        for circle in circles({node: [up for _, up in found] for node, found in ways.items()}):
+            moved = [e for node in circle for e, up in ways[node] if up in circle and not e.agreed]
+            first = min(circle, key=_base_pointer)
+            self._clash("cycle", first, *moved)
 
-    def _circle(self, start: Node, mine: dict[Node, Effect]) -> list[Node]:
+    def _ways(self, node: Node) -> list[tuple[Effect, Node]]:
+        """Return the places *node* may come to, each as the next moved node around it."""
+        ways = []
+        for effect in (self.theirs.place.get(node), self.yours.place.get(node)):
+            if effect is not None and effect.body is not None:
+                up = self._moved_around(effect.body, effect.side)
+                if up is not None:
+                    ways.append((effect, up))
+        return ways
+
+    def _moved_around(self, body: Node, side: int) -> Node | None:
         here, there = self.theirs.strand, self.yours.strand
-        trail: list[Node] = []
-        node = start
-        while node is not here.void:
-            if node in trail:
-                return trail if node is start else []
-            trail.append(node)
-            if node in mine or node.mint == YOURS:
-                up = there.up(node)
-            else:
-                up = here.up(node)
-            if up is None:
-                return []
-            up = self.twins.get(up, up)
+        up: Node | None = self.twins.get(body, body)
+        while up is not None and up.owner is not here.void:
             node = up.owner
-        return []
+            if node in self.theirs.place or node in self.yours.place:
+                return node
+            up = (there if node.mint == YOURS else here).up(node)
+        return None
 
 
 def _nodes(run: list[Effect]) -> list[Node]:
@@ -325,3 +324,38 @@ def base_tokens(node: Node) -> list[str]:
 def pointer_order(tokens: list[str]) -> list[tuple[int, int, str]]:
     """Order pointers part by part, array parts by number."""
     return [(0, int(t), t) if t.isascii() and t.isdigit() and len(t) < 11 else (1, 0, t) for t in tokens]
+
+
+def circles(edges: dict[Node, list[Node]]) -> list[set[Node]]:
+    """Return the sets of nodes that lie on common circles (Tarjan's strongly connected components)."""
+    found: list[set[Node]] = []
+    index: dict[Node, int] = {}
+    low: dict[Node, int] = {}
+    stack: list[Node] = []
+    waiting: set[Node] = set()
+    for start in edges:
+        trail = [(start, iter(edges[start]))] if start not in index else []
+        while trail:
+            node, ups = trail[-1]
+            if node not in index:
+                index[node] = low[node] = len(index)
+                stack.append(node)
+                waiting.add(node)
+            up = next((u for u in ups if u not in index or u in waiting), None)
+            if up is None:
+                trail.pop()
+                if trail:
+                    low[trail[-1][0]] = min(low[trail[-1][0]], low[node])
+                if low[node] == index[node]:
+                    circle = set()
+                    while node in waiting:
+                        last = stack.pop()
+                        waiting.discard(last)
+                        circle.add(last)
+                    if len(circle) > 1 or node in edges[node]:
+                        found.append(circle)
+            elif up in index:
+                low[node] = min(low[node], index[up])
+            else:
+                trail.append((up, iter(edges[up])))
+    return found

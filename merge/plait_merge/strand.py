@@ -307,6 +307,10 @@ class Strand:
         entries = range(len(body.raw)) if view is None or view.order is None else view.order
         return [body.kid(entry) if isinstance(entry, int) else entry for entry in entries]
 
+    def elements_at(self, tokens: list[str]) -> list[Node]:
+        """Return the elements of the array at *tokens*."""
+        return self.elements_of(self.find(tuple(tokens)))
+
     def position(self, node: Node) -> int:
         """Return the index of *node* in the array it is in. O(log width), O(width) in an added array."""
         up = self.up(node)
@@ -398,10 +402,11 @@ class Strand:
     def _object(self, body: Node, raw: dict[str, Json], view: View) -> Json:
         out = dict(raw)
         views = self.views
+        members = view.members or {}
         for name, kid in (body.kids or {}).items():
-            if kid in views:
+            if kid in views and name not in members:
                 out[name] = self.value(kid)  # type: ignore[index]
-        for name, node in (view.members or {}).items():
+        for name, node in members.items():
             if node is None:
                 out.pop(name, None)
             else:
@@ -497,17 +502,19 @@ class Strand:
             view.moved = False
             view.at = node.at
 
-    def forget(self, node: Node) -> None:
-        """Take *node*, and all that came in with it, as it was at first."""
+    def forget(self, node: Node) -> set[Node]:
+        """Take *node*, and all that came in with it, as it was at first; return all these."""
         view = self.view(node)
         view.body = node
         view.members = view.order = None
-        self._forget_kids(node)
-
-    def _forget_kids(self, node: Node) -> None:
-        for kid in (node.kids or {}).values():
-            if self.views.pop(kid, None) is not None:
-                self._forget_kids(kid)
+        forgotten = {node}
+        waiting = [node]
+        while waiting:
+            for kid in (waiting.pop().kids or {}).values():
+                if self.views.pop(kid, None) is not None:
+                    forgotten.add(kid)
+                    waiting.append(kid)
+        return forgotten
 
 
 def _order(view: View) -> list[int | Node]:

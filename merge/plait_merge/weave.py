@@ -8,7 +8,7 @@ one writer turns every set into a patch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plait_merge.diff import diff
 from plait_merge.effect import Act, Effect, Effects
@@ -154,7 +154,7 @@ class Weave:
         """Return all conflicts, and what of yours is clean."""
         self._link()
         woven = [(self._conflict(knot), knot) for knot in self.knots]
-        conflicts = [*self._guards(), *(conflict for conflict, _ in woven)]
+        conflicts = [*_together(self._guards()), *(conflict for conflict, _ in woven)]
         self.by_id = {conflict.id: knot for conflict, knot in woven}
         conflicts.sort(key=lambda conflict: _order(conflict.pointer))
         if self.failed:
@@ -482,6 +482,16 @@ def _reaches(effect: Effect, wanted: set[Effect]) -> bool:
 
 def _order(pointer: str) -> list[tuple[int, int, str]]:
     return pointer_order(pointer.split("/")[1:])
+
+
+def _together(guards: Iterable[Conflict]) -> list[Conflict]:
+    """Report the same test only once, with all operations that made it."""
+    found: dict[str, Conflict] = {}
+    for guard in guards:
+        first = found.get(guard.id)
+        operations = guard.your_operations if first is None else first.your_operations + guard.your_operations
+        found[guard.id] = replace(guard, your_operations=operations)
+    return list(found.values())
 
 
 def _only_theirs(conflict: Conflict) -> dict[str, Patch]:

@@ -15,7 +15,7 @@ from plait_merge.effect import Act, Effect, Effects
 from plait_merge.outcome import Patch
 from plait_merge.pointer import format_pointer
 from plait_merge.strand import BASE, Node, Slot, Strand, View
-from plait_merge.values import Json, same
+from plait_merge.values import ABSENT, Json, same
 
 
 class Layer(Strand):
@@ -110,6 +110,7 @@ class Writer:
         self.placed: set[Node] = set()
         self.held: set[Node] = set()
         self.busy: set[Node] = set()
+        self.swept: set[Node] = set()
         self.last: dict[tuple[Node, Slot], int] = {}
 
     def write(self) -> Patch:
@@ -120,9 +121,9 @@ class Writer:
             self._aim()
             self._write_all()
         for node, value in self.values.items():
-            self._emit_value(self.path(node), value)
+            self._emit_value("replace", self.path(node), value)
         for (body, name), value in self.members.items():
-            self._emit_value([*self.path(body.owner), name], value)
+            self._emit_value("add", [*self.path(body.owner), name], value)
         return self.patch
 
     def path(self, node: Node) -> list[str]:
@@ -152,14 +153,21 @@ class Writer:
             if effect.act is Act.CONTENT:
                 self._emit("replace", self.world.tokens(node), self.strand.value(node))
             elif effect.act is Act.ARRIVE:
-                assert effect.body is not None
-                if isinstance(effect.at, str):
-                    self._emit_new(node, [*self.path(effect.body.owner), effect.at], self.strand.value(node))
-                else:
-                    self._insert(node, effect.body, effect.at)
-                    self._emit_new(node, self.world.tokens(node), self.strand.value(node))
+                self._write_arrival(effect)
             elif not taken or (node.up, node.at) not in taken:  # else what arrives there takes its place
                 self._remove(node)
+
+    def _write_arrival(self, effect: Effect) -> None:
+        node, body, at = effect.node, effect.body, effect.at
+        assert body is not None
+        value = self.strand.value(node)
+        source = self._copied_from(node, value)
+        if isinstance(at, str):
+            path = [*self.path(body.owner), at]
+        else:
+            self._insert(node, body, at)
+            path = self.world.tokens(node)
+        self._emit_new(source, path, value)
 
     # The general case.
 
@@ -174,6 +182,7 @@ class Writer:
             else:
                 self.doomed.append(effect.node)
         dead = set(self.doomed)
+        home: list[Node] = []
         for effect in self.undone:
             node = effect.node
             if effect.act is Act.ARRIVE:
@@ -183,12 +192,43 @@ class Writer:
             elif node not in self.targets and node not in dead:
                 assert node.up is not None
                 self.targets[node] = Target(node.up, node.at, home=True)
+                home.append(node)
+        self._drop_vanishing(home, dead)
+
+    def _drop_vanishing(self, home: list[Node], dead: set[Node]) -> None:
+        """Do not put back what would be put into something that shall be gone itself."""
+        for node in [n for n, body in self.contents.items() if body is n and self._vanishes(n, dead)]:
+            del self.contents[node]
+        for node in [n for n in home if self._vanishes(n, dead)]:
+            del self.targets[node]
+            self.doomed.append(node)
+
+    def _vanishes(self, node: Node, dead: set[Node]) -> bool:
+        world = self.world
+        while node is not world.void:
+            if node in dead:
+                return True
+            target = self.targets.get(node)
+            if target is None and node.mint == BASE and node in world.views and world.views[node].dead:
+                return True
+            body = target.body if target is not None else self._strand_of(node).up(node)
+            if body is None:
+                return True
+            owner = body.owner
+            if owner.mint == BASE and (self.contents.get(owner) or world.body(owner)) is not body:
+                return True
+            node = owner
+        return False
+
+    def _strand_of(self, node: Node) -> Strand:
+        return self.strand if node.mint == self.strand.side else self.world
 
     def _write_all(self) -> None:
         undone = sorted(self.undone, key=lambda effect: _depth(effect.node))
         for effect in (*undone, *self.made):
             if effect.act is Act.CONTENT:
-                self._hold(effect.node)
+                if effect.node in self.contents:
+                    self._hold(effect.node)
             elif effect.node in self.targets:
                 self._settle(effect.node)
         for node in self.doomed:
@@ -206,13 +246,18 @@ class Writer:
         self.busy.add(node)
         target = self.targets[node]
         self._ready(target.body)
-        if isinstance(target.at, str):
-            occupant = self.world.member(target.body.owner, target.at)
-            if occupant is not None and occupant is not node:
-                self._vacate(occupant)
-        self._put(node, target)
+        occupant = self._occupant(node, target)
+        if occupant is not None and self._vacate(occupant, node):
+            occupant = None
+        self._put(node, target, occupant)
         self.busy.discard(node)
         self.placed.add(node)
+
+    def _occupant(self, node: Node, target: Target) -> Node | None:
+        if not isinstance(target.at, str):
+            return None
+        occupant = self.world.member(target.body.owner, target.at)
+        return None if occupant is node else occupant
 
     def _ready(self, body: Node) -> None:
         """See to it that *body*, and all that holds it, is in the world."""
@@ -242,6 +287,7 @@ class Writer:
         elif up is not None:
             self._ready(up)
         self._rescue(node)
+        self._sweep(node)
         body = self.contents[node]
         if body is node:
             self._restore(node)
@@ -263,24 +309,50 @@ class Writer:
             ):
                 self._settle(waiting)
 
-    def _vacate(self, occupant: Node) -> None:
+    def _sweep(self, node: Node) -> None:
+        """Note what is on its way out of *node* and comes too late to be moved: it is added anew."""
+        world = self.world
+        for waiting in self.busy:
+            if waiting.mint != self.strand.side and not world.gone(waiting) and node in world.chain(waiting):
+                self.swept.add(waiting)
+                world.view(waiting).dead = True
+
+    def _vacate(self, occupant: Node, node: Node) -> bool:
+        """Make room for *node*. False: *occupant* is done with, and what comes may take its place."""
         if occupant in self.targets and occupant not in self.placed:
-            self._settle(occupant)
-            return
+            if self._awaits(occupant):
+                self._park(occupant)
+            else:
+                self._settle(occupant)
+            return True
         self._rescue(occupant)
         world = self.world
-        if any(node.mint != self.strand.side and occupant in world.chain(node) for node in self.busy):
+        if any(
+            other is not node and not world.gone(other) and occupant in world.chain(other)
+            for other in self.busy
+            if other.mint != self.strand.side
+        ):
             self._park(occupant)
-            return
-        world.detach(occupant)
-        world.view(occupant).dead = True  # what comes takes its place
+            return True
+        return False
+
+    def _awaits(self, node: Node) -> bool:
+        """Say whether *node* shall go into something that is about to be placed itself."""
+        target = self.targets[node]
+        body: Node | None = target.body
+        while body is not None and body.owner is not self.world.void:
+            if body.owner in self.busy:
+                return True
+            holder = self.targets.get(body.owner)
+            body = holder.body if holder is not None else self._strand_of(body.owner).up(body.owner)
+        return False
 
     def _park(self, node: Node) -> None:
         """Move *node* to a spare member of the object it is in, until its place is free."""
         world = self.world
         body = world.up(node)
         assert body is not None
-        name = str(world.views[node].at)
+        name = str(world.slot(node))
         while world.member(body.owner, name) is not None or name in body.raw:
             name += "~"
         source = world.tokens(node)
@@ -288,24 +360,31 @@ class Writer:
         world.attach_member(node, body, name)
         self._emit_from("move", source, world.tokens(node))
 
-    def _put(self, node: Node, target: Target) -> None:
+    def _put(self, node: Node, target: Target, occupant: Node | None) -> None:
         world = self.world
-        if node.mint == BASE and not world.gone(node):
-            source = world.tokens(node)
+        living = node.mint == BASE and not world.gone(node)
+        source = world.tokens(node) if living else None
+        if source is not None:
             world.detach(node)
+        if occupant is not None:
+            world.detach(occupant)
+            world.view(occupant).dead = True
+        if source is not None:
             self._attach(node, target)
             path = world.tokens(node)
-            if path != source:
-                self._emit_from("move", source, path)
+            self._emit_move(node, source, path)
             return
-        if node.mint == BASE:
+        if node in self.swept:
+            world.view(node).dead = False
+        elif node.mint == BASE:
             world.view(node).dead = False
             self._restore(node)
         else:
             self._adopt(node)
         value = world.value(node)
+        copied = self._copied_from(node, value)
         self._attach(node, target)
-        self._emit_new(node, world.tokens(node), value)
+        self._emit_new(copied, world.tokens(node), value)
 
     def _attach(self, node: Node, target: Target) -> None:
         world = self.world
@@ -355,6 +434,7 @@ class Writer:
             return
         own = self.world.view(node)
         own.body = view.body
+        own.members = own.order = None
         if view.members is not None:
             own.members = {}
             for name, kid in view.members.items():
@@ -419,27 +499,38 @@ class Writer:
     def _emit_from(self, op: str, source: list[str], path: list[str]) -> None:
         self.patch.append({"op": op, "from": format_pointer(source), "path": format_pointer(path)})
 
-    def _emit_new(self, node: Node, path: list[str], value: Json) -> None:
-        copied = self.copied.get(node)
-        if copied is not None and self._is_fresh(*copied) and same(value, copied[1]):
-            self._emit_from("copy", self.world.tokens(copied[0]), path)
+    def _emit_move(self, node: Node, source: list[str], path: list[str]) -> None:
+        """Move, by the end of its array if it goes into the element after it: no move may look inwards."""
+        if path == source:
+            return
+        if path[: len(source)] == source:
+            end = [*source[:-1], str(len(self.world.elements_at(source[:-1])))]
+            self._emit_from("move", source, end)
+            source = end
+        self._emit_from("move", source, path)
+
+    def _emit_new(self, source: list[str] | None, path: list[str], value: Json) -> None:
+        if source is not None:
+            self._emit_from("copy", source, path)
         else:
             self._emit("add", path, value)
 
-    def _emit_value(self, path: list[str], value: Json) -> None:
+    def _emit_value(self, op: str, path: list[str], value: Json) -> None:
         """Put a chosen value at *path*: into the operation that just made something there, if one did."""
         pointer = format_pointer(path)
         last = self.patch[-1] if self.patch else {}
         if last.get("path") == pointer and last["op"] in ("add", "replace"):
             last["value"] = value
         else:
-            self._emit("add", path, value)
+            self._emit(op, path, value)
 
-    def _is_fresh(self, source: Node, seen: Json) -> bool:
-        """Say whether what was copied still stands at its source, in the world and untouched by yours."""
-        if source.mint != BASE or source in self.yours.stirred or self.world.gone(source):
-            return False
-        return same(self.world.value(source), seen)
+    def _copied_from(self, node: Node, value: Json) -> list[str] | None:
+        """Return where *node* can still be copied from: what was copied stands there, untouched by yours."""
+        source, seen = self.copied.get(node, (node, ABSENT))
+        world = self.world
+        if source is node or source.mint != BASE or source in self.yours.stirred or world.gone(source):
+            return None
+        return world.tokens(source) if same(world.value(source), seen) and same(value, seen) else None
 
 
 def _depth(node: Node) -> int:
