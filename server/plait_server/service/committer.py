@@ -5,6 +5,8 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
+from msgspec import Struct
+
 from plait_server.errors import PlaitServerError, StoreUnavailable
 from plait_server.service.document import OpenDocument
 from plait_server.service.documents import Documents
@@ -18,22 +20,13 @@ SNAPSHOTS_AT_ONCE = 16
 log = logging.getLogger(__name__)
 
 
-class Waiting:
+class Waiting(Struct):
     """A commit that waits for the disk, and the one who waits for its result."""
 
-    __slots__ = ("commit", "document", "result", "revision")
-
-    def __init__(
-        self,
-        commit: Commit,
-        document: OpenDocument,
-        revision: Revision | None,
-        result: asyncio.Future[CommitResult],
-    ) -> None:
-        self.commit = commit
-        self.document = document
-        self.revision = revision
-        self.result = result
+    commit: Commit
+    document: OpenDocument
+    revision: Revision | None
+    result: asyncio.Future[CommitResult]
 
 
 class Committer:

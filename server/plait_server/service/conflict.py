@@ -134,7 +134,7 @@ def _origin(conflict: Conflict, since: Sequence[Revision]) -> dict[str, object]:
     return {
         "revision": last.n,
         "revisions": [revision.n for revision in revisions],
-        "author": last.author,
-        "at": format_moment(last.at),
-        "message": last.message,
+        "author": last.record.author,
+        "at": format_moment(last.record.at),
+        "message": last.record.message,
     }

@@ -6,7 +6,6 @@ decision       rebased over what happened since              a change, nothing, 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from msgspec import Struct
 
@@ -21,18 +20,21 @@ from plait_merge import (
     Limits,
     Operation,
     Rebased,
+    Tokens,
     apply_operations,
-    carry,
     diff,
     format_pointer,
     merge_patch,
     read_patch,
     rebase,
     resolve,
+    same,
 )
 from plait_merge import MalformedPatch as NotAPatch
 from plait_merge.outcome import Choice
+from plait_merge.touch import written
 from plait_server import errors
+from plait_server.service.document import OpenDocument
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.request import Edit, MergeMode
 from plait_server.service.revision import STORED, Revision
@@ -41,23 +43,6 @@ from plait_server.wire import encode
 
 CHANGED_POINTERS_MAX = 100
 FOUND_CHARACTERS_MAX = 1_000
-
-
-class Bounds(Protocol):
-    """What a decision asks the open document."""
-
-    @property
-    def size_bound(self) -> int: ...
-
-    def touched_since(self, operations: tuple[Operation, ...], n: int) -> bool: ...
-
-
-class Past(Struct, frozen=True):
-    """Where an edit starts and what it has missed: `since` leads from `base` to the tip."""
-
-    base: Revision
-    since: Sequence[Revision]
-    tip: Revision
 
 
 class Submission(Struct, frozen=True):
@@ -179,33 +164,79 @@ def _refuse_deletion(operations: tuple[Operation, ...]) -> None:
             )
 
 
-def decide(edit: Edit, past: Past, document: Bounds, limits: ServiceLimits) -> Decision:
-    """Decide what an edit does to the tip. Raises MalformedPatch, PatchInapplicable, TestFailed or TooLarge.
+def decide(
+    edit: Edit, base: Revision, since: Sequence[Revision], document: OpenDocument, limits: ServiceLimits
+) -> Decision:
+    """Decide what an edit does to the document's tip, to which `since` leads from its base.
 
-    Where nobody touched what the edit is about (the document's index knows), it is carried over without
-    a replay of what it missed.
+    Where nobody touched what the edit is about (the document's index knows), it applies to the tip as it
+    does to its base, and what it missed needs no replay. Raises MalformedPatch, PatchInapplicable,
+    TestFailed or TooLarge.
     """
-    base, tip = past.base, past.tip
+    tip = document.tip
     submission = submission_of(edit, base, limits.values)
     operations = submission.operations
-    if not operations:
-        return Unchanged()
-    outcome: Rebased | Conflicted | Inapplicable | LimitExceeded
     if base is tip or not document.touched_since(operations, base.n):
-        outcome = carry(base.value, tip.value, operations, limits=limits.values)
-    else:
-        chain = [revision.operations for revision in past.since]
-        outcome = rebase(base.value, chain, operations, limits=limits.values)
+        return _apply(submission, document, limits)
+    chain = [revision.operations for revision in since]
+    outcome = rebase(base.value, chain, operations, limits=limits.values)
     if isinstance(outcome, Conflicted):
         settled = _settle(edit.merge, tip, outcome, limits.values)
         if settled is None:
             return Overlap(submission, outcome)
         outcome = settled
-    if isinstance(outcome, Rebased):
-        return _change(tip, outcome, submission, document, limits) if outcome.patch else Unchanged()
     if isinstance(outcome, LimitExceeded):
         raise too_large(outcome)
-    raise inapplicable(outcome)
+    if isinstance(outcome, Inapplicable):
+        raise inapplicable(outcome)
+    if not outcome.patch:
+        return Unchanged()
+    return _change(
+        read_patch(outcome.patch, STORED), outcome.patch, outcome.value, submission, document, limits
+    )
+
+
+def _apply(submission: Submission, document: OpenDocument, limits: ServiceLimits) -> Decision:
+    """Apply what was submitted to the tip, as it is: nobody is in its way."""
+    tip, operations, patch = document.tip, submission.operations, submission.patch
+    try:
+        value = apply_operations(tip.value, operations, limits.values)
+    except Inapplicable as error:
+        raise inapplicable(error) from error
+    except LimitExceeded as error:
+        raise too_large(error) from error
+    if _is_in(tip.value, value, operations):
+        return Unchanged()
+    if not all(map(_is_plain, operations, patch)):
+        operations = tuple([operation for operation in operations if operation.op != "test"])
+        patch = [operation.as_json() for operation in operations]
+    return _change(operations, patch, value, submission, document, limits)
+
+
+def _is_in(before: Json | Absent, after: Json | Absent, operations: tuple[Operation, ...]) -> bool:
+    """Say whether operations changed nothing: what they wrote was there."""
+    for operation in operations:
+        for path in written(operation):
+            if not same(_find(before, path), _find(after, path)):
+                return False
+    return True
+
+
+def _find(value: Json, path: Tokens) -> Json | Absent:
+    try:
+        for token in path:
+            value = value[token] if type(value) is dict else value[int(token)]
+    except (KeyError, IndexError, ValueError, TypeError):
+        return ABSENT
+    return value
+
+
+def _is_plain(operation: Operation, submitted: dict[str, Json]) -> bool:
+    """Say whether an operation can be kept as it was submitted: no guard, and no members of its own."""
+    return len(submitted) == _MEMBERS.get(operation.op)
+
+
+_MEMBERS = {"add": 3, "replace": 3, "move": 3, "copy": 3, "remove": 2}
 
 
 def _settle(merge: MergeMode, tip: Revision, conflicted: Conflicted, limits: Limits) -> Rebased | None:
@@ -221,17 +252,22 @@ def _settle(merge: MergeMode, tip: Revision, conflicted: Conflicted, limits: Lim
 
 
 def _change(
-    tip: Revision, rebased: Rebased, submission: Submission, document: Bounds, limits: ServiceLimits
+    operations: tuple[Operation, ...],
+    patch: Json,
+    value: Json | Absent,
+    submission: Submission,
+    document: OpenDocument,
+    limits: ServiceLimits,
 ) -> Change:
-    if rebased.value is ABSENT:
+    if value is ABSENT:
         kind: RevisionKind = "delete"
     else:
-        kind = "edit" if tip.live else "create"
-    patch = encode(rebased.patch)
-    operations = read_patch(rebased.patch, STORED)
-    size = _bound_size(document.size_bound, rebased.value, operations, patch, limits.document_bytes_max)
-    submitted = None if rebased.patch == submission.patch else encode(submission.patch)
-    return Change(kind, rebased.value, operations, patch, submitted, size)
+        kind = "edit" if document.tip.live else "create"
+    encoded = encode(patch)
+    size = _bound_size(document.size_bound, value, operations, encoded, limits.document_bytes_max)
+    is_other = patch is not submission.patch and patch != submission.patch
+    submitted = encode(submission.patch) if is_other else None
+    return Change(kind, value, operations, encoded, submitted, size)
 
 
 def _bound_size(

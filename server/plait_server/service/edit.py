@@ -12,7 +12,9 @@ documents at once. Whoever waits may be cancelled: what was put in the queue goe
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+
+from msgspec import Struct
 
 from plait_server import errors
 from plait_server.service.answer import Answer, Outcome
@@ -22,7 +24,6 @@ from plait_server.service.decision import (
     Change,
     Decision,
     Overlap,
-    Past,
     changed_pointers,
     check_conditions,
     decide,
@@ -33,13 +34,14 @@ from plait_server.service.idempotency import IdempotencyKeys, StoredAnswer, enco
 from plait_server.service.identifier import identifier
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.replay import Replay
-from plait_server.service.request import Caller, DocumentKey, Edit
+from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey
 from plait_server.service.revision import Revision, join_missed
 from plait_server.store import (
     Address,
     AlreadySettled,
     Commit,
     CommitResult,
+    Committed,
     ConflictRecord,
     HeadMoved,
     KeyRecord,
@@ -82,12 +84,25 @@ class Editor:
         self.epoch = epoch
         self.clock = clock
         self.random_bytes = random_bytes
+        self.closing = False
+        self._under_way = 0
+        self._drained = asyncio.Event()
 
-    async def edit(self, caller: Caller, document: DocumentKey, edit: Edit) -> Answer:
+    def edit(self, caller: Caller, document: DocumentKey, edit: Edit) -> Coroutine[None, None, Answer]:
         """Take an edit from submission to its answer. Raises what it is refused with."""
         if edit.key is None or edit.dry_run:
-            return await self._until_decided(caller, document, edit)
-        remembered = self.keys.begin(caller, edit.key)
+            return self._until_decided(caller, document, edit)
+        return self._once(caller, document, edit, edit.key)
+
+    async def close(self) -> None:
+        """Finish the edits under way; refuse those that come later."""
+        self.closing = True
+        if self._under_way:
+            await self._drained.wait()
+
+    async def _once(self, caller: Caller, document: DocumentKey, edit: Edit, key: IdempotencyKey) -> Answer:
+        """Take an edit that may have been sent before."""
+        remembered = self.keys.begin(caller, key)
         if remembered is not None:
             return await self.replay.answer(caller, remembered)
         try:
@@ -96,30 +111,40 @@ class Editor:
             raise
         except errors.PlaitServerError:
             # Refusals that are not stored say nothing about the first request with this key.
-            stored = await self.keys.stored(caller, edit.key)
+            stored = await self.keys.stored(caller, key)
             if stored is None:
                 raise
             return await self.replay.answer(caller, stored)
         finally:
-            self.keys.end(caller, edit.key)
+            self.keys.end(caller, key)
 
     async def _until_decided(self, caller: Caller, key: DocumentKey, edit: Edit) -> Answer:
+        """Take an edit, again while what it was decided on fails."""
+        if self.closing or self.committer.full:
+            raise errors.Overloaded("The server is closing." if self.closing else "Too many edits wait.")
         address = Address(caller.tenant, key.collection, key.id)
-        for round_ in range(self.limits.rounds_max):
-            if round_ > 1:
-                await self._pause(round_)
-            if self.committer.full:
-                raise errors.Overloaded("Too many edits are waiting for the disk.")
-            document = self.documents.get(address) or await self.documents.open(address)
-            document.users += 1
-            try:
-                answer = await _Attempt(self, caller, key, edit, document).answer()
-            finally:
-                document.users -= 1
-                self.documents.release(document)
-            if answer is not None:
-                return answer
-        raise errors.HotDocument("Others kept changing the document first.")
+        self._under_way += 1
+        try:
+            for round_ in range(self.limits.rounds_max):
+                if round_ > 1:
+                    await self._pause(round_)
+                document = self.documents.get(address) or await self.documents.open(address)
+                document.users += 1
+                try:
+                    attempt = _Attempt(self, caller, key, edit, document, document.tip)
+                    if not attempt.submit_at_once():
+                        await attempt.submit_in_turn()
+                    answer = await attempt.answer()
+                finally:
+                    document.users -= 1
+                    self.documents.release(document)
+                if answer is not None:
+                    return answer
+            raise errors.HotDocument("Others kept changing the document first.")
+        finally:
+            self._under_way -= 1
+            if self.closing and not self._under_way:
+                self._drained.set()
 
     async def _pause(self, round_: int) -> None:
         """Wait a random part of a time that doubles, so that those in each other's way part."""
@@ -127,118 +152,90 @@ class Editor:
         await asyncio.sleep(part * PAUSE_S * 2**round_)
 
 
-class _Attempt:
+class _Attempt(Struct):
     """One attempt at one edit, on the document as it is in memory now."""
 
-    __slots__ = (
-        "_base",
-        "_caller",
-        "_conflict",
-        "_decision",
-        "_document",
-        "_edit",
-        "_editor",
-        "_key",
-        "_key_record",
-        "_refusal",
-        "_result",
-        "_revision",
-        "_since",
-        "_tip",
-    )
+    editor: Editor
+    caller: Caller
+    key: DocumentKey
+    edit: Edit
+    document: OpenDocument
+    # What it was decided on: the document's tip, the number of the base, what came after it.
+    tip: Revision
+    base: int = 0
+    since: Sequence[Revision] = ()
+    # What came of it: one of the two; and what waits for the disk.
+    decision: Decision | None = None
+    refusal: errors.PlaitServerError | None = None
+    revision: Revision | None = None
+    conflict: str | None = None
+    key_record: KeyRecord | None = None
+    result: asyncio.Future[CommitResult] | None = None
 
-    def __init__(
-        self, editor: Editor, caller: Caller, key: DocumentKey, edit: Edit, document: OpenDocument
-    ) -> None:
-        self._editor = editor
-        self._caller = caller
-        self._key = key
-        self._edit = edit
-        self._document = document
-        self._tip = document.tip
-        self._base = 0
-        self._since: Sequence[Revision] = ()
-        self._decision: Decision | None = None
-        self._refusal: errors.PlaitServerError | None = None
-        self._result: asyncio.Future[CommitResult] | None = None
-        self._revision: Revision | None = None
-        self._key_record: KeyRecord | None = None
-        self._conflict: str | None = None
-
-    async def answer(self) -> Answer | None:
-        """Give the answer; None when the edit was decided on something that failed. Raises refusals."""
-        document = self._document
-        if document.deciding.locked() or not self._decide_at_once():
-            async with document.deciding:
-                await self._decide_at_leisure()
-                if document.stale:
-                    return None
-                self._propose()
-        else:
-            self._propose()
-        return await self._conclude()
-
-    # Deciding
-
-    def _decide_at_once(self) -> bool:
-        """Decide without waiting for anything; False where that is not possible, or would take long."""
-        document = self._document
-        self._tip = document.tip
+    def submit_at_once(self) -> bool:
+        """Decide and propose without waiting for anything; False where that cannot be, or takes long."""
+        document = self.document
+        if document.deciding.locked():
+            return False
+        tip = self.tip = document.tip
         try:
             self._check_conditions()
-            base = document.at(self._base)
+            base = tip if self.base == tip.n else document.at(self.base)
             if base is None or self._takes_long():
                 return False
-            self._decide(base, () if base is self._tip else document.since(base.n, self._tip.n))
+            if base is not tip:
+                self.since = document.since(base.n, tip.n)
+            self._decide(base)
         except errors.PlaitServerError as refusal:
-            self._refusal = refusal
+            self.refusal = refusal
+        self._propose()
         return True
 
-    async def _decide_at_leisure(self) -> None:
-        """Decide with what has to be read first, off the event loop where it takes long."""
-        document = self._document
-        self._tip = document.tip
-        try:
-            self._check_conditions()
-            base, since = await self._editor.documents.span(document, self._base, self._tip.n)
-            if self._takes_long():
-                await asyncio.to_thread(self._decide, base, since)
-            else:
-                self._decide(base, since)
-        except errors.Unavailable:
-            raise
-        except errors.PlaitServerError as refusal:
-            self._refusal = refusal
+    async def submit_in_turn(self) -> None:
+        """Decide and propose when nobody else does, with what has to be read first, off the event loop
+        where it takes long."""
+        document = self.document
+        async with document.deciding:
+            self.tip = document.tip
+            try:
+                self._check_conditions()
+                base, self.since = await self.editor.documents.span(document, self.base, self.tip.n)
+                if self._takes_long():
+                    await asyncio.to_thread(self._decide, base)
+                else:
+                    self._decide(base)
+            except errors.Unavailable:
+                raise
+            except errors.PlaitServerError as refusal:
+                self.refusal = refusal
+            if not document.stale:
+                self._propose()
 
     def _check_conditions(self) -> None:
-        self._base = check_conditions(self._edit, self._tip, self._editor.epoch, self._changed_since)
+        self.base = check_conditions(self.edit, self.tip, self.editor.epoch, self._changed_since)
 
     def _changed_since(self, n: int) -> list[str] | None:
-        if self._document.at(n) is None:
+        if self.document.at(n) is None:
             return None
-        return changed_pointers(self._document.since(n, self._tip.n))
+        return changed_pointers(self.document.since(n, self.tip.n))
 
     def _takes_long(self) -> bool:
-        edit, document, long = self._edit, self._document, self._editor.limits.offload_bytes_min
+        edit, document, long = self.edit, self.document, self.editor.limits.offload_bytes_min
         if edit.weight_bytes > long:
             return True
         if edit.kind == "put" or edit.kind == "merge_patch":
             return document.size_bound > long
-        return self._tip.n - self._base > LATE_REVISIONS and not document.indexed
+        return self.tip.n - self.base > LATE_REVISIONS and not document.indexed
 
-    def _decide(self, base: Revision, since: Sequence[Revision]) -> None:
-        self._since = since
-        past = Past(base, since, self._tip)
-        self._decision = decide(self._edit, past, self._document, self._editor.limits)
-
-    # Proposing
+    def _decide(self, base: Revision) -> None:
+        self.decision = decide(self.edit, base, self.since, self.document, self.editor.limits)
 
     def _propose(self) -> None:
         """Put what was decided on the way to the disk: at once, so that the next edit builds on it."""
-        edit, decision = self._edit, self._decision
+        edit, decision = self.edit, self.decision
         if edit.dry_run:
             return
-        at = int(self._editor.clock() * 1000)
+        at = int(self.editor.clock() * 1000)
         record = conflict = settles = None
         if isinstance(decision, Change):
             record = self._revise(decision, at)
@@ -247,26 +244,20 @@ class _Attempt:
             conflict = self._keep(decision, at)
         elif decision is not None:
             settles = edit.resolves
-        if edit.key is not None and (self._refusal is None or isinstance(self._refusal, STORED_REFUSALS)):
-            self._key_record = self._answer_to_keep(at)
-        if record or conflict or settles or self._key_record:
-            commit = Commit(
-                self._document.address, self._tip.n, at, record, self._key_record, conflict, settles
-            )
-            self._result = self._editor.committer.put(commit, self._document, self._revision)
+        if edit.key is not None and (self.refusal is None or isinstance(self.refusal, STORED_REFUSALS)):
+            self.key_record = self._answer_to_keep(at)
+        if record or conflict or settles or self.key_record:
+            commit = Commit(self.document.address, self.tip.n, at, record, self.key_record, conflict, settles)
+            self.result = self.editor.committer.put(commit, self.document, self.revision)
 
     def _revise(self, change: Change, at: int) -> RevisionRecord:
         """Make the new revision the tip."""
-        edit, caller, n = self._edit, self._caller, self._tip.n + 1
-        self._revision = Revision(
-            n, change.kind, change.operations, change.patch, change.value, caller.author, at, edit.message
-        )
-        self._document.append(self._revision, change.size_bound)
-        return RevisionRecord(
-            n,
+        edit, caller = self.edit, self.caller
+        record = RevisionRecord(
+            self.tip.n + 1,
             change.kind,
             change.patch,
-            self._base or None,
+            self.base or None,
             change.submitted,
             caller.author,
             caller.subject,
@@ -275,117 +266,124 @@ class _Attempt:
             edit.message,
             edit.trace,
         )
+        self.revision = Revision(record.n, record, change.operations, change.value)
+        self.document.append(self.revision, change.size_bound)
+        return record
 
     def _keep(self, overlap: Overlap, at: int) -> ConflictRecord:
         """Keep the conflict as a resource."""
-        edit, editor = self._edit, self._editor
-        self._conflict = identifier(at, editor.random_bytes)
+        edit, editor = self.edit, self.editor
+        self.conflict = identifier(at, editor.random_bytes)
         return ConflictRecord(
-            id=self._conflict,
-            author=self._caller.author,
-            base=self._base,
-            head=self._tip.n,
+            id=self.conflict,
+            author=self.caller.author,
+            base=self.base,
+            head=self.tip.n,
             body=encode(Kept(overlap.submission.patch, edit.message, edit.resolves)),
             opened=at,
             expires=at + int(editor.limits.conflict_ttl_s * 1000),
         )
 
     def _answer_to_keep(self, at: int) -> KeyRecord:
-        key = self._edit.key
+        key = self.edit.key
         assert key is not None
-        expires = at + int(self._editor.limits.idempotency_ttl_s * 1000)
+        expires = at + int(self.editor.limits.idempotency_ttl_s * 1000)
         answer = encode_answer(self._stored_answer())
-        return KeyRecord(self._caller.subject, key.key, key.fingerprint, answer, at, expires)
+        return KeyRecord(self.caller.subject, key.key, key.fingerprint, answer, at, expires)
 
     def _stored_answer(self) -> StoredAnswer:
-        refusal, key = self._refusal, self._key
+        refusal, key = self.refusal, self.key
         if refusal is not None:
             return StoredAnswer(
                 outcome=refusal.code,
                 collection=key.collection,
                 id=key.id,
-                revision=self._tip.n,
-                base=self._base or None,
+                revision=self.tip.n,
+                base=self.base or None,
                 detail=refusal.detail,
                 members=dict(refusal.members),
             )
         return StoredAnswer(
-            outcome=self._outcome() if self._conflict is None else errors.MergeConflict.code,
+            outcome=self._outcome() if self.conflict is None else errors.MergeConflict.code,
             collection=key.collection,
             id=key.id,
-            revision=self._tip.n if self._revision is None else self._revision.n,
-            base=self._base or None,
-            settled=self._edit.resolves,
-            conflict=self._conflict,
+            revision=self.tip.n if self.revision is None else self.revision.n,
+            base=self.base or None,
+            settled=self.edit.resolves,
+            conflict=self.conflict,
         )
 
-    # Concluding
+    async def answer(self) -> Answer | None:
+        """Wait until the answer may be given, and give it. Raises refusals.
 
-    async def _conclude(self) -> Answer | None:
-        """Wait until the answer may be given, and give it. None: it has to be decided again."""
-        if self._result is None:
-            if not await self._document.durable(self._tip):
+        None: it was decided on something that failed, and has to be decided again.
+        """
+        if self.result is None:
+            if self.document.stale or not await self.document.durable(self.tip):
                 return None
         else:
-            result = await self._result
-            if isinstance(result, HeadMoved):
-                return None
-            if isinstance(result, KeyTaken):
-                return await self._answer_of_the_first(result)
-            if isinstance(result, AlreadySettled):
-                raise self._already_settled(result)
-            if self._key_record is not None:
-                self._editor.keys.remember(self._caller, self._key_record)
-        if self._refusal is not None:
-            raise self._refusal
-        if isinstance(self._decision, Overlap):
-            raise await self._merge_conflict(self._decision)
+            result = await self.result
+            if not isinstance(result, Committed):
+                return await self._not_committed(result)
+            if self.key_record is not None:
+                self.editor.keys.remember(self.caller, self.key_record)
+        if self.refusal is not None:
+            raise self.refusal
+        if isinstance(self.decision, Overlap):
+            raise await self._merge_conflict(self.decision)
         return self._accepted()
+
+    async def _not_committed(self, result: HeadMoved | KeyTaken | AlreadySettled) -> Answer | None:
+        if isinstance(result, KeyTaken):
+            return await self._answer_of_the_first(result)
+        if isinstance(result, AlreadySettled):
+            raise self._already_settled(result)
+        return None
 
     async def _answer_of_the_first(self, taken: KeyTaken) -> Answer:
         """Answer as the first request with this key was answered: this one has no effect."""
-        key, editor = self._edit.key, self._editor
+        key, editor = self.edit.key, self.editor
         assert key is not None
         stored = read_answer(taken.record, key)
-        editor.keys.remember(self._caller, taken.record)
-        return await editor.replay.answer(self._caller, stored)
+        editor.keys.remember(self.caller, taken.record)
+        return await editor.replay.answer(self.caller, stored)
 
     def _already_settled(self, result: AlreadySettled) -> errors.PlaitServerError:
         if result.revision is None:
             return errors.InvalidValue(
-                "There is no such conflict to resolve.", {"resolves": self._edit.resolves}
+                "There is no such conflict to resolve.", {"resolves": self.edit.resolves}
             )
         return errors.AlreadyResolved("The conflict was settled before.", {"revision": result.revision})
 
     async def _merge_conflict(self, overlap: Overlap) -> errors.MergeConflict:
-        arguments = (overlap.conflicted, self._base, self._since, self._editor.limits, self._conflict)
-        if self._takes_long() or self._document.size_bound > self._editor.limits.offload_bytes_min:
+        arguments = (overlap.conflicted, self.base, self.since, self.editor.limits, self.conflict)
+        if self._takes_long() or self.document.size_bound > self.editor.limits.offload_bytes_min:
             return await asyncio.to_thread(merge_conflict, *arguments)
         return merge_conflict(*arguments)
 
     def _accepted(self) -> Answer:
-        change, limits = self._decision, self._editor.limits
+        change, limits = self.decision, self.editor.limits
         if isinstance(change, Change):
             patch, value = change.patch, change.value
         else:
-            patch, value = b"[]", self._tip.value
+            patch, value = b"[]", self.tip.value
         return Answer(
             outcome=self._outcome(),
-            document=self._key,
-            revision=self._tip.n if self._revision is None else self._revision.n,
-            base=self._base or None,
+            document=self.key,
+            revision=self.tip.n if self.revision is None else self.revision.n,
+            base=self.base or None,
             patch=patch,
-            missed=join_missed(self._since, limits.missed_revisions_max, limits.missed_bytes_max),
-            epoch=self._editor.epoch,
+            missed=join_missed(self.since, limits.missed_revisions_max, limits.missed_bytes_max),
+            epoch=self.editor.epoch,
             value=value,
-            settled=self._edit.resolves,
+            settled=self.edit.resolves,
         )
 
     def _outcome(self) -> Outcome:
-        change, late = self._decision, self._base != self._tip.n
+        change, late = self.decision, self.base != self.tip.n
         if not isinstance(change, Change):
             return "noop"
-        if self._edit.dry_run:
+        if self.edit.dry_run:
             return "would_merge" if late else "would_apply"
         if change.kind == "create":
             return "created"

@@ -1,11 +1,13 @@
 """A revision in memory: what the next edits, late edits and readers need of it."""
 
-import sys
 from collections.abc import Sequence
+from sys import getsizeof
 
-from plait_merge import ABSENT, Absent, Json, Limits, Operation, apply_operations, read_patch
+from msgspec import Struct
+
+from plait_merge import ABSENT, Absent, Json, Limits, Operation, apply_operations, array_index, read_patch
 from plait_server.service.moment import format_moment
-from plait_server.store import Address, RevisionKind, RevisionRecord, StoredDocument
+from plait_server.store import Address, RevisionRecord, StoredDocument
 from plait_server.wire import decode, encode
 
 REVISION_BYTES = 400
@@ -23,51 +25,40 @@ STORED = Limits(
 """What was accepted once is never refused again, whatever the limits are today."""
 
 
-class Revision:
+class Revision(Struct, eq=False):
     """One revision of a document and the value it led to, shared with its neighbours.
 
-    `operations` are the committed patch, read, and `patch` the same as JSON. Number 0 is the state
-    before the first revision. What is worked out from these (`missed`, `body`) is worked out once.
+    `record` is what the store keeps of it, `operations` its patch, read. Number 0 is the state before
+    the first revision. What is worked out from these (`missed`, `body`) is worked out once.
     """
 
-    __slots__ = ("_body", "_missed", "at", "author", "kind", "message", "n", "operations", "patch", "value")
+    n: int
+    record: RevisionRecord
+    operations: tuple[Operation, ...]
+    value: Json | Absent
+    _missed: bytes | None = None
+    _body: bytes | None = None
 
-    def __init__(
-        self,
-        n: int,
-        kind: RevisionKind,
-        operations: tuple[Operation, ...],
-        patch: bytes,
-        value: Json | Absent,
-        author: str,
-        at: int,
-        message: str | None,
-    ) -> None:
-        self.n = n
-        self.kind = kind
-        self.operations = operations
-        self.patch = patch
-        self.value = value
-        self.author = author
-        self.at = at
-        self.message = message
-        self._missed: bytes | None = None
-        self._body: bytes | None = None
+    @property
+    def patch(self) -> bytes:
+        """The patch as committed, as JSON."""
+        return self.record.patch
 
     @property
     def live(self) -> bool:
         """Whether there is a document at this revision: neither before the first nor deleted."""
-        return self.n > 0 and self.kind != "delete"
+        return self.record.kind != "delete"
 
     @property
     def missed(self) -> bytes:
         """This revision as an entry of `missed`: JSON, encoded once."""
         if self._missed is None:
+            record = self.record
             self._missed = b'{"revision":%d,"author":%b,"at":"%b","patch":%b}' % (
-                self.n,
-                encode(self.author),
-                format_moment(self.at).encode(),
-                self.patch,
+                record.n,
+                encode(record.author),
+                format_moment(record.at).encode(),
+                record.patch,
             )
         return self._missed
 
@@ -85,21 +76,14 @@ class Revision:
 
 def before_the_first() -> Revision:
     """The state of a document that was never created."""
-    return Revision(0, "delete", (), b"[]", ABSENT, "", 0, None)
+    return Revision(
+        0, RevisionRecord(0, "delete", b"[]", None, None, "", "", None, 0, None, None), (), ABSENT
+    )
 
 
 def read_revision(record: RevisionRecord, value: Json | Absent) -> Revision:
     """Bring a stored revision back to memory; `value` is what it led to."""
-    return Revision(
-        record.n,
-        record.kind,
-        read_patch(decode(record.patch), STORED),
-        record.patch,
-        value,
-        record.author,
-        record.at,
-        record.message,
-    )
+    return Revision(record.n, record, read_patch(decode(record.patch), STORED), value)
 
 
 def replay(stored: StoredDocument) -> list[Revision]:
@@ -136,38 +120,28 @@ def join_missed(revisions: Sequence[Revision], revisions_max: int, bytes_max: in
 
 def weigh(revision: Revision) -> int:
     """Estimate what keeping a revision and its value costs in memory: its patch and the copied containers."""
-    weight = REVISION_BYTES + JSON_IN_MEMORY * len(revision.patch)
-    seen: set[int] = set()
+    weight = REVISION_BYTES + JSON_IN_MEMORY * len(revision.record.patch)
+    copied: set[int] = set()
     for operation in revision.operations:
-        weight += _copied_bytes(revision.value, operation.path, seen)
-        if operation.source is not None:
-            weight += _copied_bytes(revision.value, operation.source, seen)
+        value: Json = revision.value
+        for token in operation.path:
+            kind = type(value)
+            if kind is not dict and kind is not list:
+                break
+            if id(value) not in copied:
+                copied.add(id(value))
+                weight += getsizeof(value)
+            if kind is dict:
+                value = value.get(token)
+            else:
+                index = array_index(token)
+                value = None if index is None or index >= len(value) else value[index]
     return weight
 
 
-def _copied_bytes(value: Json, path: tuple[str, ...], seen: set[int]) -> int:
-    copied = 0
-    for token in path:
-        kind = type(value)
-        if kind is dict:
-            below = value.get(token)
-        elif kind is list:
-            below = value[int(token)] if token.isdecimal() and int(token) < len(value) else None
-        else:
-            break
-        if id(value) not in seen:
-            seen.add(id(value))
-            copied += sys.getsizeof(value)
-        value = below
-    return copied
-
-
-class CommittedRevision:
+class CommittedRevision(Struct, frozen=True):
     """A durable revision, as the live hub hears of it: in order for each document."""
 
-    __slots__ = ("address", "revision", "seq")
-
-    def __init__(self, address: Address, revision: Revision, seq: int) -> None:
-        self.address = address
-        self.revision = revision
-        self.seq = seq
+    address: Address
+    revision: Revision
+    seq: int

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 
 from plait_merge import ABSENT, Absent, Json
 from plait_server import errors
@@ -66,9 +66,6 @@ class Service:
             clock,
             random_bytes,
         )
-        self._closing = False
-        self._under_way = 0
-        self._drained = asyncio.Event()
         self._housekeeping = asyncio.create_task(self._keep_house(), name="housekeeping")
 
     @classmethod
@@ -90,9 +87,7 @@ class Service:
 
     async def close(self) -> None:
         """Finish and acknowledge what was taken, then close the store. Edits that come later are refused."""
-        self._closing = True
-        if self._under_way:
-            await self._drained.wait()
+        await self._editor.close()
         self._housekeeping.cancel()
         await asyncio.gather(self._housekeeping, return_exceptions=True)
         await self._committer.close()
@@ -101,22 +96,14 @@ class Service:
     def ready(self) -> Readiness:
         """Say whether edits can be taken now, and what an acknowledgement is worth."""
         failure = self._committer.failure
-        reason = "closing" if self._closing else None if failure is None else failure.detail
+        reason = "closing" if self._editor.closing else None if failure is None else failure.detail
         return Readiness(
             ready=reason is None, reason=reason, store=self._store.name, durability=self._store.durability
         )
 
-    async def edit(self, caller: Caller, document: DocumentKey, edit: Edit) -> Answer:
+    def edit(self, caller: Caller, document: DocumentKey, edit: Edit) -> Coroutine[None, None, Answer]:
         """Take an edit; the answer comes when it is durable. Raises what it is refused with."""
-        if self._closing:
-            raise errors.Overloaded("The server is closing.")
-        self._under_way += 1
-        try:
-            return await self._editor.edit(caller, document, edit)
-        finally:
-            self._under_way -= 1
-            if self._closing and not self._under_way:
-                self._drained.set()
+        return self._editor.edit(caller, document, edit)
 
     async def create(self, caller: Caller, collection: str, edit: Edit) -> Answer:
         """Create a document under an id that sorts by time."""
@@ -139,8 +126,8 @@ class Service:
             head=state is head,
             value=state.value,
             body=state.body,
-            author=state.author,
-            at=state.at,
+            author=state.record.author,
+            at=state.record.at,
             epoch=self.epoch,
         )
 

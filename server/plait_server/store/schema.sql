@@ -19,6 +19,7 @@ CREATE TABLE documents (
 ) WITHOUT ROWID;
 
 -- A revision never changes once written. What else is here can be rebuilt from these rows.
+-- With a rowid, new rows go to one place in the file; without, a batch would write a page per document.
 CREATE TABLE revisions (
     tenant TEXT NOT NULL,
     collection TEXT NOT NULL,
@@ -37,7 +38,7 @@ CREATE TABLE revisions (
     policy INTEGER,                 -- version of the merge policy; null is the default policy
     seq INTEGER NOT NULL,           -- place among all revisions of the tenant
     PRIMARY KEY (tenant, collection, document, n)
-) WITHOUT ROWID;
+);
 
 CREATE UNIQUE INDEX revisions_by_seq ON revisions (tenant, seq);
 
