@@ -91,9 +91,10 @@ class Overlaps:
                 self._compare_arrivals(counterpart, mine, Member(here, name))
 
     def _names(self, body: Node) -> list[str]:
-        view = self.yours.strand.views[body.owner]
+        view = self.yours.strand.views.get(body.owner)
+        added = () if view is None else view.members or ()
         assert isinstance(body.raw, dict)
-        return [*body.raw, *(name for name in view.members or () if name not in body.raw)]
+        return [*body.raw, *(name for name in added if name not in body.raw)]
 
     def _arrival(self, side: Effects, node: Node, body: Node, name: str, outer: Effect) -> Effect:
         effect = side.place.get(node)
@@ -271,24 +272,37 @@ class Overlaps:
     def _find_circles(self) -> None:
         """Find moves of both sides that would put something inside itself.
 
-        A node whose place is contested counts with either place, so that no choice can close a circle.
+        A node whose place is contested counts with every place it may come to, so that no choice can close
+        a circle; and what lies on a circle is contested, so the search goes on until nothing new is found.
         """
         if not self.theirs.moved or not self.yours.moved:
             return
-        ways = {node: self._ways(node) for node in {**self.theirs.place, **self.yours.place}}
-        for circle in circles({node: [up for _, up in found] for node, found in ways.items()}):
-            moved = [e for node in circle for e, up in ways[node] if up in circle and not e.agreed]
-            first = min(circle, key=_base_pointer)
-            self._clash("cycle", first, *moved)
+        found: set[frozenset[Node]] = set()
+        grown = True
+        while grown:
+            contested = {effect for clash in self.clashes for effect in clash.effects}
+            ways = {node: self._ways(node, contested) for node in {**self.theirs.place, **self.yours.place}}
+            grown = False
+            for circle in circles({node: [up for _, up in ends] for node, ends in ways.items()}):
+                moves = [e for n in circle for e, up in ways[n] if e is not None and up in circle]
+                if circle not in found and {e.side for e in moves if not e.agreed} == {THEIRS, YOURS}:
+                    found.add(circle)
+                    grown = True
+                    self._clash("cycle", min(circle, key=_base_pointer), *(e for e in moves if not e.agreed))
 
-    def _ways(self, node: Node) -> list[tuple[Effect, Node]]:
+    def _ways(self, node: Node, contested: set[Effect]) -> list[tuple[Effect | None, Node]]:
         """Return the places *node* may come to, each as the next moved node around it."""
-        ways = []
-        for effect in (self.theirs.place.get(node), self.yours.place.get(node)):
-            if effect is not None and effect.body is not None:
-                up = self._moved_around(effect.body, effect.side)
-                if up is not None:
-                    ways.append((effect, up))
+        ways: list[tuple[Effect | None, Node]] = []
+        places = [e for e in (self.theirs.place.get(node), self.yours.place.get(node)) if e is not None]
+        for effect in places:
+            assert effect.body is not None
+            up = self._moved_around(effect.body, effect.side)
+            if up is not None:
+                ways.append((effect, up))
+        if node.up is not None and contested.issuperset(e for e in places if not e.agreed):
+            up = self._moved_around(node.up, BASE)
+            if up is not None:
+                ways.append((None, up))
         return ways
 
     def _moved_around(self, body: Node, side: int) -> Node | None:
@@ -326,9 +340,9 @@ def pointer_order(tokens: list[str]) -> list[tuple[int, int, str]]:
     return [(0, int(t), t) if t.isascii() and t.isdigit() and len(t) < 11 else (1, 0, t) for t in tokens]
 
 
-def circles(edges: dict[Node, list[Node]]) -> list[set[Node]]:
+def circles(edges: dict[Node, list[Node]]) -> list[frozenset[Node]]:
     """Return the sets of nodes that lie on common circles (Tarjan's strongly connected components)."""
-    found: list[set[Node]] = []
+    found: list[frozenset[Node]] = []
     index: dict[Node, int] = {}
     low: dict[Node, int] = {}
     stack: list[Node] = []
@@ -353,7 +367,7 @@ def circles(edges: dict[Node, list[Node]]) -> list[set[Node]]:
                         waiting.discard(last)
                         circle.add(last)
                     if len(circle) > 1 or node in edges[node]:
-                        found.append(circle)
+                        found.append(frozenset(circle))
             elif up in index:
                 low[node] = min(low[node], index[up])
             else:

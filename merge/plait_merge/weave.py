@@ -7,7 +7,7 @@ one writer turns every set into a patch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from plait_merge.diff import diff
@@ -99,7 +99,6 @@ class Weave:
 
     def shows(self, path: Tokens, value: Json) -> bool:
         """Say whether the identity yours has at *path* has *value* where yours wins every conflict."""
-        self._link()
         made, undone = self._closed(
             {effect for effect in self.yours.all if not effect.agreed and not effect.implied}
             | {effect for knot in self.knots for effect in knot.yours},
@@ -122,15 +121,30 @@ class Weave:
             knot = Knot(clash, set(), set())
             for effect in clash.effects:
                 (knot.theirs if effect.side == THEIRS else knot.yours).add(effect)
-            for other in {id(k): k for e in clash.effects if (k := knots.get(e)) is not None}.values():
-                knot.clash = min(knot.clash, other.clash, key=self._rank)
-                knot.theirs |= other.theirs
-                knot.yours |= other.yours
-            for effect in (*knot.theirs, *knot.yours):
-                knots[effect] = knot
+            shared = {id(k): k for e in clash.effects if (k := knots.get(e)) is not None}
+            self._join(knots, knot, shared.values())
+        if knots:
+            self._link()
+            self._tie_needs(knots)
         found = list({id(knot): knot for knot in knots.values()}.values())
         found.sort(key=lambda knot: pointer_order(self._pointer(knot.clash.subject)))
         return found
+
+    def _join(self, knots: dict[Effect, Knot], knot: Knot, others: Iterable[Knot]) -> None:
+        for other in others:
+            knot.clash = min(knot.clash, other.clash, key=self._rank)
+            knot.theirs |= other.theirs
+            knot.yours |= other.yours
+        for effect in (*knot.theirs, *knot.yours):
+            knots[effect] = knot
+
+    def _tie_needs(self, knots: dict[Effect, Knot]) -> None:
+        """Tie what cannot be settled apart because an effect of one conflict needs one of another."""
+        for effect in list(knots):
+            for need in _all_needs(effect):
+                knot, other = knots[effect], knots.get(need)
+                if other is not None and other is not knot:
+                    self._join(knots, knot, [other])
 
     def _rank(self, clash: Clash) -> tuple[int, object]:
         return KINDS.index(clash.kind), pointer_order(self._pointer(clash.subject))
@@ -152,7 +166,7 @@ class Weave:
 
     def conflicted(self) -> Conflicted:
         """Return all conflicts, and what of yours is clean."""
-        self._link()
+        self._link_copies()
         woven = [(self._conflict(knot), knot) for knot in self.knots]
         conflicts = [*_together(self._guards()), *(conflict for conflict, _ in woven)]
         self.by_id = {conflict.id: knot for conflict, knot in woven}
@@ -242,7 +256,6 @@ class Weave:
         for side in (self.theirs, self.yours):
             for effect in list(side.all):
                 self._link_effect(side, effect)
-        self._link_copies()
 
     def _link_effect(self, side: Effects, effect: Effect) -> None:
         if effect.is_arrival:
@@ -468,16 +481,19 @@ def _came_from(node: Node, holder: Node) -> bool:
 
 def _reaches(effect: Effect, wanted: set[Effect]) -> bool:
     """Say whether *effect* needs, directly or by others, one of *wanted*."""
+    return any(need in wanted for need in _all_needs(effect))
+
+
+def _all_needs(effect: Effect) -> Iterator[Effect]:
+    """Yield what *effect* needs, directly or by others."""
     seen: set[Effect] = set()
     stack = [effect]
     while stack:
         for need in stack.pop().needs:
-            if need in wanted:
-                return True
             if need not in seen:
                 seen.add(need)
                 stack.append(need)
-    return False
+                yield need
 
 
 def _order(pointer: str) -> list[tuple[int, int, str]]:

@@ -121,10 +121,19 @@ class Writer:
             self._aim()
             self._write_all()
         for node, value in self.values.items():
-            self._emit_value("replace", self.path(node), value)
+            if not self._is_covered(node):
+                self._emit_value("replace", self.path(node), value)
         for (body, name), value in self.members.items():
-            self._emit_value("add", [*self.path(body.owner), name], value)
+            if body.owner not in self.values and not self._is_covered(body.owner):
+                self._emit_value("add", [*self.path(body.owner), name], value)
         return self.patch
+
+    def _is_covered(self, node: Node) -> bool:
+        """Say whether a chosen value stands for all around *node*, or nothing does any more."""
+        world = self.world
+        return node is not world.void and (
+            world.gone(node) or any(holder in self.values for holder in world.chain(node))
+        )
 
     def path(self, node: Node) -> list[str]:
         return [] if node is self.world.void else self.world.tokens(node)
