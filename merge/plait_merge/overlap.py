@@ -42,6 +42,7 @@ class Overlaps:
         self.theirs = theirs
         self.yours = yours
         self.clashes: list[Clash] = []
+        self.within: list[tuple[Effect, Effect]] = []  # removals inside what the other side removed
         self.twins: dict[Node, Node] = {}  # bodies of yours that are one with a body of theirs
         self._compare_members()
         self._compare_gaps()
@@ -179,8 +180,10 @@ class Overlaps:
                 top, replaced = self._top_gone(x, effect.node)
                 if replaced:
                     self._clash("replace_edit", top, x.content[top], effect)
-                else:
+                elif effect.node in x.dead and not x.dead[effect.node].implied:
                     effect.agreed = True
+                else:
+                    self.within.append((effect, x.death(top)))
 
     # Places.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from plait_merge.patch import Operation
 from plait_merge.pointer import Tokens
@@ -32,13 +32,14 @@ class Node:
     `up` is the node whose raw value it came in with, None for the top of an added value.
     """
 
-    __slots__ = ("at", "kids", "mint", "owner", "raw", "up")
+    __slots__ = ("at", "born", "kids", "mint", "owner", "raw", "up")
 
-    def __init__(self, raw: Json, up: Node | None, at: Slot, mint: int) -> None:
+    def __init__(self, raw: Json, up: Node | None, at: Slot, mint: int, born: int = 0) -> None:
         self.raw = raw
         self.up = up
         self.at = at
         self.mint = mint
+        self.born = born  # the step of its side's replay
         self.owner = self
         self.kids: dict[Slot, Node] | None = None
 
@@ -49,7 +50,7 @@ class Node:
             kids = self.kids = {}
         kid = kids.get(at)
         if kid is None:
-            kid = kids[at] = Node(self.raw[at], self, at, self.mint)
+            kid = kids[at] = Node(self.raw[at], self, at, self.mint, self.born)
         return kid
 
 
@@ -75,6 +76,16 @@ class View:
         self.why_body: list[int] = []  # ... that replaced what it holds
 
 
+class Copy(NamedTuple):
+    """A copy that was made: by which operation, at which step, into what, of what, and what was seen."""
+
+    operation: int
+    step: int
+    node: Node
+    source: Node
+    seen: Json
+
+
 class Strand:
     """Replay one side's patches, which must apply, on the tree under *void*."""
 
@@ -83,9 +94,10 @@ class Strand:
         self.side = side
         self.views: dict[Node, View] = {void: View(void)}
         self.tests: list[tuple[int, Node, Json, Tokens]] = []
-        self.copies: list[tuple[int, Node, Node, Json]] = []
+        self.copies: list[Copy] = []
         self._dropped: dict[tuple[Node, str], Node] = {}
         self._clock = 0
+        self._step = 0
         self._moves: list[Node] = []  # identities of base that were put somewhere
         self._gone: dict[Node, bool] = {}
 
@@ -95,6 +107,7 @@ class Strand:
         act = self._acts()
         for index, (op, path, source, value) in enumerate(operations):
             self._clock = index if patch is None else patch
+            self._step += 1
             act[op](path, source, value)
 
     def _acts(self) -> dict[str, Callable[[Tokens, Tokens | None, Any], None]]:
@@ -115,13 +128,13 @@ class Strand:
         view = self.view(parent)
         body = view.body
         if type(body.raw) is list:
-            self._put_element(Node(value, None, name, self.side), view, name)
+            self._put_element(Node(value, None, name, self.side, self._step), view, name)
             return
         occupant = self.member(parent, name)
         if occupant is None:
             occupant = self._dropped.pop((body, name), None)
             if occupant is None:
-                self._put_member(Node(value, None, name, self.side), body, name)
+                self._put_member(Node(value, None, name, self.side, self._step), body, name)
                 return
             self.view(occupant).dead = False
             self._put_member(occupant, body, name)
@@ -143,7 +156,7 @@ class Strand:
 
     def _move(self, path: Tokens, source: Tokens | None, value: Json) -> None:
         assert source is not None
-        if source == path:
+        if source == path or self._is_back(source, path):
             return
         parent, name, top = self._parent(source)
         self._blame(top)
@@ -152,12 +165,19 @@ class Strand:
             self._moves.append(node)
         self._put(node, path)
 
+    def _is_back(self, source: Tokens, path: Tokens) -> bool:
+        """Say whether a move to the end of an array is one of its last element."""
+        if not source or not path or path[-1] != "-" or source[:-1] != path[:-1]:
+            return False
+        array = self.view(self._reach(path[:-1])[0])
+        return int(source[-1]) == len(_order(array)) - 1
+
     def _copy(self, path: Tokens, source: Tokens | None, value: Json) -> None:
         assert source is not None
         original, _ = self._reach(source)
         seen = self.value(original)
-        node = Node(seen, None, "", self.side)
-        self.copies.append((self._clock, node, original, seen))
+        node = Node(seen, None, "", self.side, self._step)
+        self.copies.append(Copy(self._clock, self._step, node, original, seen))
         self._put(node, path)
 
     def _test(self, path: Tokens, source: Tokens | None, value: Json) -> None:
@@ -203,7 +223,7 @@ class Strand:
 
     def _rewrite(self, node: Node, value: Json) -> None:
         view = self.view(node)
-        view.body = content = Node(value, None, "", self.side)
+        view.body = content = Node(value, None, "", self.side, self._step)
         content.owner = node
         view.members = view.order = None
         view.why_body.append(self._clock)

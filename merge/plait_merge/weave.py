@@ -16,7 +16,7 @@ from plait_merge.outcome import KINDS, Choice, Conflict, Conflicted, Dependent, 
 from plait_merge.overlap import Clash, Member, Overlaps, base_tokens, pointer_order
 from plait_merge.patch import Operation, apply_operations, read_patch
 from plait_merge.pointer import Tokens, format_pointer
-from plait_merge.strand import BASE, THEIRS, YOURS, Node, Strand, weft
+from plait_merge.strand import BASE, THEIRS, YOURS, Copy, Node, Strand, weft
 from plait_merge.values import ABSENT, Absent, Json, same
 from plait_merge.writer import Layer, Writer
 
@@ -75,9 +75,9 @@ class Weave:
         """Tell of copies whose source theirs has changed since."""
         here, there = self.theirs.strand, self.yours.strand
         return tuple(
-            Note("stale_copy", operation, format_pointer(there.tokens(node)))
-            for operation, node, source, _ in there.copies
-            if not there.gone(node) and self._is_stale(source, here)
+            Note("stale_copy", copy.operation, format_pointer(there.tokens(copy.node)))
+            for copy in there.copies
+            if not there.gone(copy.node) and self._is_stale(copy.source, here)
         )
 
     def _is_stale(self, source: Node, here: Strand) -> bool:
@@ -115,36 +115,33 @@ class Weave:
 
     # Conflicts.
 
-    def _tie(self, clashes: Iterable[Clash]) -> list[Knot]:
+    def _tie(self, clashes: Sequence[Clash]) -> list[Knot]:
+        """Tie clashes that share an effect, or of which one needs an effect of another."""
+        if not clashes:
+            return []
+        self._link()
+        groups = _Groups()
+        for clash in clashes:
+            groups.join(clash.effects)
+        contested = {effect for clash in clashes for effect in clash.effects}
+        within = [(inner, outer) for inner, outer in self.overlaps.within if outer in contested]
+        for inner, outer in within:
+            groups.join((outer, inner))
+        contested.update(inner for inner, _ in within)
+        for effect in contested:
+            groups.join([effect, *(need for need in _all_needs(effect) if need in contested)])
         knots: dict[Effect, Knot] = {}
         for clash in clashes:
-            knot = Knot(clash, set(), set())
-            for effect in clash.effects:
-                (knot.theirs if effect.side == THEIRS else knot.yours).add(effect)
-            shared = {id(k): k for e in clash.effects if (k := knots.get(e)) is not None}
-            self._join(knots, knot, shared.values())
-        if knots:
-            self._link()
-            self._tie_needs(knots)
-        found = list({id(knot): knot for knot in knots.values()}.values())
-        found.sort(key=lambda knot: pointer_order(self._pointer(knot.clash.subject)))
-        return found
-
-    def _join(self, knots: dict[Effect, Knot], knot: Knot, others: Iterable[Knot]) -> None:
-        for other in others:
-            knot.clash = min(knot.clash, other.clash, key=self._rank)
-            knot.theirs |= other.theirs
-            knot.yours |= other.yours
-        for effect in (*knot.theirs, *knot.yours):
-            knots[effect] = knot
-
-    def _tie_needs(self, knots: dict[Effect, Knot]) -> None:
-        """Tie what cannot be settled apart because an effect of one conflict needs one of another."""
-        for effect in list(knots):
-            for need in _all_needs(effect):
-                knot, other = knots[effect], knots.get(need)
-                if other is not None and other is not knot:
-                    self._join(knots, knot, [other])
+            top = groups.find(clash.effects[0])
+            knot = knots.get(top)
+            if knot is None:
+                knots[top] = knot = Knot(clash, set(), set())
+            elif self._rank(clash) < self._rank(knot.clash):
+                knot.clash = clash
+        for effect in contested:
+            knot = knots[groups.find(effect)]
+            (knot.theirs if effect.side == THEIRS else knot.yours).add(effect)
+        return sorted(knots.values(), key=lambda knot: pointer_order(self._pointer(knot.clash.subject)))
 
     def _rank(self, clash: Clash) -> tuple[int, object]:
         return KINDS.index(clash.kind), pointer_order(self._pointer(clash.subject))
@@ -298,22 +295,16 @@ class Weave:
             effect.needs.append(cause)
 
     def _link_copies(self) -> None:
-        """A copy of what yours set needs what yours set."""
-        there = self.yours.strand
-        contested = [e for knot in self.knots for e in knot.yours]
-        for operation, node, source, _ in there.copies:
-            effect = self.yours.arrive.get(node)
-            if effect is None:
-                continue
-            for cause in contested:
-                if cause is not effect and cause.first < operation and self._shows_in(cause, source):
-                    effect.needs.append(cause)
-
-    def _shows_in(self, cause: Effect, source: Node) -> bool:
-        there = self.yours.strand
-        if cause.node is source or source in there.chain(cause.node):
-            return True
-        return cause.act in (Act.CONTENT, Act.ARRIVE) and cause.node in there.chain(source)
+        """A clean copy of what its side set needs what it set."""
+        contested = {effect for knot in self.knots for effect in (*knot.theirs, *knot.yours)}
+        for side in (self.theirs, self.yours):
+            causes = [
+                e for e in contested if e.side == side.strand.side and e.act in (Act.CONTENT, Act.ARRIVE)
+            ]
+            for copy in side.strand.copies:
+                effect = side.arrive.get(copy.node)
+                if effect is not None and effect not in contested:
+                    effect.needs.extend(e for e in causes if _shows_in(side.strand, e, copy))
 
     # Settling.
 
@@ -331,8 +322,15 @@ class Weave:
             fallen = {e for e in self.theirs.all if e not in undone and any(n in undone for n in e.needs)}
             made -= lost
             undone |= fallen
+            made |= {yours for e in fallen if e.agreed and (yours := self._counterpart(e)) is not None}
             changed = bool(lost or fallen)
         return made, undone
+
+    def _counterpart(self, effect: Effect) -> Effect | None:
+        """Return what yours did alike: it stands for itself when theirs' is taken back."""
+        side = self.yours
+        found = {Act.DEAD: side.dead, Act.PLACE: side.place, Act.CONTENT: side.content}.get(effect.act, {})
+        return found.get(effect.node)
 
     def _write(
         self,
@@ -461,6 +459,37 @@ class _Below(set[Node]):
                 return True
             node = node.up.owner if node.up is not None else None
         return False
+
+
+def _shows_in(strand: Strand, cause: Effect, copy: Copy) -> bool:
+    """Say whether what *cause* set was seen when *copy* was made."""
+    if strand.body(cause.node).born >= copy.step:
+        return False
+    return (
+        cause.node is copy.source
+        or copy.source in strand.chain(cause.node)
+        or cause.node in strand.chain(copy.source)
+    )
+
+
+class _Groups:
+    """Sets of effects that belong together (union-find)."""
+
+    def __init__(self) -> None:
+        self._up: dict[Effect, Effect] = {}
+
+    def find(self, effect: Effect) -> Effect:
+        top = effect
+        while (up := self._up.get(top, top)) is not top:
+            top = up
+        while effect is not top:
+            self._up[effect], effect = top, self._up[effect]
+        return top
+
+    def join(self, effects: Iterable[Effect]) -> None:
+        first, *others = [self.find(effect) for effect in effects]
+        for other in others:
+            self._up[self.find(other)] = self.find(first)
 
 
 def _facet(strand: Strand, node: Node | None) -> tuple[str | None, Facet]:

@@ -15,7 +15,7 @@ from plait_merge.effect import Act, Effect, Effects
 from plait_merge.outcome import Patch
 from plait_merge.pointer import format_pointer
 from plait_merge.strand import BASE, Node, Slot, Strand, View
-from plait_merge.values import ABSENT, Json, same
+from plait_merge.values import Json, same
 
 
 class Layer(Strand):
@@ -103,7 +103,7 @@ class Writer:
         self.made = self._in_order(made)
         self.values = values or {}
         self.members = members or {}
-        self.copied = {node: (source, seen) for _, node, source, seen in self.strand.copies}
+        self.copied = {copy.node: copy for copy in self.strand.copies}
         self.targets: dict[Node, Target] = {}
         self.contents: dict[Node, Node] = {}
         self.doomed: list[Node] = []
@@ -163,8 +163,8 @@ class Writer:
                 self._emit("replace", self.world.tokens(node), self.strand.value(node))
             elif effect.act is Act.ARRIVE:
                 self._write_arrival(effect)
-            elif not taken or (node.up, node.at) not in taken:  # else what arrives there takes its place
-                self._remove(node)
+            elif (node.up, node.at) not in taken and not self.world.gone(node):
+                self._remove(node)  # else what arrives there takes its place
 
     def _write_arrival(self, effect: Effect) -> None:
         node, body, at = effect.node, effect.body, effect.at
@@ -295,8 +295,7 @@ class Writer:
             self._settle(node)
         elif up is not None:
             self._ready(up)
-        self._rescue(node)
-        self._sweep(node)
+        self._sweep(self._rescue(node))
         body = self.contents[node]
         if body is node:
             self._restore(node)
@@ -304,27 +303,28 @@ class Writer:
             self._adopt(node)
         self._emit("replace", self.world.tokens(node), self.world.value(node))
 
-    def _rescue(self, node: Node) -> None:
-        """Move out of *node* what shall live on elsewhere."""
-        world = self.world
+    def _rescue(self, node: Node) -> list[Node]:
+        """Move out of *node* what shall live on elsewhere; return what cannot be moved out yet."""
+        late = [waiting for waiting in self.busy if self._is_inside(waiting, node)]
         for waiting in self.targets:
-            if (
-                waiting not in self.placed
-                and waiting not in self.busy
-                and waiting is not node
-                and waiting.mint != self.strand.side
-                and not world.gone(waiting)
-                and node in world.chain(waiting)
-            ):
-                self._settle(waiting)
+            if waiting not in self.placed and waiting not in self.busy and self._is_inside(waiting, node):
+                if self._awaits(waiting):
+                    late.append(waiting)
+                else:
+                    self._settle(waiting)
+        return late
 
-    def _sweep(self, node: Node) -> None:
-        """Note what is on its way out of *node* and comes too late to be moved: it is added anew."""
+    def _is_inside(self, node: Node, holder: Node) -> bool:
         world = self.world
-        for waiting in self.busy:
-            if waiting.mint != self.strand.side and not world.gone(waiting) and node in world.chain(waiting):
-                self.swept.add(waiting)
-                world.view(waiting).dead = True
+        if node.mint == self.strand.side or node is holder or world.gone(node):
+            return False
+        return holder in world.chain(node)
+
+    def _sweep(self, late: list[Node]) -> None:
+        """Note what comes too late to be moved: it is added anew, as it stands."""
+        for node in late:
+            self.swept.add(node)
+            self.world.view(node).dead = True
 
     def _vacate(self, occupant: Node, node: Node) -> bool:
         """Make room for *node*. False: *occupant* is done with, and what comes may take its place."""
@@ -334,13 +334,7 @@ class Writer:
             else:
                 self._settle(occupant)
             return True
-        self._rescue(occupant)
-        world = self.world
-        if any(
-            other is not node and not world.gone(other) and occupant in world.chain(other)
-            for other in self.busy
-            if other.mint != self.strand.side
-        ):
+        if any(late is not node for late in self._rescue(occupant)):
             self._park(occupant)
             return True
         return False
@@ -535,11 +529,13 @@ class Writer:
 
     def _copied_from(self, node: Node, value: Json) -> list[str] | None:
         """Return where *node* can still be copied from: what was copied stands there, untouched by yours."""
-        source, seen = self.copied.get(node, (node, ABSENT))
-        world = self.world
-        if source is node or source.mint != BASE or source in self.yours.stirred or world.gone(source):
+        copy = self.copied.get(node)
+        if copy is None or copy.source.mint != BASE or copy.source in self.yours.stirred:
             return None
-        return world.tokens(source) if same(world.value(source), seen) and same(value, seen) else None
+        world, source = self.world, copy.source
+        if world.gone(source) or not same(world.value(source), copy.seen) or not same(value, copy.seen):
+            return None
+        return world.tokens(source)
 
 
 def _depth(node: Node) -> int:
