@@ -30,6 +30,8 @@ Contested: TypeAlias = tuple[str, str]
 """A conflict as it is compared: its kind and its pointer in base."""
 
 SIDES: Final[tuple[Side, Side]] = ("theirs", "yours")
+ALL_CHOICES: Final[frozenset[Choice]] = frozenset({"theirs", "yours", "base"})
+ONLY_THEIRS: Final[frozenset[Choice]] = frozenset({"theirs"})
 KINDS: Final = (
     "cycle",
     "move_move",
@@ -50,16 +52,15 @@ class Merged:
 
 @dataclass(frozen=True)
 class Conflicts:
-    """What overlaps; `clean` is the value with every conflict settled as `theirs`."""
+    """What overlaps, with the choices that have a meaning; `clean` is the value with `theirs` for all."""
 
-    conflicts: frozenset[Contested]
+    offered: dict[Contested, frozenset[Choice]]
     clean: Json
     settle: Callable[[Mapping[Contested, Choice]], Json]
 
     @property
-    def guarded(self) -> bool:
-        """Whether a guard failed, so that nothing but `theirs` can be chosen."""
-        return any(kind == "guard" for kind, _ in self.conflicts)
+    def conflicts(self) -> frozenset[Contested]:
+        return frozenset(self.offered)
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,15 @@ def merge_patches(base: Json, theirs: Sequence[Patch], yours: Patch) -> Merged |
     if not failed and not merge.conflicts:
         return Merged(merge.outcome({}).value)
 
-    def settle(choices: Mapping[Contested, Choice]) -> Json:
-        if failed:
-            if set(choices.values()) - {"theirs"}:
-                raise ValueError("a failed guard leaves no choice but theirs")
-            return their_side.tree.value()
-        return merge.outcome(choices).value
+    offered = merge.offered() if not failed else dict.fromkeys(merge.conflicts, ONLY_THEIRS)
+    offered |= dict.fromkeys(failed, ONLY_THEIRS)
 
-    contested = frozenset(merge.conflicts) | failed
-    return Conflicts(contested, settle(dict.fromkeys(contested, "theirs")), settle)
+    def settle(choices: Mapping[Contested, Choice]) -> Json:
+        if choices.keys() != offered.keys() or any(choices[name] not in offered[name] for name in offered):
+            raise ValueError("one choice for every conflict, of those offered")
+        return their_side.tree.value() if failed else merge.outcome(choices).value
+
+    return Conflicts(offered, settle(dict.fromkeys(offered, "theirs")), settle)
 
 
 # ------------------------------------------------------------------------------------------- identities
@@ -633,6 +634,8 @@ class Merge:
         self.parts: list[Part] = []
         self.joins: list[tuple[Effect, Effect]] = []
         """A removal inside what the other side removed: it goes with that removal if that is contested."""
+        self.rescues: list[tuple[Effect, Effect]] = []
+        """The death of a node the other side took out, and the removal it died of: contested together."""
         self._pair_contents()
         self._pair_arrivals()
         self._pair_runs()
@@ -787,7 +790,10 @@ class Merge:
                 if effect.facet == "moved" and not x.alive(effect.node):
                     killer = self._killer(x, effect.node)
                     if killer.facet == "dead" and killer.node not in y.chain(effect.node)[1:]:
-                        x.effects.add(Effect(x.side, "dead", effect.node))
+                        own = Effect(x.side, "dead", effect.node)
+                        x.effects.add(own)
+                        if own != killer:
+                            self.rescues.append((own, killer))
 
     def _overlaps_of(self, effect: Effect) -> None:
         y, x = self.sides[effect.side], self._other(effect.side)
@@ -980,17 +986,12 @@ class Merge:
 
     def _needs_of_ending(self, side: SideEffects, node: Node) -> list[frozenset[Effect]]:
         """A removed or replaced node needs that what was taken out of it stays out."""
-        needs = []
-        for inside in self.base.below(node):
-            above = self.base_parents[inside]
-            if side.alive(above) and above != node:
-                continue
-            if side.has("moved", inside):
-                needs.append(self._gone(side, inside))
-            elif side.has("dead", inside):
-                # The other side took it out: dead or out, but not back at its place in here.
-                needs.append(self._gone(side, inside) | self._gone(self._other(side.side), inside))
-        return needs
+        return [
+            self._gone(side, inside)
+            for inside in self.base.below(node)
+            if side.has("moved", inside)
+            and (self.base_parents[inside] == node or not side.alive(self.base_parents[inside]))
+        ]
 
     def _copy_sources(self, effect: Effect) -> list[Effect]:
         """The effects that had set what a copy was made from."""
@@ -1009,7 +1010,7 @@ class Merge:
     def _group(self) -> dict[Contested, frozenset[Effect]]:
         groups = [set(part.effects) for part in self.parts]
         groups = joined(groups)
-        for effect, removal in self.joins:
+        for effect, removal in [*self.joins, *self.rescues]:
             for group in groups:
                 if removal in group:
                     group.add(effect)
@@ -1055,6 +1056,15 @@ class Merge:
                 return None
             found |= relied
         return found
+
+    def offered(self) -> dict[Contested, frozenset[Choice]]:
+        """What can be chosen: not `base` for a node whose place in base is in what stays removed."""
+        return {
+            name: ALL_CHOICES - {"base"}
+            if any(own in group and removal not in group for own, removal in self.rescues)
+            else ALL_CHOICES
+            for name, group in self.conflicts.items()
+        }
 
     # -- outcomes
 

@@ -109,9 +109,8 @@ def crowded_scenes(draw: st.DrawFn) -> Scene:
             ]
         )
     )
-    theirs, _ = draw(_drawn_patches(base, tests=False, few=True))
-    yours, _ = draw(_drawn_patches(base, tests=False, few=True))
-    return Scene(deepcopy(base), [theirs], yours)
+    theirs, _ = draw(_drawn_patches(base, tests=False))
+    return Scene(deepcopy(base), [theirs], draw(patches(base)))
 
 
 @st.composite
@@ -124,7 +123,7 @@ def patches(draw: st.DrawFn, value: Json, tests: bool = False) -> Patch:
 @st.composite
 def _drawn_patches(draw: st.DrawFn, value: Json, tests: bool, few: bool = False) -> tuple[Patch, Json]:
     patch: Patch = []
-    for _ in range(draw(st.integers(1, 3 if few else 5))):
+    for _ in range(draw(st.integers(1, 5))):
         for operation in draw(st.one_of([step(value, tests) for step in STEPS])):
             if (after := applied(value, operation)) is REFUSED:
                 break

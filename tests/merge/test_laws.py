@@ -125,10 +125,13 @@ def test_engine_and_model_agree(scene: Scene) -> None:
         case model.Refused(operation):
             assert isinstance(outcome, Inapplicable)
             assert operation == outcome.operation
-        case model.Conflicts(conflicts, clean):
+        case model.Conflicts(offered, clean):
             assert isinstance(outcome, Conflicted), outcome
-            assert conflicts == names(outcome)
-            assert len(conflicts) == len(outcome.conflicts)
+            assert offered.keys() == names(outcome)
+            assert len(offered) == len(outcome.conflicts)
+            for conflict in outcome.conflicts:
+                if ("guard", conflict.pointer) not in offered:
+                    assert offered[conflict.kind, conflict.pointer] == conflict.resolutions.keys() - {"both"}
             assert same(clean, apply(head(scene), outcome.clean_patch))
             for settled in combinations(outcome):
                 choices = {(str(c.kind), c.pointer): choice for c, choice in settled}
