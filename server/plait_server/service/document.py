@@ -84,21 +84,21 @@ class OpenDocument:
         floor = self.floor
         return self._recent[n + 1 - floor : upto + 1 - floor]
 
-    @property
-    def indexed(self) -> bool:
-        """Whether `touched_since` has its index already, and so takes no time."""
-        return self._touched is not None
-
-    def touched_since(self, operations: tuple[Operation, ...], n: int) -> bool:
-        """Say whether a revision after `n` touched what the operations concern. Cost: O(operations x depth).
-
-        Quiet documents never pay for the index: the first late edit builds it.
-        """
+    def index(self) -> None:
+        """Make what `touched_since` asks. Quiet documents never pay for it: the first late edit does."""
         if self._touched is None:
             self._touched = TouchIndex()
             for revision in self._recent[1:]:
                 self._touched.record(revision.operations, revision.n)
-        return self._touched.overlaps(operations, n)
+
+    def touched_since(self, operations: tuple[Operation, ...], n: int) -> bool:
+        """Say whether a revision after `n` touched what the operations concern, or may have.
+
+        Cost: O(operations x depth). May be asked off the event loop, on which `trim` forgets: hence the
+        floor is compared last.
+        """
+        touched = self._touched is None or self._touched.overlaps(operations, n)
+        return touched or n < self.floor
 
     def append(self, revision: Revision, size_bound: int) -> None:
         """Make `revision` the tip: speculative until `settle`."""

@@ -58,7 +58,7 @@ STORED_REFUSALS = (
 )
 """Refusals that are answers: kept under an idempotency key. The others may turn out differently."""
 PAUSE_S = 0.005
-LATE_REVISIONS = 100
+LATE_REVISIONS = 200
 """An edit that missed more than this is rebased off the event loop."""
 
 
@@ -185,6 +185,7 @@ class _Attempt(Struct):
                 return False
             if base is not tip:
                 self.since = document.since(base.n, tip.n)
+                document.index()
             self._decide(base)
         except errors.PlaitServerError as refusal:
             self.refusal = refusal
@@ -200,6 +201,7 @@ class _Attempt(Struct):
             try:
                 self._check_conditions()
                 base, self.since = await self.editor.documents.span(document, self.base, self.tip.n)
+                document.index()
                 if self._takes_long():
                     await asyncio.to_thread(self._decide, base)
                 else:
@@ -225,7 +227,7 @@ class _Attempt(Struct):
             return True
         if edit.kind == "put" or edit.kind == "merge_patch":
             return document.size_bound > long
-        return self.tip.n - self.base > LATE_REVISIONS and not document.indexed
+        return self.tip.n - self.base > LATE_REVISIONS
 
     def _decide(self, base: Revision) -> None:
         self.decision = decide(self.edit, base, self.since, self.document, self.editor.limits)

@@ -1,0 +1,126 @@
+"""What the tests of the service share: a store that can be held back and broken, a service over it."""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from plait_server.errors import PlaitServerError
+from plait_server.service import Answer, Caller, DocumentKey, Edit, Service, ServiceLimits
+from plait_server.store import Commit, CommitResult, Store
+from plait_server.store.sqlite import SqliteStore
+
+ANN = Caller("acme", "ann-token", "ann")
+BOB = Caller("acme", "bob-token", "bob")
+Result = TypeVar("Result")
+ORDER = DocumentKey("orders", "1")
+
+
+class Clock:
+    """Seconds since 1970 that pass only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class TroubledStore:
+    """A store whose commits can be held back and made to fail; everything else is the real one's.
+
+    While `gate` is closed commits wait before they reach the disk. `failures` are raised by the next
+    commits, one each, before anything is written.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.failures: list[PlaitServerError] = []
+        self.batches: list[int] = []
+
+    async def commit(self, batch: Sequence[Commit]) -> list[CommitResult]:
+        self.batches.append(len(batch))
+        await self.gate.wait()
+        if self.failures:
+            raise self.failures.pop(0)
+        return await self._store.commit(batch)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+class Bench:
+    """A service on a database file, which can be closed and opened again."""
+
+    def __init__(self, path: Path, stack: AsyncExitStack) -> None:
+        self.path = path
+        self.clock = Clock()
+        self.store: TroubledStore
+        self.service: Service
+        self.committed: list[tuple[str, int]] = []
+        self._stack = stack
+        self._counter = itertools.count(1)
+
+    async def open(self, limits: ServiceLimits | None = None) -> Service:
+        self.store = TroubledStore(await SqliteStore.open(self.path))
+        self.service = await Service.open(
+            self.store,
+            limits=limits or ServiceLimits(),
+            clock=self.clock,
+            random_bytes=lambda count: next(self._counter).to_bytes(count, "big"),
+            on_committed=lambda each: self.committed.append((each.address.id, each.revision.n)),
+        )
+        self._stack.push_async_callback(self.service.close)
+        return self.service
+
+    async def reopen(self, limits: ServiceLimits | None = None) -> Service:
+        await self.service.close()
+        return await self.open(limits)
+
+
+async def put(service: Service, value: object, key: DocumentKey = ORDER) -> Answer:
+    """Create a document."""
+    return await service.edit(ANN, key, Edit(kind="put", content=value, if_none_match=True))
+
+
+def replacing(pointer: str, value: object, **rest: Any) -> Edit:
+    """An edit of one place."""
+    return Edit(kind="patch", content=[{"op": "replace", "path": pointer, "value": value}], **rest)
+
+
+def begin(coroutine: Coroutine[None, None, Result]) -> asyncio.Task[Result]:
+    """Let something begin, without waiting for it."""
+    return asyncio.create_task(coroutine)
+
+
+async def turns(count: int = 50) -> None:
+    """Let everything that can go on without the disk go on."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def decided(awaitable: Awaitable[Answer]) -> str:
+    """Give the outcome of an edit, or the code of what it was refused with."""
+    try:
+        return (await awaitable).outcome
+    except PlaitServerError as error:
+        return error.code
+
+
+async def refusal(awaitable: Awaitable[object]) -> PlaitServerError:
+    """Give the refusal that something ends in."""
+    with pytest.raises(PlaitServerError) as caught:
+        await awaitable
+    return caught.value
+
+
+def conflicts_of(error: PlaitServerError) -> list[dict[str, Any]]:
+    """Give the conflicts a refusal shows."""
+    conflicts: Any = error.members["conflicts"]
+    return list(conflicts)

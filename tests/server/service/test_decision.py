@@ -1,0 +1,271 @@
+"""The decision rule, written out: what an edit meets, and how it is answered."""
+
+from typing import Any
+
+import pytest
+
+from plait_server.service import DocumentKey, Edit, IfMatch, Service
+from server.service.bench import ANN, BOB, ORDER, conflicts_of, decided, put, refusal, replacing
+
+
+@pytest.fixture
+async def moved(service: Service) -> Service:
+    """A document whose revision 1 is {"title", "count", "items"}, whose revision 2 changed the title."""
+    await put(service, {"title": "A", "count": 1, "items": ["x", "y"]})
+    await service.edit(BOB, ORDER, replacing("/title", "B", base=1))
+    return service
+
+
+@pytest.fixture
+async def gone(moved: Service) -> Service:
+    """The same document, deleted by revision 3."""
+    await moved.edit(BOB, ORDER, Edit(kind="delete", base=2))
+    return moved
+
+
+def patch(*operations: dict[str, Any], **rest: Any) -> Edit:
+    return Edit(kind="patch", content=list(operations), **rest)
+
+
+TEST_FIRST = {"op": "test", "path": "/title", "value": "A"}
+SET_COUNT = {"op": "replace", "path": "/count", "value": 2}
+SET_TITLE = {"op": "replace", "path": "/title", "value": "C"}
+
+MOVED = {"title": "B", "count": 1, "items": ["x", "y"]}
+COUNTED = {**MOVED, "count": 2}
+
+ACCEPTED = [
+    # What is sent, the outcome, the revision, the document afterwards.
+    (patch(SET_COUNT), "applied", 3, COUNTED),
+    (patch(SET_COUNT, base=2), "applied", 3, COUNTED),
+    (patch(SET_COUNT, base=1), "merged", 3, COUNTED),
+    (patch(SET_TITLE, base=1, merge="yours"), "merged", 3, {"title": "C", "count": 1, "items": ["x", "y"]}),
+    (patch(SET_TITLE, base=1, merge="theirs"), "noop", 2, MOVED),
+    (
+        patch(SET_TITLE, SET_COUNT, base=1, merge="theirs"),
+        "merged",
+        3,
+        COUNTED,
+    ),
+    (patch(SET_COUNT, base=2, merge="strict"), "applied", 3, COUNTED),
+    (patch(SET_COUNT, if_match=IfMatch((2,))), "applied", 3, COUNTED),
+    (
+        patch(SET_COUNT, if_match=IfMatch(any=True)),
+        "applied",
+        3,
+        COUNTED,
+    ),
+    (
+        patch(SET_COUNT, if_match=IfMatch((2,)), base=1),
+        "merged",
+        3,
+        COUNTED,
+    ),
+    (patch(SET_COUNT, dry_run=True), "would_apply", 2, COUNTED),
+    (
+        patch(SET_COUNT, base=1, dry_run=True),
+        "would_merge",
+        2,
+        COUNTED,
+    ),
+    (patch(), "noop", 2, MOVED),
+    (replacing("/title", "B", base=1), "noop", 2, MOVED),
+    (replacing("/count", 1), "noop", 2, MOVED),
+    (
+        patch({"op": "test", "path": "/count", "value": 1}),
+        "noop",
+        2,
+        MOVED,
+    ),
+    (
+        Edit(kind="put", content={"title": "A", "count": 5, "items": ["x", "y"]}, base=1),
+        "merged",
+        3,
+        {"title": "B", "count": 5, "items": ["x", "y"]},
+    ),
+    (Edit(kind="put", content={"new": 1}, if_match=IfMatch((2,))), "applied", 3, {"new": 1}),
+    (
+        Edit(kind="merge_patch", content={"count": None, "more": {"a": 1}}, base=1),
+        "merged",
+        3,
+        {"title": "B", "items": ["x", "y"], "more": {"a": 1}},
+    ),
+    (
+        Edit(kind="merge_patch", content={"count": 1}),
+        "noop",
+        2,
+        MOVED,
+    ),
+]
+
+
+@pytest.mark.parametrize(("edit", "outcome", "revision", "value"), ACCEPTED)
+async def test_what_fits_is_accepted(
+    moved: Service, edit: Edit, outcome: str, revision: int, value: object
+) -> None:
+    answer = await moved.edit(ANN, ORDER, edit)
+    assert (outcome, revision, value) == (answer.outcome, answer.revision, answer.value)
+    if not edit.dry_run:
+        assert value == (await moved.read(ANN, ORDER)).value
+        assert revision == (await moved.read(ANN, ORDER)).revision
+
+
+REFUSED = [
+    # Your mistake: it fails on its own base.
+    (patch({"op": "remove", "path": "/nothing"}), "patch-inapplicable"),
+    (patch({"op": "remove", "path": "/nothing"}, base=1), "patch-inapplicable"),
+    (patch({"op": "add", "path": "/items/-1", "value": 1}), "patch-inapplicable"),
+    (patch({"op": "remove", "path": ""}), "patch-inapplicable"),
+    (patch({"op": "inc", "path": "/count", "value": 1}), "patch-inapplicable"),
+    (patch({"op": "conjure", "path": "/count"}), "malformed-patch"),
+    (Edit(kind="patch", content={"op": "add"}), "malformed-patch"),
+    # A guard that is false on its base; a guard overtaken.
+    (patch({"op": "test", "path": "/title", "value": "A"}, SET_COUNT, base=2), "test-failed"),
+    (patch(TEST_FIRST, SET_COUNT, base=1), "merge-conflict"),
+    (patch(TEST_FIRST, SET_COUNT, base=1, merge="yours"), "merge-conflict"),
+    # Somebody was faster.
+    (patch(SET_TITLE, base=1), "merge-conflict"),
+    (patch(SET_TITLE, base=1, dry_run=True), "merge-conflict"),
+    (Edit(kind="delete", base=1), "merge-conflict"),
+    # You asked for strictness.
+    (patch(SET_COUNT, if_match=IfMatch((1,))), "precondition-failed"),
+    (patch(SET_COUNT, if_match=IfMatch(weak=True)), "precondition-failed"),
+    (patch(SET_COUNT, if_match=IfMatch((1,)), base=1), "precondition-failed"),
+    (patch(SET_COUNT, base=1, merge="strict"), "precondition-failed"),
+    (Edit(kind="put", content=1, if_none_match=True), "precondition-failed"),
+    # You did not say what you saw, or saw what never was.
+    (Edit(kind="put", content=1), "precondition-required"),
+    (Edit(kind="delete"), "precondition-required"),
+    (patch(SET_COUNT, base=3), "base-unknown"),
+    (patch(SET_COUNT, base=0), "base-unknown"),
+    (patch(SET_COUNT, base=10**30), "base-unknown"),
+    (patch(SET_COUNT, base=2, epoch="another"), "base-unknown"),
+]
+
+
+@pytest.mark.parametrize(("edit", "code"), REFUSED)
+async def test_what_does_not_fit_is_refused_and_changes_nothing(
+    moved: Service, edit: Edit, code: str
+) -> None:
+    assert code == (await refusal(moved.edit(ANN, ORDER, edit))).code
+    assert (await moved.read(ANN, ORDER)).revision == 2
+
+
+ON_A_TOMBSTONE = [
+    (patch(SET_COUNT), "deleted"),
+    (patch(SET_COUNT, base=2), "merge-conflict"),
+    (patch(SET_COUNT, base=3), "patch-inapplicable"),
+    (patch(SET_COUNT, if_match=IfMatch((3,))), "precondition-failed"),
+    (patch(SET_COUNT, if_match=IfMatch(any=True)), "precondition-failed"),
+    (Edit(kind="put", content={}), "precondition-required"),
+    (Edit(kind="put", content={"title": "new"}, base=2), "merge-conflict"),
+    (Edit(kind="delete", base=2), "noop"),
+    (Edit(kind="delete", base=3), "noop"),
+    (Edit(kind="put", content={}, base=3), "created"),
+    (Edit(kind="put", content={}, if_none_match=True), "created"),
+    (patch({"op": "add", "path": "", "value": 1}, base=3), "created"),
+]
+
+
+@pytest.mark.parametrize(("edit", "answer"), ON_A_TOMBSTONE)
+async def test_a_tombstone_is_a_revision_like_any_other(gone: Service, edit: Edit, answer: str) -> None:
+    assert answer == await decided(gone.edit(ANN, ORDER, edit))
+    revisions = (await gone.revisions(ANN, ORDER, 10, None)).items
+    assert len(revisions) == (4 if answer == "created" else 3)
+
+
+NOWHERE = [
+    (patch(SET_COUNT), "not-found"),
+    (patch(SET_COUNT, base=1), "not-found"),
+    (patch(SET_COUNT, if_match=IfMatch(any=True)), "not-found"),
+    (Edit(kind="put", content=1), "precondition-required"),
+    (Edit(kind="put", content=1, base=1), "not-found"),
+    (Edit(kind="delete"), "not-found"),
+    (Edit(kind="delete", base=1), "not-found"),
+]
+
+
+@pytest.mark.parametrize(("edit", "code"), NOWHERE)
+async def test_a_document_that_never_was_is_not_found(service: Service, edit: Edit, code: str) -> None:
+    assert code == (await refusal(service.edit(ANN, DocumentKey("orders", "none"), edit))).code
+    assert (await refusal(service.read(ANN, DocumentKey("orders", "none")))).code == "not-found"
+
+
+async def test_an_edit_from_before_a_deletion_conflicts_also_after_a_new_creation(gone: Service) -> None:
+    await put(gone, {"title": "again", "count": 1})
+    error = await refusal(gone.edit(ANN, ORDER, patch(SET_COUNT, base=2)))
+    [conflict] = conflicts_of(error)
+    assert (error.code, conflict["kind"], conflict["pointer"]) == ("merge-conflict", "remove_edit", "")
+
+
+async def test_reading_a_tombstone_says_so(gone: Service) -> None:
+    error = await refusal(gone.read(ANN, ORDER))
+    assert (error.code, error.members) == ("deleted", {"revision": 3})
+    assert (await gone.read(ANN, ORDER, 2)).value["title"] == "B"
+    assert (await refusal(gone.read(ANN, ORDER, 3))).code == "deleted"
+
+
+async def test_another_tenants_document_is_one_that_never_was(moved: Service) -> None:
+    stranger = type(ANN)("other", "ann-token", "ann")
+    assert (await refusal(moved.read(stranger, ORDER))).code == "not-found"
+    assert (await refusal(moved.edit(stranger, ORDER, patch(SET_COUNT)))).code == "not-found"
+    assert (await refusal(moved.revisions(stranger, ORDER, 10, None))).code == "not-found"
+    assert (await moved.list(stranger, "orders", 10, None)).items == []
+
+
+async def test_a_failed_condition_names_what_changed(moved: Service) -> None:
+    error = await refusal(moved.edit(ANN, ORDER, patch(SET_COUNT, if_match=IfMatch((1,)))))
+    assert error.members == {"head_revision": 2, "changed": ["/title"]}
+
+
+async def test_the_patch_kept_is_the_effective_one_and_the_submitted_one_stands_beside_it(
+    moved: Service,
+) -> None:
+    submitted = [{"op": "test", "path": "/items/0", "value": "x"}, {"op": "remove", "path": "/items/1"}]
+    await moved.edit(BOB, ORDER, patch({"op": "add", "path": "/items/0", "value": "w"}))
+    await moved.edit(ANN, ORDER, Edit(kind="patch", content=submitted, base=1, message="tidy"))
+    revision = await moved.revision(ANN, ORDER, 4)
+    assert revision.patch == b'[{"op":"remove","path":"/items/2"}]'
+    assert (revision.base, revision.author, revision.message) == (1, "ann", "tidy")
+    assert revision.submitted is not None
+    assert b'"op":"test"' in revision.submitted
+
+
+async def test_members_that_mean_nothing_are_not_kept(moved: Service) -> None:
+    await moved.edit(ANN, ORDER, patch({**SET_COUNT, "comment": "hello"}))
+    revision = await moved.revision(ANN, ORDER, 3)
+    assert revision.patch == b'[{"op":"replace","path":"/count","value":2}]'
+
+
+async def test_a_document_may_not_outgrow_its_limit(service: Service) -> None:
+    half = "x" * 700_000
+    await put(service, {"a": half})
+    error = await refusal(service.edit(ANN, ORDER, patch({"op": "add", "path": "/b", "value": half})))
+    assert (error.code, error.members["limit"]) == ("too-large", "document_bytes")
+    error = await refusal(service.edit(ANN, ORDER, patch({"op": "copy", "from": "/a", "path": "/b"})))
+    assert error.code == "too-large"
+    for _ in range(3):
+        # Replacing adds up to more than the limit, but the document does not.
+        await service.edit(ANN, ORDER, replacing("/a", half))
+        await service.edit(ANN, ORDER, replacing("/a", ""))
+    assert (await service.read(ANN, ORDER)).revision == 6
+
+
+async def test_integers_of_thirty_digits_stay_exact(service: Service) -> None:
+    await put(service, {"n": 1})
+    await service.edit(ANN, ORDER, replacing("/n", 123456789012345678901234567890))
+    assert (await service.read(ANN, ORDER)).body == b'{"n":123456789012345678901234567890}'
+
+
+async def test_a_number_that_becomes_true_is_a_change(service: Service) -> None:
+    await put(service, {"n": 1})
+    assert (await service.edit(ANN, ORDER, replacing("/n", True))).outcome == "applied"
+    assert (await service.read(ANN, ORDER)).body == b'{"n":true}'
+
+
+async def test_an_id_the_server_chooses_sorts_by_time(service: Service) -> None:
+    ids = [
+        (await service.create(ANN, "orders", Edit(kind="create", content={}))).document.id for _ in range(3)
+    ]
+    assert sorted(ids) == ids
+    assert ids == [entry.document.id for entry in (await service.list(ANN, "orders", 10, None)).items]
