@@ -189,7 +189,7 @@ class SqliteStore:
         try:
             await self._open_writer()
             assert self._writer is not None
-            await _run(self._writer, self._writer._conn.execute, "PRAGMA wal_checkpoint(TRUNCATE)")
+            await _run(self._writer, _checkpoint, self._writer._conn)
         except BaseException:
             await self._close_writer()
             raise
@@ -302,6 +302,11 @@ def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
 def _execute_all(connection: sqlite3.Connection, script: str) -> None:
     for statement in statements(script):
         connection.execute(statement)
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    # Fetched, because a statement left open would be in the way of the next COMMIT.
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _in_transaction(connection: sqlite3.Connection, job: Callable[[sqlite3.Connection], None]) -> None:

@@ -1,0 +1,246 @@
+"""What a store is. Every store passes these tests; nothing else may be relied on."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from plait_server.store import (
+    Address,
+    AlreadySettled,
+    Committed,
+    HeadMoved,
+    KeyTaken,
+    SnapshotRecord,
+    Store,
+)
+from server.store.conftest import OpenStore
+from server.store.records import HERE, NOW, THERE, conflict, edit, keeping, key, revision
+
+
+async def revisions_of(store: Store, address: Address = HERE) -> list[int]:
+    return [each.n for each in await store.revisions(address, above=0, upto=1_000, limit=1_000)]
+
+
+async def test_what_was_committed_is_there_after_opening_it_again(reopen: OpenStore) -> None:
+    store = await reopen()
+    record = revision(
+        1,
+        b'[{"op":"add","path":"","value":"\xc3\xa9\\u0000"}]',
+        "create",
+        base=None,
+        submitted=b"[1]",
+        key="k",
+        message="new \x00 é",
+        trace="00-1-2-01",
+        policy=7,
+    )
+    commit = replace(edit(0), revision=record, key=key("k", b'{"a":1}'), conflict=conflict("c1"))
+    [result] = await store.commit([commit])
+    assert isinstance(result, Committed)
+    epoch = store.epoch
+    store = await reopen()
+    assert epoch == store.epoch
+    loaded = await store.load(HERE)
+    assert loaded is not None
+    assert loaded.revisions == [replace(record, seq=result.seq)]
+    assert (loaded.head, loaded.deleted, loaded.snapshot) == (1, False, None)
+    assert (loaded.created, loaded.updated) == (NOW + 1, NOW + 1)
+    stored = await store.key("acme", "ann-token", "k", NOW)
+    assert stored is not None
+    assert (stored.fingerprint, stored.answer) == ("fingerprint", b'{"a":1}')
+    assert conflict("c1") == await store.conflict(HERE, "c1")
+
+
+async def test_a_batch_may_hold_a_chain_of_one_document_and_many_documents(store: Store) -> None:
+    results = await store.commit([edit(0), edit(1), edit(0, THERE), edit(2), edit(1, THERE)])
+    seqs = [result.seq for result in results if isinstance(result, Committed)]
+    assert seqs == sorted(set(seqs))
+    assert len(seqs) == 5
+    assert await revisions_of(store) == [1, 2, 3]
+    assert await revisions_of(store, THERE) == [1, 2]
+
+
+BAD: list[tuple[Any, type[Any]]] = [
+    (edit(0), HeadMoved),
+    (edit(1), HeadMoved),
+    (edit(3), HeadMoved),
+    (keeping(1, key=key("fresh")), HeadMoved),
+    (keeping(3, conflict=conflict("c9")), HeadMoved),
+    (edit(2, key=key("taken")), KeyTaken),
+    (keeping(2, key=key("taken")), KeyTaken),
+    (edit(2, settles="settled"), AlreadySettled),
+    (edit(2, settles="none"), AlreadySettled),
+]
+
+
+@pytest.mark.parametrize(("bad", "expected"), BAD)
+async def test_a_commit_that_does_not_hold_is_left_out_whole_and_disturbs_no_other(
+    store: Store, bad: Any, expected: type[Any]
+) -> None:
+    await store.commit([edit(0, key=key("taken")), edit(1, conflict=conflict("settled"))])
+    await store.commit([keeping(2, settles="settled")])
+    before, bad_key = await store.load(HERE), bad.key
+    results = await store.commit([edit(0, THERE, key=key("a")), bad, edit(1, THERE, key=key("b"))])
+    assert [type(result) for result in results] == [Committed, expected, Committed]
+    assert before == await store.load(HERE)
+    assert await revisions_of(store, THERE) == [1, 2]
+    assert await store.conflict(HERE, "c9") is None
+    if bad_key is not None and bad_key.key == "fresh":
+        assert await store.key("acme", "ann-token", "fresh", NOW) is None
+
+
+async def test_what_was_built_on_a_commit_left_out_is_left_out_too(store: Store) -> None:
+    """Even where the numbers would fit: revision 2 of the second was meant for another revision 1."""
+    await store.commit([edit(0, THERE, key=key("taken"))])
+    results = await store.commit([edit(0, key=key("taken")), edit(0), edit(1), edit(1, THERE)])
+    assert [type(result) for result in results] == [KeyTaken, HeadMoved, HeadMoved, Committed]
+    assert await store.load(HERE) is None
+
+
+async def test_a_refusal_kept_under_a_key_leaves_what_follows_alone(store: Store) -> None:
+    await store.commit([edit(0, key=key("taken"))])
+    results = await store.commit([keeping(1, key=key("taken")), edit(1)])
+    assert [type(result) for result in results] == [KeyTaken, Committed]
+
+
+async def test_a_taken_key_comes_with_its_answer(store: Store) -> None:
+    await store.commit([edit(0, key=key("k", b'{"n":1}'))])
+    [result] = await store.commit([edit(1, key=key("k", b'{"n":2}'))])
+    assert isinstance(result, KeyTaken)
+    assert (result.record.answer, result.record.fingerprint) == (b'{"n":1}', "fingerprint")
+
+
+async def test_a_key_belongs_to_its_tenant_and_caller(store: Store) -> None:
+    elsewhere = Address("other", "orders", "1")
+    results = await store.commit(
+        [
+            edit(0, key=key("k")),
+            edit(0, elsewhere, key=key("k")),
+            edit(0, THERE, key=replace(key("k"), caller="bob-token")),
+        ]
+    )
+    assert [type(result) for result in results] == [Committed] * 3
+
+
+async def test_an_expired_key_is_free_again(store: Store) -> None:
+    await store.commit([edit(0, key=key("k", expires=NOW + 10))])
+    assert await store.key("acme", "ann-token", "k", NOW + 10) is None
+    [result] = await store.commit([edit(1, key=key("k", b'{"n":2}', stored=NOW + 10))])
+    assert isinstance(result, Committed)
+    stored = await store.key("acme", "ann-token", "k", NOW + 10)
+    assert stored is not None
+    assert stored.answer == b'{"n":2}'
+
+
+async def test_of_two_who_saw_the_same_head_one_is_committed(store: Store) -> None:
+    await store.commit([edit(0)])
+    for head in range(1, 40):
+        results = await asyncio.gather(*(store.commit([edit(head)]) for _ in range(4)))
+        kinds = [type(result) for [result] in results]
+        assert (kinds.count(Committed), kinds.count(HeadMoved)) == (1, 3)
+    assert await revisions_of(store) == list(range(1, 41))
+
+
+async def test_seq_orders_the_revisions_of_a_tenant(reopen: OpenStore) -> None:
+    store = await reopen()
+    elsewhere = Address("other", "orders", "1")
+    first = await store.commit([edit(0), edit(0, elsewhere), edit(1)])
+    await store.commit([edit(7)])
+    store = await reopen()
+    second = await store.commit([edit(0, THERE), edit(1, elsewhere)])
+    seqs = [result.seq for result in [first[0], first[2], second[0]] if isinstance(result, Committed)]
+    assert seqs == sorted(set(seqs))
+    assert len(seqs) == 3
+
+
+async def test_a_document_is_loaded_from_its_last_snapshot(store: Store) -> None:
+    await store.commit([edit(n, patch=b"[%d]" % n) for n in range(6)])
+    for n in (2, 4, 4):
+        await store.snapshot(HERE, n, b"%d" % n)
+    expected = {None: (4, [4, 5, 6]), 6: (4, [4, 5, 6]), 4: (4, [4]), 3: (2, [2, 3]), 1: (None, [1])}
+    for at, (snapshot, numbers) in expected.items():
+        loaded = await store.load(HERE, at)
+        assert loaded is not None
+        assert loaded.snapshot == (None if snapshot is None else SnapshotRecord(snapshot, b"%d" % snapshot))
+        assert [each.n for each in loaded.revisions] == numbers
+        assert loaded.head == 6
+
+
+async def test_revisions_are_read_by_range_in_both_directions(store: Store) -> None:
+    await store.commit([edit(n) for n in range(9)])
+
+    async def read(**bounds: Any) -> list[int]:
+        return [each.n for each in await store.revisions(HERE, **bounds)]
+
+    assert await read(above=2, upto=5, limit=100) == [3, 4, 5]
+    assert await read(above=2, upto=100, limit=2) == [3, 4]
+    assert await read(above=0, upto=7, limit=3, newest_first=True) == [7, 6, 5]
+    assert await read(above=9, upto=100, limit=3) == []
+
+
+async def test_deleted_documents_are_not_listed(store: Store) -> None:
+    for id in "cab":
+        await store.commit([edit(0, Address("acme", "orders", id))])
+    await store.commit([edit(1, Address("acme", "orders", "b"), kind="delete")])
+    await store.commit([edit(0, Address("acme", "other", "d")), edit(0, Address("other", "orders", "e"))])
+    rows = await store.documents("acme", "orders", after="", limit=10)
+    assert [(row.id, row.head) for row in rows] == [("a", 1), ("c", 1)]
+    assert [row.id for row in await store.documents("acme", "orders", after="a", limit=1)] == ["c"]
+    loaded = await store.load(Address("acme", "orders", "b"))
+    assert loaded is not None
+    assert (loaded.deleted, loaded.created, loaded.updated) == (True, NOW + 1, NOW + 2)
+
+
+async def test_a_conflict_is_settled_once(store: Store) -> None:
+    await store.commit([edit(0), keeping(1, conflict=conflict("c1"))])
+    results = await store.commit([edit(1, settles="c1"), edit(2, settles="c1"), edit(3, THERE)])
+    assert [type(result) for result in results] == [Committed, AlreadySettled, HeadMoved]
+    assert results[1] == AlreadySettled(2)
+    settled = await store.conflict(HERE, "c1")
+    assert settled is not None
+    assert (settled.resolved, settled.resolved_revision) == (NOW, 2)
+    assert await store.commit([keeping(2, settles="none")]) == [AlreadySettled(None)]
+
+
+async def test_conflicts_are_listed_newest_first_and_bounded_per_document(store: Store) -> None:
+    await store.commit([edit(0), edit(0, THERE)])
+    for n in range(1, 6):
+        await store.commit([keeping(1, conflict=conflict(f"c{n}"))])
+    await store.commit([keeping(1, THERE, conflict=conflict("d1"))])
+    await store.commit(
+        [edit(0, Address("acme", "orders", "3")), keeping(1, conflict=conflict("c6", NOW + 1))]
+    )
+
+    async def listed(before: str | None, limit: int, now: int) -> list[str]:
+        return [each.id for each in await store.conflicts(HERE, before=before, limit=limit, now=now)]
+
+    assert await listed(None, 10, NOW) == ["c6", "c5", "c4"]
+    assert await listed(None, 10, NOW + 1) == ["c5", "c4"]
+    assert await listed("c6", 1, NOW) == ["c5"]
+
+
+async def test_pruning_drops_what_expired_and_the_oldest_conflicts(store: Store) -> None:
+    await store.commit(
+        [
+            edit(0, key=key("old", expires=NOW + 1)),
+            keeping(1, key=key("new"), conflict=conflict("c1", NOW + 1)),
+            keeping(1, conflict=conflict("c2", NOW + 5)),
+            keeping(1, conflict=conflict("c3", NOW + 6)),
+        ]
+    )
+    await store.prune(NOW + 1, conflicts_max=1)
+    assert [each.id for each in await store.conflicts(HERE, before=None, limit=9, now=NOW)] == ["c3"]
+    assert await store.key("acme", "ann-token", "new", NOW + 1) is not None
+    assert await store.key("acme", "ann-token", "old", NOW) is None
+
+
+async def test_reads_go_on_during_a_write(store: Store) -> None:
+    await store.commit([edit(0)])
+    writes = asyncio.gather(*(store.commit([edit(n)]) for n in range(1, 30)))
+    reads = await asyncio.gather(*(store.load(HERE) for _ in range(30)))
+    for loaded in reads:
+        assert loaded is not None
+        assert [each.n for each in loaded.revisions] == list(range(1, loaded.head + 1))
+    await writes
