@@ -83,6 +83,28 @@ class Effects:
             self.dead[node] = effect
         return effect
 
+    def maker(self, node: Node) -> Effect | None:
+        """Return the effect by which this side made *node*, or made what it holds."""
+        strand = self.strand
+        while node.mint != BASE:
+            effect = self.arrive.get(node)
+            up = strand.up(node)
+            if effect is not None or up is None:
+                return effect
+            if up.owner.mint == BASE and up.mint != BASE:
+                return self.content.get(up.owner)
+            node = up.owner
+        return self.content.get(node)
+
+    @cached_property
+    def set_inside(self) -> dict[Node, list[Effect]]:
+        """What this side set, by each thing it is in now."""
+        inside: dict[Node, list[Effect]] = {}
+        for effect in (*self.content.values(), *self.arrive.values()):
+            for holder in self.strand.chain(effect.node):
+                inside.setdefault(holder, []).append(effect)
+        return inside
+
     def _why_gone(self, node: Node) -> list[int]:
         held: Node | None = node
         while held is not None:
@@ -123,14 +145,16 @@ class Effects:
         strand = self.strand
         view = strand.views[node]
         if strand.gone(node):
-            view.dead = True  # also if it went with what it was moved into
             up = node.up
-            if (
+            is_effect = (
                 (view.dead or view.moved)
                 and up is not None
                 and not strand.gone(up.owner)
                 and strand.body(up.owner) is up
-            ):
+            )
+            # Wherever it was on the way, it has no place but the one base knows.
+            view.up, view.at, view.moved, view.dead = up, node.at, False, is_effect
+            if is_effect:
                 self.dead[node] = self.add(Effect(Act.DEAD, strand.side, node, view.why))
             return
         if view.moved:

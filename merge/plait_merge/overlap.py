@@ -42,6 +42,7 @@ class Overlaps:
         self.theirs = theirs
         self.yours = yours
         self.clashes: list[Clash] = []
+        self.alike: dict[Effect, Effect] = {}  # effects of yours that theirs has as well
         self.within: list[tuple[Effect, Effect]] = []  # removals inside what the other side removed
         self.twins: dict[Node, Node] = {}  # bodies of yours that are one with a body of theirs
         self._compare_members()
@@ -78,7 +79,7 @@ class Overlaps:
 
     def _merge_objects(self, theirs: Effect, yours: Effect) -> None:
         """Make two added objects one: what yours has in it becomes arrivals in theirs'."""
-        yours.agreed = theirs.agreed = True
+        self._agree(theirs, yours)
         here, there = self.theirs.strand.body(theirs.node), self.yours.strand.body(yours.node)
         self.twins[there] = here
         for name in self._names(there):
@@ -137,9 +138,9 @@ class Overlaps:
             return len(elements) == len(others) and all(map(self._alike, elements, others))
         return same(mine.raw, other.raw)
 
-    def _agree(self, *effects: Effect) -> None:
-        for effect in effects:
-            effect.agreed = True
+    def _agree(self, theirs: Effect, yours: Effect) -> None:
+        theirs.agreed = yours.agreed = True
+        self.alike[yours] = theirs
 
     # Runs in one gap: both are kept, save that whole runs that are equal count once.
 
@@ -147,7 +148,8 @@ class Overlaps:
         for gap, mine in self.yours.gaps.items():
             run = self.theirs.gaps.get(gap)
             if run and len(run) == len(mine) and all(map(self._alike, _nodes(run), _nodes(mine))):
-                self._agree(*run, *mine)
+                for pair in zip(run, mine, strict=True):
+                    self._agree(*pair)
 
     # Contents.
 
@@ -157,7 +159,7 @@ class Overlaps:
             if other is None:
                 continue
             if self._same_content(node):
-                self._agree(mine, other)
+                self._agree(other, mine)
                 self.twins[self.yours.strand.body(node)] = self.theirs.strand.body(node)
             else:
                 self._clash("edit_edit", node, other, mine)
@@ -181,7 +183,8 @@ class Overlaps:
                 if replaced:
                     self._clash("replace_edit", top, x.content[top], effect)
                 elif effect.node in x.dead and not x.dead[effect.node].implied:
-                    effect.agreed = True
+                    both = (x.dead[effect.node], effect)
+                    self._agree(*(both if x is self.theirs else both[::-1]))
                 else:
                     self.within.append((effect, x.death(top)))
 

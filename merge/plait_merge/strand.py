@@ -98,7 +98,7 @@ class Strand:
         self._dropped: dict[tuple[Node, str], Node] = {}
         self._clock = 0
         self._step = 0
-        self._moves: list[Node] = []  # identities of base that were put somewhere
+        self._moves: dict[Node, None] = {}  # identities of base that were put somewhere
         self._gone: dict[Node, bool] = {}
 
     def replay(self, operations: Iterable[Operation], patch: int | None = None) -> None:
@@ -162,7 +162,7 @@ class Strand:
         self._blame(top)
         node = self._take(parent, name)
         if node.mint == BASE:
-            self._moves.append(node)
+            self._moves[node] = None
         self._put(node, path)
 
     def _is_back(self, source: Tokens, path: Tokens) -> bool:
@@ -503,15 +503,33 @@ class Strand:
 
     def finish(self) -> None:
         """Take back what had no net effect: moves to the same place, contents equal to what was there."""
+        arrays: dict[Node, list[Node]] = {}
         for node in self._moves:
-            self._unmove(node)
+            if self._may_be_back(node):
+                arrays.setdefault(node.up, []).append(node)  # type: ignore[arg-type]
+        for nodes in arrays.values():
+            # One that is back makes room for its neighbour to be: sweep both ways.
+            nodes.sort(key=self.position, reverse=True)
+            for node in (*nodes, *reversed(nodes)):
+                self._unmove(node)
+
+    def _may_be_back(self, node: Node) -> bool:
+        view = self.views.get(node)
+        body = node.up
+        return (
+            view is not None
+            and view.moved
+            and not view.dead
+            and view.up is body
+            and body is not None
+            and type(body.raw) is list
+            and self.body(body.owner) is body
+        )
 
     def _unmove(self, node: Node) -> None:
         view = self.views[node]
         body = node.up
-        if not view.moved or view.up is not body or body is None or type(body.raw) is not list:
-            return
-        if view.dead or self.body(body.owner) is not body:
+        if not view.moved or body is None:
             return
         order = self.views[body.owner].order
         assert order is not None

@@ -16,7 +16,7 @@ from plait_merge.outcome import KINDS, Choice, Conflict, Conflicted, Dependent, 
 from plait_merge.overlap import Clash, Member, Overlaps, base_tokens, pointer_order
 from plait_merge.patch import Operation, apply_operations, read_patch
 from plait_merge.pointer import Tokens, format_pointer
-from plait_merge.strand import BASE, THEIRS, YOURS, Copy, Node, Strand, weft
+from plait_merge.strand import BASE, THEIRS, YOURS, Node, Strand, weft
 from plait_merge.values import ABSENT, Absent, Json, same
 from plait_merge.writer import Layer, Writer
 
@@ -56,8 +56,8 @@ class Weave:
         self.theirs = Effects(strands[0])
         self.yours = Effects(strands[1])
         self.overlaps = Overlaps(self.theirs, self.yours)
-        self.failed = [test for test in strands[1].tests if not self._holds(*test)]
         self.knots = self._tie(self.overlaps.clashes)
+        self.failed = [test for test in strands[1].tests if not self._holds(*test)]
 
     @property
     def is_clean(self) -> bool:
@@ -69,7 +69,7 @@ class Weave:
         """Write what yours did on theirs. Only for a clean weave, and only once: it is written in place."""
         made = [effect for effect in self.yours.all if not effect.agreed]
         world = Layer(self.theirs.strand) if self.yours.moved else self.theirs.strand
-        return Writer(world, self.yours, made).write()
+        return Writer(world, self.theirs, self.yours, made).write()
 
     def notes(self) -> tuple[Note, ...]:
         """Tell of copies whose source theirs has changed since."""
@@ -106,12 +106,23 @@ class Weave:
         )
         node = self.yours.strand.find(path)
         world = Layer(self.theirs.strand)
-        patch = Writer(world, self.yours, self._listed(made), undone, plain=False).write()
-        if world.gone(node):
+        patch = Writer(world, self.theirs, self.yours, self._listed(made), undone, plain=False).write()
+        at = self._tokens_in(world, node)
+        if at is None:
             return False
         there = apply_operations(self.theirs.strand.document(), read_patch(patch))
-        at = apply_operations(there, [Operation("copy", (), tuple(world.tokens(node)), ABSENT)])
-        return same(at, value)
+        return same(apply_operations(there, [Operation("copy", (), tuple(at), ABSENT)]), value)
+
+    def _tokens_in(self, world: Strand, node: Node) -> list[str] | None:
+        """Return where a thing of yours is in the world, where what both sides added alike is one thing."""
+        maker = self.yours.maker(node) if node.mint == YOURS else None
+        twin = None if maker is None else self.overlaps.alike.get(maker)
+        if maker is None or twin is None or maker.act is not Act.ARRIVE:
+            return None if world.gone(node) else world.tokens(node)
+        if world.gone(twin.node):
+            return None
+        there = self.yours.strand
+        return world.tokens(twin.node) + there.tokens(node)[len(there.tokens(maker.node)) :]
 
     # Conflicts.
 
@@ -128,6 +139,7 @@ class Weave:
         for inner, outer in within:
             groups.join((outer, inner))
         contested.update(inner for inner, _ in within)
+        self._link_copies(contested)
         for effect in contested:
             groups.join([effect, *(need for need in _all_needs(effect) if need in contested)])
         knots: dict[Effect, Knot] = {}
@@ -163,7 +175,6 @@ class Weave:
 
     def conflicted(self) -> Conflicted:
         """Return all conflicts, and what of yours is clean."""
-        self._link_copies()
         woven = [(self._conflict(knot), knot) for knot in self.knots]
         conflicts = [*_together(self._guards()), *(conflict for conflict, _ in woven)]
         self.by_id = {conflict.id: knot for conflict, knot in woven}
@@ -258,9 +269,9 @@ class Weave:
         if effect.is_arrival:
             self._link_container(side, effect)
             self._link_member(side, effect)
-        if effect.act in (Act.DEAD, Act.CONTENT) and not effect.implied:
+        if effect.act in (Act.DEAD, Act.CONTENT):
             for moved in side.moved:
-                if moved is not effect.node and _came_from(moved, effect.node):
+                if moved is not effect.node and _left(side.strand, moved, effect.node):
                     effect.needs.append(side.place[moved])
 
     def _link_container(self, side: Effects, effect: Effect) -> None:
@@ -268,18 +279,14 @@ class Weave:
         strand = side.strand
         body = effect.body
         assert body is not None
-        while body.owner is not strand.void:
-            owner = body.owner
-            if body.mint == strand.side:
-                cause = side.content.get(owner) or side.arrive.get(owner)
-                if cause is not None:
-                    effect.needs.append(cause)
-            elif owner in side.place and effect.act is Act.PLACE and _came_from(owner, effect.node):
-                effect.needs.append(side.place[owner])
-            up = strand.up(owner)
-            if up is None:
-                return
-            body = up
+        if body.mint == strand.side:
+            cause = side.content.get(body.owner) if body.owner.mint == BASE else side.maker(body.owner)
+            if cause is not None:
+                effect.needs.append(cause)
+        if effect.act is Act.PLACE:
+            for holder in strand.chain(effect.node):
+                if holder in side.place and _came_from(holder, effect.node):
+                    effect.needs.append(side.place[holder])
 
     def _link_member(self, side: Effects, effect: Effect) -> None:
         """A thing at a member needs what base has there to be gone."""
@@ -294,17 +301,20 @@ class Weave:
         if cause is not None:
             effect.needs.append(cause)
 
-    def _link_copies(self) -> None:
+    def _link_copies(self, contested: set[Effect]) -> None:
         """A clean copy of what its side set needs what it set."""
-        contested = {effect for knot in self.knots for effect in (*knot.theirs, *knot.yours)}
         for side in (self.theirs, self.yours):
-            causes = [
-                e for e in contested if e.side == side.strand.side and e.act in (Act.CONTENT, Act.ARRIVE)
+            copies = [
+                c for c in side.strand.copies if side.arrive.get(c.node, None) not in (None, *contested)
             ]
-            for copy in side.strand.copies:
-                effect = side.arrive.get(copy.node)
-                if effect is not None and effect not in contested:
-                    effect.needs.extend(e for e in causes if _shows_in(side.strand, e, copy))
+            inside = side.set_inside if copies else {}
+            for copy in copies:
+                effect = side.arrive[copy.node]
+                seen = [cause for cause in inside.get(copy.source, ()) if cause is not effect]
+                held = side.maker(copy.source)
+                causes = seen if held is None else [held, *seen]
+                if side.strand.body(copy.source).born < copy.step or held is None:
+                    effect.needs.extend(e for e in causes if side.strand.body(e.node).born < copy.step)
 
     # Settling.
 
@@ -315,22 +325,17 @@ class Weave:
 
     def _closed(self, made: set[Effect], undone: set[Effect]) -> tuple[set[Effect], set[Effect]]:
         """Drop from *made*, and add to *undone*, what cannot be without something that is dropped."""
-        made, undone = set(made), set(undone)
+        kept = made | {effect for effect in self.yours.all if effect.agreed}
+        undone = set(undone)
         changed = True
         while changed:
-            lost = {e for e in made if any(not n.agreed and n not in made for n in e.needs)}
+            lost = {e for e in kept if any(need not in kept for need in e.needs)}
             fallen = {e for e in self.theirs.all if e not in undone and any(n in undone for n in e.needs)}
-            made -= lost
+            kept -= lost
             undone |= fallen
-            made |= {yours for e in fallen if e.agreed and (yours := self._counterpart(e)) is not None}
             changed = bool(lost or fallen)
-        return made, undone
-
-    def _counterpart(self, effect: Effect) -> Effect | None:
-        """Return what yours did alike: it stands for itself when theirs' is taken back."""
-        side = self.yours
-        found = {Act.DEAD: side.dead, Act.PLACE: side.place, Act.CONTENT: side.content}.get(effect.act, {})
-        return found.get(effect.node)
+        twins = self.overlaps.alike
+        return {e for e in kept if not e.agreed or twins.get(e) in undone}, undone
 
     def _write(
         self,
@@ -340,7 +345,7 @@ class Weave:
         members: dict[tuple[Node, str], Json] | None = None,
     ) -> Patch:
         return Writer(
-            Layer(self.theirs.strand), self.yours, self._listed(made), undone, values, members
+            Layer(self.theirs.strand), self.theirs, self.yours, self._listed(made), undone, values, members
         ).write()
 
     def _listed(self, made: set[Effect]) -> list[Effect]:
@@ -461,17 +466,6 @@ class _Below(set[Node]):
         return False
 
 
-def _shows_in(strand: Strand, cause: Effect, copy: Copy) -> bool:
-    """Say whether what *cause* set was seen when *copy* was made."""
-    if strand.body(cause.node).born >= copy.step:
-        return False
-    return (
-        cause.node is copy.source
-        or copy.source in strand.chain(cause.node)
-        or cause.node in strand.chain(copy.source)
-    )
-
-
 class _Groups:
     """Sets of effects that belong together (union-find)."""
 
@@ -506,6 +500,14 @@ def _came_from(node: Node, holder: Node) -> bool:
             return True
         up = up.owner.up
     return False
+
+
+def _left(strand: Strand, moved: Node, holder: Node) -> bool:
+    """Say whether *moved* was taken out of *holder*, not out of something that was itself taken out."""
+    up = moved.up
+    if up is None or not _came_from(moved, holder):
+        return False
+    return up.owner is holder or strand.gone(up.owner)
 
 
 def _reaches(effect: Effect, wanted: set[Effect]) -> bool:

@@ -85,6 +85,7 @@ class Writer:
     def __init__(
         self,
         world: Strand,
+        theirs: Effects,
         yours: Effects,
         made: Iterable[Effect],
         undone: Collection[Effect] = (),
@@ -99,6 +100,8 @@ class Writer:
         self.strand = yours.strand
         self.patch: Patch = []
         self.undone = list(undone)
+        taken_back = set(undone)
+        self.stay_dead = {node for node, effect in theirs.dead.items() if effect not in taken_back}
         self.run_index: dict[Node, int] = {}
         self.made = self._in_order(made)
         self.values = values or {}
@@ -218,16 +221,23 @@ class Writer:
             if node in dead:
                 return True
             target = self.targets.get(node)
-            if target is None and node.mint == BASE and node in world.views and world.views[node].dead:
+            if target is None and node in self.stay_dead:
                 return True
             body = target.body if target is not None else self._strand_of(node).up(node)
             if body is None:
                 return True
             owner = body.owner
-            if owner.mint == BASE and (self.contents.get(owner) or world.body(owner)) is not body:
+            if owner.mint == BASE and self._final_body(owner) is not body:
                 return True
             node = owner
         return False
+
+    def _final_body(self, node: Node) -> Node:
+        """Return what *node* shall hold in the end; what is put back holds what base had in it."""
+        chosen = self.contents.get(node)
+        if chosen is not None:
+            return chosen
+        return node if self.world.gone(node) else self.world.body(node)
 
     def _strand_of(self, node: Node) -> Strand:
         return self.strand if node.mint == self.strand.side else self.world
@@ -467,11 +477,15 @@ class Writer:
         view.body = node
         view.members = view.order = None
         for kid in (node.kids or {}).values():
-            if kid not in world.views:
-                continue
-            kid_view = world.views[kid]
-            if kid_view.moved and not world.gone(kid):
+            kid_view = world.views.get(kid)
+            if kid in self.stay_dead:
+                world.view(kid).dead = True
                 self._leave_out(node, kid)
+                continue
+            if kid_view is not None and kid_view.moved and not world.gone(kid):
+                self._leave_out(node, kid)
+                continue
+            if kid_view is None and not kid.kids:
                 continue
             fresh = world.view(kid)
             fresh.up, fresh.at, fresh.moved, fresh.dead = node, kid.at, False, False
