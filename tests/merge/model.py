@@ -635,7 +635,7 @@ class Merge:
         self.joins: list[tuple[Effect, Effect]] = []
         """A removal inside what the other side removed: it goes with that removal if that is contested."""
         self.rescues: list[tuple[Effect, Effect]] = []
-        """The death of a node the other side took out, and the removal it died of: contested together."""
+        """The death of a node the other side took out, and the removal it died of."""
         self._pair_contents()
         self._pair_arrivals()
         self._pair_runs()
@@ -825,8 +825,8 @@ class Merge:
     ) -> None:
         """Hold an effect against whatever X removed or replaced around it, in Y's own final tree.
 
-        A node X itself moved ends the walk: it is no longer in what X removed or replaced, and the edit
-        follows it.
+        A node that lives for X and that either side moved ends the walk: X moved it out of what X removed or
+        replaced, or Y moved it in there and it can stay where it was; the edit follows it.
         """
         y = self.sides[effect.side]
         for i, node in enumerate(chain):
@@ -836,7 +836,7 @@ class Merge:
                 self._inside_the_dead(effect, x, chain[i:])
             elif x.has("replaced", node) and (i > 0 or inside_first) and not y.has("replaced", node):
                 self._part("replace_edit", node, Effect(x.side, "replaced", node), effect)
-            if x.has("moved", node):
+            if x.alive(node) and (x.has("moved", node) or y.has("moved", node)):
                 return
 
     def _inside_the_dead(self, effect: Effect, x: SideEffects, chain: list[Node]) -> None:
@@ -865,7 +865,7 @@ class Merge:
             for above in chain:
                 if is_base(above) and x.has("replaced", above) and not y.has("replaced", above):
                     self._part("replace_edit", above, Effect(x.side, "replaced", above), effect)
-                if x.has("moved", above):
+                if x.has("moved", above) or y.has("moved", above):
                     return
             return
         killer = self._killer(x, node)
@@ -1010,7 +1010,7 @@ class Merge:
     def _group(self) -> dict[Contested, frozenset[Effect]]:
         groups = [set(part.effects) for part in self.parts]
         groups = joined(groups)
-        for effect, removal in [*self.joins, *self.rescues]:
+        for effect, removal in self.joins:
             for group in groups:
                 if removal in group:
                     group.add(effect)
