@@ -1,11 +1,10 @@
-"""The web application: every resource, one middleware, the life of the service."""
+"""The web application: every resource, the guard around each, the life of the service."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_protocol import RequestPayloadError
 
 from plait_merge.values import Limits
@@ -19,8 +18,8 @@ from plait_server.web.health import Health
 from plait_server.web.history import History
 from plait_server.web.openapi import Description
 from plait_server.web.problems import Problem, problem_of_refusal, problem_response
-from plait_server.web.requests import problem_of, request_id_of
-from plait_server.web.routes import Route, register
+from plait_server.web.requests import request_id_of
+from plait_server.web.routes import Handler, Route, register
 
 SERVICE: Final = web.AppKey("service", Service)
 SETTINGS: Final = web.AppKey("settings", Settings)
@@ -32,9 +31,10 @@ _log = logging.getLogger("plait.web")
 def create_app(service: Service, settings: Settings) -> web.Application:
     """Build the application over an open service, which it closes at the end.
 
-    Serve it with `plait_server.web.connections.Runner`, which also guards the connections.
+    Serve it with `plait_server.web.connections.Runner`, which guards the connections and answers what
+    reaches no handler.
     """
-    application = web.Application(middlewares=[_problems_of(settings.problem_base)])
+    application = web.Application()
     application[SERVICE] = service
     application[SETTINGS] = settings
     routes = (
@@ -45,7 +45,7 @@ def create_app(service: Service, settings: Settings) -> web.Application:
     )
     description = Description(routes, settings)
     application[ROUTES] = (*routes, description.route())
-    register(application, application[ROUTES])
+    register(application, application[ROUTES], _guarding(settings.problem_base))
     application.cleanup_ctx.append(_closed_at_the_end)
     return application
 
@@ -83,22 +83,28 @@ async def _closed_at_the_end(application: web.Application) -> AsyncIterator[None
     await application[SERVICE].close()
 
 
-def _problems_of(problem_base: str) -> Middleware:
-    """Make the one middleware: every request gets an id, everything that goes wrong a problem document."""
+def _guarding(problem_base: str) -> Callable[[Handler], Handler]:
+    """Make the wrapper of every handler: an id for the request, a problem document for what goes wrong.
 
-    @web.middleware
-    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request_id = request_id_of(request)
-        try:
-            response = await handler(request)
-        except Exception as error:
-            return problem_response(_problem(error, request, request_id), request_id, problem_base)
-        headers = response.headers
-        headers["X-Request-Id"] = request_id
-        headers["Server"] = "plait"
-        return response
+    Not a middleware, which would cost as much again as finding the route; what the router itself
+    refuses is answered by the connection.
+    """
 
-    return answer
+    def guard(handler: Handler) -> Handler:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            request_id = request_id_of(request)
+            try:
+                response = await handler(request)
+            except Exception as error:
+                return problem_response(_problem(error, request, request_id), request_id, problem_base)
+            headers = response.headers
+            headers["X-Request-Id"] = request_id
+            headers["Server"] = "plait"
+            return response
+
+        return answer
+
+    return guard
 
 
 def _problem(error: Exception, request: web.Request, request_id: str) -> Problem:
@@ -109,8 +115,6 @@ def _problem(error: Exception, request: web.Request, request_id: str) -> Problem
             return problem_of_refusal(error, request.match_info)
         case BadHeader():
             return Problem("bad-header", str(error), {"header": error.name})
-        case web.HTTPException():
-            return problem_of(error)
         case RequestPayloadError():
             return Problem("bad-request", "The body is not framed as its headers say.")
         case ConnectionError():

@@ -10,7 +10,7 @@ from plait_server.service import ConflictView, Service
 from plait_server.service.moment import format_moment
 from plait_server.web import models
 from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS, bound_message, causes
-from plait_server.web.door import parse_patch, read_body
+from plait_server.web.door import Parser, read_body
 from plait_server.web.edits import JSON, EditAnswers, caller_of, document_of, key_of
 from plait_server.web.history import READ_PROBLEMS
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_headers
@@ -25,6 +25,7 @@ class Conflicts:
     def __init__(self, service: Service, settings: Settings) -> None:
         self._service = service
         self._settings = settings
+        self._parser = Parser(settings)
         self._answers = EditAnswers(service)
 
     def routes(self) -> tuple[Route, ...]:
@@ -87,7 +88,7 @@ class Conflicts:
         if request.content_type != JSON:
             raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
-        stated = self._stated_resolution(await parse_patch(body, self._settings))
+        stated = self._stated_resolution(await self._parser.patch(body))
         caller = caller_of(request)
         answer = await self._service.resolve(
             caller,

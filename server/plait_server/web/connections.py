@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import LineTooLong
 
 from plait_server.config import Settings
 from plait_server.web.problems import Problem, problem_response
-from plait_server.web.requests import new_request_id, problem_of
+from plait_server.web.requests import new_request_id, problem_of, request_id_of
 
 LINGERING_S: Final = 2.0
 
@@ -78,9 +78,9 @@ class _Connection(web.RequestHandler):
     def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
-        # Only what aiohttp raises outside the middleware arrives as an exception (an odd Expect).
+        # What reaches no handler arrives as an exception: no such path, no such method, an odd Expect.
         if isinstance(resp, web.HTTPException):
-            resp = self._answer(problem_of(resp))
+            resp = self._answer(problem_of(resp), request_id_of(request))
         return super().finish_response(request, resp, start_time)
 
     def handle_error(
@@ -103,5 +103,5 @@ class _Connection(web.RequestHandler):
         answer.force_close()
         return answer
 
-    def _answer(self, problem: Problem) -> web.Response:
-        return problem_response(problem, new_request_id(), self._settings.problem_base)
+    def _answer(self, problem: Problem, request_id: str | None = None) -> web.Response:
+        return problem_response(problem, request_id or new_request_id(), self._settings.problem_base)

@@ -14,7 +14,7 @@ from plait_server.service import DocumentView, Edit, EditKind, Service
 from plait_server.service.moment import format_moment
 from plait_server.web import models
 from plait_server.web.conditions import BadHeader, etag, read_tags, view_etag
-from plait_server.web.door import parse_patch, parse_value, read_body
+from plait_server.web.door import Parser, read_body
 from plait_server.web.edits import EDIT_HEADERS, JSON, EditAnswers, caller_of, document_of, edit_of
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_headers
 from plait_server.web.problems import WEAK_TAG_HINT, Problem
@@ -50,6 +50,7 @@ class Documents:
     def __init__(self, service: Service, settings: Settings) -> None:
         self._service = service
         self._settings = settings
+        self._parser = Parser(settings)
         self._answers = EditAnswers(service)
 
     def routes(self) -> tuple[Route, ...]:
@@ -132,7 +133,7 @@ class Documents:
                 "unsupported-patch", f"Send one of {ACCEPT_PATCH['Accept-Patch']}.", None, ACCEPT_PATCH
             )
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
-        content = await parse_patch(body, self._settings)
+        content = await self._parser.patch(body)
         caller = caller_of(request)
         edit = (
             self._stated_edit(request, content, body)
@@ -186,7 +187,7 @@ class Documents:
         if _media_type(request) != JSON:
             raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
         body = await read_body(request, self._settings.document_bytes_max, self._settings.body_timeout_s)
-        return await parse_value(body, self._settings), body
+        return await self._parser.document(body), body
 
     async def delete(self, request: web.Request) -> web.Response:
         only_query(request)

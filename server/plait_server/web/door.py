@@ -54,28 +54,35 @@ def too_large(bytes_max: int) -> Problem:
     )
 
 
-async def parse_value(body: bytes, settings: Settings) -> Json:
-    """Parse the body of a PUT or POST: a document. Raises Problem."""
-    return await _parse_aside(body, settings, settings.depth_max)
+class Parser:
+    """Parses bodies, the large ones on another thread. Raises Problem."""
 
+    def __init__(self, settings: Settings) -> None:
+        self._offload_bytes_min = settings.offload_bytes_min
+        self._depth_max = settings.depth_max
+        self._integer_digits_max = settings.integer_digits_max
 
-async def parse_patch(body: bytes, settings: Settings) -> Json:
-    """Parse the body of a PATCH, whose values stand a few levels deeper. Raises Problem."""
-    return await _parse_aside(body, settings, settings.depth_max + WRAPPED_LEVELS)
+    async def document(self, body: bytes) -> Json:
+        """Parse the body of a PUT or POST."""
+        return await self._parse_aside(body, self._depth_max)
 
+    async def patch(self, body: bytes) -> Json:
+        """Parse the body of a PATCH, whose values stand a few levels deeper."""
+        if len(body) < self._offload_bytes_min:
+            return self._parse(body, self._depth_max + WRAPPED_LEVELS)
+        return await self._parse_aside(body, self._depth_max + WRAPPED_LEVELS)
 
-async def _parse_aside(body: bytes, settings: Settings, depth_max: int) -> Json:
-    if len(body) < settings.offload_bytes_min:
-        return _parse(body, settings, depth_max)
-    return await asyncio.get_running_loop().run_in_executor(None, _parse, body, settings, depth_max)
+    async def _parse_aside(self, body: bytes, depth_max: int) -> Json:
+        if len(body) < self._offload_bytes_min:
+            return self._parse(body, depth_max)
+        return await asyncio.get_running_loop().run_in_executor(None, self._parse, body, depth_max)
 
-
-def _parse(body: bytes, settings: Settings, depth_max: int) -> Json:
-    try:
-        return wire.parse(body, depth_max=depth_max, integer_digits_max=settings.integer_digits_max)
-    except wire.MalformedJson as error:
-        raise Problem("malformed-json", str(error)) from error
-    except wire.UnacceptableJson as error:
-        if error.limit is None:
-            raise Problem("invalid-value", str(error)) from error
-        raise Problem("too-large", str(error), {"limit": error.limit}) from error
+    def _parse(self, body: bytes, depth_max: int) -> Json:
+        try:
+            return wire.parse(body, depth_max, self._integer_digits_max)
+        except wire.MalformedJson as error:
+            raise Problem("malformed-json", str(error)) from error
+        except wire.UnacceptableJson as error:
+            if error.limit is None:
+                raise Problem("invalid-value", str(error)) from error
+            raise Problem("too-large", str(error), {"limit": error.limit}) from error

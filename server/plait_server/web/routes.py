@@ -44,18 +44,21 @@ class Route:
     headers: tuple[str, ...] = ()
 
 
-def register(application: web.Application, routes: tuple[Route, ...]) -> None:
-    """Add every route, HEAD beside each GET, and OPTIONS for every path."""
+def register(
+    application: web.Application, routes: tuple[Route, ...], guard: Callable[[Handler], Handler]
+) -> None:
+    """Add every route, HEAD beside each GET, and OPTIONS for every path; `guard` wraps each handler."""
     by_path: dict[str, list[Route]] = {}
     for route in routes:
         by_path.setdefault(route.path, []).append(route)
     for path, rows in by_path.items():
         resource = application.router.add_resource(path)
         for route in rows:
-            resource.add_route(route.method, route.handler)
+            handler = guard(route.handler)
+            resource.add_route(route.method, handler)
             if route.method == "GET":
-                resource.add_route("HEAD", route.handler)
-        resource.add_route("OPTIONS", _options(rows))
+                resource.add_route("HEAD", handler)
+        resource.add_route("OPTIONS", guard(_options(rows)))
 
 
 def methods(rows: list[Route]) -> str:
