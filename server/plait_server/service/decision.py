@@ -88,9 +88,10 @@ def check_conditions(
     `changed` lists the pointers changed since a revision, where that is known. Raises NotFound,
     PreconditionFailed, PreconditionRequired, Deleted or BaseUnknown.
     """
-    if edit.if_none_match and tip.live:
+    creates = edit.kind == "create" or (edit.kind == "put" and edit.if_none_match)
+    if tip.live and (creates or edit.if_none_match):
         raise _failed("The document exists.", tip)
-    if edit.kind == "create" or (edit.kind == "put" and edit.if_none_match):
+    if creates:
         return tip.n
     if tip.n == 0:
         if edit.kind == "put" and edit.base is None and edit.if_match is None:

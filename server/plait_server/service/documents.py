@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from functools import partial
 
 from plait_merge import ABSENT
 from plait_server.errors import StoreUnavailable
@@ -45,7 +46,7 @@ class Documents:
             loading = self._loading.get(address)
             if loading is None:
                 loading = self._loading[address] = asyncio.create_task(self._load(address))
-                loading.add_done_callback(lambda _: self._loading.pop(address, None))
+                loading.add_done_callback(partial(self._loaded, address))
             await asyncio.shield(loading)
             document = self.get(address)
         return document
@@ -113,6 +114,12 @@ class Documents:
         if document.floor == floor <= upto:
             document.prepend(state, older, self._limits)
         return state, older + recent
+
+    def _loaded(self, address: Address, loading: asyncio.Task[OpenDocument]) -> None:
+        del self._loading[address]
+        if not loading.cancelled():
+            # Whoever waited has the error; if everybody left meanwhile, nobody needs it.
+            loading.exception()
 
     async def _load(self, address: Address) -> OpenDocument:
         stored = await self._store.load(address)

@@ -1,7 +1,6 @@
 """A revision in memory: what the next edits, late edits and readers need of it."""
 
 from collections.abc import Sequence
-from sys import getsizeof
 
 from msgspec import Struct
 
@@ -12,6 +11,9 @@ from plait_server.wire import decode, encode
 
 REVISION_BYTES = 400
 """About what a revision takes in memory besides its patch and its part of the value."""
+MEMBER_BYTES = 40
+ITEM_BYTES = 8
+"""About what a copied container takes in memory for each of its parts."""
 JSON_IN_MEMORY = 4
 """About how many times the size of its JSON a value takes in memory."""
 
@@ -121,21 +123,24 @@ def join_missed(revisions: Sequence[Revision], revisions_max: int, bytes_max: in
 def weigh(revision: Revision) -> int:
     """Estimate what keeping a revision and its value costs in memory: its patch and the copied containers."""
     weight = REVISION_BYTES + JSON_IN_MEMORY * len(revision.record.patch)
-    copied: set[int] = set()
+    counted: set[int] = set()
     for operation in revision.operations:
         value: Json = revision.value
         for token in operation.path:
             kind = type(value)
-            if kind is not dict and kind is not list:
-                break
-            if id(value) not in copied:
-                copied.add(id(value))
-                weight += getsizeof(value)
             if kind is dict:
+                if id(value) not in counted:
+                    counted.add(id(value))
+                    weight += MEMBER_BYTES * len(value)
                 value = value.get(token)
-            else:
+            elif kind is list:
+                if id(value) not in counted:
+                    counted.add(id(value))
+                    weight += ITEM_BYTES * len(value)
                 index = array_index(token)
                 value = None if index is None or index >= len(value) else value[index]
+            else:
+                break
     return weight
 
 

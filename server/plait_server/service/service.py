@@ -135,8 +135,8 @@ class Service:
         self, caller: Caller, collection: str, limit: int, cursor: str | None
     ) -> Page[DocumentEntry]:
         """List the documents of a collection by id."""
-        limit = self._bounded(limit)
-        rows = await self._store.documents(caller.tenant, collection, after=cursor or "", limit=limit + 1)
+        limit, after = self._bounded(limit), _ascii(cursor) or ""
+        rows = await self._store.documents(caller.tenant, collection, after=after, limit=limit + 1)
         items = [
             DocumentEntry(
                 document=DocumentKey(collection, row.id),
@@ -177,7 +177,7 @@ class Service:
         limit = self._bounded(limit)
         await self._existing(caller, document)
         records = await self._store.conflicts(
-            _address(caller, document), before=cursor, limit=limit + 1, now=self._now()
+            _address(caller, document), before=_ascii(cursor), limit=limit + 1, now=self._now()
         )
         items = [view_conflict(document, record) for record in records[:limit]]
         return Page(items, items[-1].id if len(records) > limit else None)
@@ -234,7 +234,9 @@ class Service:
         return settle(head, conflicted, choices)
 
     async def _kept(self, caller: Caller, document: DocumentKey, conflict: str) -> ConflictRecord:
-        record = await self._store.conflict(_address(caller, document), conflict)
+        record = None
+        if conflict.isascii():
+            record = await self._store.conflict(_address(caller, document), conflict)
         if record is None:
             raise errors.NotFound("There is no such conflict.")
         return record
@@ -283,12 +285,23 @@ def _no_document() -> errors.NotFound:
     return errors.NotFound("There is no such document.")
 
 
+def _ascii(cursor: str | None) -> str | None:
+    """Refuse a cursor that no list gave: ids have nothing but ASCII in them."""
+    if cursor is not None and not cursor.isascii():
+        raise _bad_cursor()
+    return cursor
+
+
 def _read_cursor(cursor: str | None) -> int:
     if cursor is None:
         return REVISION_MAX
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
-        raise errors.BadRequest("The cursor is none of this list.")
+        raise _bad_cursor()
     return int(cursor)
+
+
+def _bad_cursor() -> errors.BadRequest:
+    return errors.BadRequest("The cursor is none of this list.")
 
 
 def _view_revision(document: DocumentKey, record: RevisionRecord) -> RevisionView:
