@@ -84,18 +84,18 @@ class Scene(NamedTuple):
 
 
 @st.composite
-def scenes(draw: st.DrawFn, tests: bool = False, absent: bool = True) -> Scene:
+def scenes(draw: st.DrawFn, tests: bool = False, copies: bool = True, absent: bool = True) -> Scene:
     """A base with a chain of theirs and a patch of yours, both applicable to it."""
     base = draw(st.one_of(documents, st.just(ABSENT)) if absent and draw(one_in(40)) else documents)
     theirs, value = [], base
     for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2, 3]))):
-        patch, value = draw(_drawn_patches(value, tests))
+        patch, value = draw(_drawn_patches(value, tests, copies))
         theirs.append(patch)
-    return Scene(base, theirs, draw(patches(base, tests)))
+    return Scene(base, theirs, draw(patches(base, tests, copies)))
 
 
 @st.composite
-def crowded_scenes(draw: st.DrawFn) -> Scene:
+def crowded_scenes(draw: st.DrawFn, copies: bool = True) -> Scene:
     """Both sides work on few places of one small document, so that most scenes overlap."""
     base = draw(
         st.sampled_from(
@@ -109,22 +109,24 @@ def crowded_scenes(draw: st.DrawFn) -> Scene:
             ]
         )
     )
-    theirs, _ = draw(_drawn_patches(base, tests=False))
-    return Scene(deepcopy(base), [theirs], draw(patches(base)))
+    base = deepcopy(base)
+    return Scene(base, [draw(patches(base, copies=copies))], draw(patches(base, copies=copies)))
 
 
 @st.composite
-def patches(draw: st.DrawFn, value: Json, tests: bool = False) -> Patch:
+def patches(draw: st.DrawFn, value: Json, tests: bool = False, copies: bool = True) -> Patch:
     """An applicable patch on a value."""
-    patch, _ = draw(_drawn_patches(value, tests))
+    patch, _ = draw(_drawn_patches(value, tests, copies))
     return patch
 
 
 @st.composite
-def _drawn_patches(draw: st.DrawFn, value: Json, tests: bool, few: bool = False) -> tuple[Patch, Json]:
+def _drawn_patches(draw: st.DrawFn, value: Json, tests: bool, copies: bool) -> tuple[Patch, Json]:
+    left_out = ([] if tests else [_test]) + ([] if copies else [_copy])
+    steps = [step for step in STEPS if step not in left_out]
     patch: Patch = []
     for _ in range(draw(st.integers(1, 5))):
-        for operation in draw(st.one_of([step(value, tests) for step in STEPS])):
+        for operation in draw(draw(st.sampled_from(steps))(value)):
             if (after := applied(value, operation)) is REFUSED:
                 break
             patch.append(operation)
@@ -140,27 +142,27 @@ def one_in(n: int) -> st.SearchStrategy[bool]:
 
 
 Operations: TypeAlias = list[dict[str, Json]]
-Step: TypeAlias = Callable[[Json, bool], st.SearchStrategy[Operations]]
+Step: TypeAlias = Callable[[Json], st.SearchStrategy[Operations]]
 
 
 @st.composite
-def _add(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+def _add(draw: st.DrawFn, value: Json) -> Operations:
     path = draw(_destinations(value))
     return [add(format_pointer(path), draw(values))]
 
 
 @st.composite
-def _remove(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+def _remove(draw: st.DrawFn, value: Json) -> Operations:
     return [remove(draw(_sources(value)))]
 
 
 @st.composite
-def _replace(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+def _replace(draw: st.DrawFn, value: Json) -> Operations:
     return [replace(draw(_sources(value)), draw(values))]
 
 
 @st.composite
-def _move(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+def _move(draw: st.DrawFn, value: Json) -> Operations:
     source = draw(_sources(value))
     without = applied(value, remove(source))
     path = format_pointer(draw(_destinations(value if without is REFUSED else without)))
@@ -168,21 +170,21 @@ def _move(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
 
 
 @st.composite
-def _copy(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+def _copy(draw: st.DrawFn, value: Json) -> Operations:
     source, path = draw(_sources(value)), format_pointer(draw(_destinations(value)))
     return [copy(source, path)]
 
 
 @st.composite
-def _test(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+def _test(draw: st.DrawFn, value: Json) -> Operations:
     path = draw(_sources(value))
-    if not tests or value is ABSENT:
+    if value is ABSENT:
         return []
     return [guard(path, found(value, path))]
 
 
 @st.composite
-def _swap(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+def _swap(draw: st.DrawFn, value: Json) -> Operations:
     """Swap two members through a place that is free for a moment."""
     if not isinstance(value, dict) or len(value) < 2:
         return []
@@ -195,14 +197,14 @@ def _swap(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
 
 
 @st.composite
-def _remove_and_add(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+def _remove_and_add(draw: st.DrawFn, value: Json) -> Operations:
     path = draw(_sources(value))
     anew = draw(values) if value is ABSENT or draw(st.booleans()) else found(value, path)
     return [remove(path), add(path, anew)]
 
 
 @st.composite
-def _unwrap(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+def _unwrap(draw: st.DrawFn, value: Json) -> Operations:
     """Take a part out of a container, then remove or replace the container."""
     inner = draw(_sources(value))
     outer = inner.rpartition("/")[0]
@@ -211,7 +213,7 @@ def _unwrap(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
 
 
 @st.composite
-def _away_and_back(draw: st.DrawFn, value: Json, tests: bool) -> Operations:
+def _away_and_back(draw: st.DrawFn, value: Json) -> Operations:
     source, path = draw(_sources(value)), format_pointer(draw(_destinations(value)))
     return [move(source, path), move(path, source)]
 

@@ -60,6 +60,14 @@ COMBINATIONS_MAX = 27
 any_scenes = st.one_of(scenes(), crowded_scenes())
 
 
+def paired(scene: Scene) -> Scene:
+    """A scene with at most one patch of theirs, so that the sides can be swapped."""
+    return scene._replace(theirs=scene.theirs[:1] or [[]])
+
+
+pairs = any_scenes.map(paired)
+
+
 def head(scene: Scene) -> Json:
     return reduce(apply, scene.theirs, scene.base)
 
@@ -112,7 +120,7 @@ def spelled(value: Json) -> str:
 # ----------------------------------------------------------------------------- the engine and the model
 
 
-@settings(max_examples=4 * settings().max_examples)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.one_of(scenes(tests=True), crowded_scenes()))
 def test_engine_and_model_agree(scene: Scene) -> None:
     """The same outcome, the same value, the same conflicts, and the same document for every choice."""
@@ -171,9 +179,8 @@ def test_one_change_made_by_both_sides_counts_once(scene: Scene) -> None:
 # ------------------------------------------------------------------------------------------- 2. symmetry
 
 
-@given(any_scenes)
+@given(pairs)
 def test_swapping_the_sides_swaps_the_conflicts_sides_and_nothing_else(scene: Scene) -> None:
-    assume(len(scene.theirs) == 1)
     one, other = rebased(scene), rebased(Scene(scene.base, [scene.yours], scene.theirs[0]))
     assert type(one) is type(other)
     if isinstance(one, Rebased) and isinstance(other, Rebased):
@@ -189,15 +196,12 @@ def test_swapping_the_sides_swaps_the_conflicts_sides_and_nothing_else(scene: Sc
 MIRRORED: dict[Choice, Choice] = {"theirs": "yours", "yours": "theirs", "base": "base"}
 
 
-@given(any_scenes)
+@given(pairs)
 def test_swapped_sides_with_swapped_choices_give_the_same_document(scene: Scene) -> None:
-    assume(len(scene.theirs) == 1)
     swapped = Scene(scene.base, [scene.yours], scene.theirs[0])
     one, other = rebased(scene), rebased(swapped)
-    assume(isinstance(one, Conflicted) and isinstance(other, Conflicted))
-    assert isinstance(one, Conflicted)
-    assert isinstance(other, Conflicted)
-    assert names(one) == names(other)
+    if not (isinstance(one, Conflicted) and isinstance(other, Conflicted)):
+        return
     for settled in combinations(one):
         choices = {(conflict.kind, conflict.pointer): choice for conflict, choice in settled}
         mirrored = [(c, MIRRORED[choices[c.kind, c.pointer]]) for c in other.conflicts]
@@ -242,7 +246,7 @@ def test_every_process_and_hash_seed_answers_the_same(drawn: list[Scene]) -> Non
 @st.composite
 def marked_scenes(draw: st.DrawFn) -> Scene:
     """A scene without copies in which every scalar is its own: b… of base, t… of theirs, y… of yours."""
-    scene = draw(any_scenes)
+    scene = draw(st.one_of(scenes(copies=False), crowded_scenes(copies=False)))
     marks: dict[str, Iterator[int]] = {side: count() for side in "bty"}
 
     def marked(side: str, value: Json) -> Json:
@@ -257,7 +261,6 @@ def marked_scenes(draw: st.DrawFn) -> Scene:
 
     chain = [remade("t", patch) for patch in scene.theirs]
     yours = remade("y", scene.yours)
-    assume(all(o["op"] != "copy" for patch in (*chain, yours) for o in patch))
     base = scene.base if scene.base is ABSENT else marked("b", scene.base)
     return Scene(base, chain, yours)
 
@@ -273,8 +276,8 @@ def marks_in(value: Json) -> list[str]:
 @given(marked_scenes())
 def test_a_clean_merge_has_all_that_either_side_meant_once_and_nothing_else(scene: Scene) -> None:
     outcome = rebased(scene)
-    assume(isinstance(outcome, Rebased))
-    assert isinstance(outcome, Rebased)
+    if not isinstance(outcome, Rebased):
+        return
     base, theirs, yours = (
         set(marks_in(v)) for v in (scene.base, head(scene), apply(scene.base, scene.yours))
     )
@@ -283,22 +286,23 @@ def test_a_clean_merge_has_all_that_either_side_meant_once_and_nothing_else(scen
 
 
 @given(marked_scenes())
-def test_what_a_conflicted_merge_does_not_hold_is_under_a_conflict(scene: Scene) -> None:
+def test_what_either_side_set_is_there_if_that_side_is_chosen(scene: Scene) -> None:
     outcome = rebased(scene)
-    assume(isinstance(outcome, Conflicted))
-    assert isinstance(outcome, Conflicted)
-    yours = set(marks_in(apply(scene.base, scene.yours)))
-    value = apply(head(scene), outcome.clean_patch)
-    shown = {mark for c in outcome.conflicts for mark in marks_in(c.yours.value)}
-    if not any(conflict.depends for conflict in outcome.conflicts):
-        assert {mark for mark in yours if mark.startswith("y")} <= set(marks_in(value)) | shown
+    if not isinstance(outcome, Conflicted):
+        return
+    sides: list[tuple[Choice, Json]] = [("theirs", head(scene)), ("yours", apply(scene.base, scene.yours))]
+    for side, value in sides:
+        if all(side in conflict.resolutions for conflict in outcome.conflicts):
+            everywhere: Settled = [(conflict, side) for conflict in outcome.conflicts]
+            there = set(marks_in(settlement(scene, outcome, everywhere)))
+            assert {mark for mark in marks_in(value) if mark.startswith(side[0])} <= there
 
 
 @given(marked_scenes())
 def test_no_choice_doubles_or_invents_anything(scene: Scene) -> None:
     outcome = rebased(scene)
-    assume(isinstance(outcome, Conflicted))
-    assert isinstance(outcome, Conflicted)
+    if not isinstance(outcome, Conflicted):
+        return
     known = {mark for v in (scene.base, head(scene), apply(scene.base, scene.yours)) for mark in marks_in(v)}
     for settled in combinations(outcome):
         marks = Counter(marks_in(settlement(scene, outcome, settled)))
@@ -402,8 +406,8 @@ def test_the_rebased_patch_leads_from_theirs_to_the_value(scene: Scene) -> None:
 @given(st.one_of(scenes(tests=True), crowded_scenes()))
 def test_every_combination_of_choices_applies(scene: Scene) -> None:
     outcome = rebased(scene)
-    assume(isinstance(outcome, Conflicted))
-    assert isinstance(outcome, Conflicted)
+    if not isinstance(outcome, Conflicted):
+        return
     assert len({conflict.id for conflict in outcome.conflicts}) == len(outcome.conflicts)
     for conflict in outcome.conflicts:
         assert "theirs" in conflict.resolutions
@@ -440,14 +444,17 @@ def plain_edits(draw: st.DrawFn, side: str, rows: list[int], cells: Sequence[str
             case _:
                 at = draw(st.integers(0, len(living)))
                 living.insert(at, -1)
-                edits.append(add(f"/rows/{at}", {"id": mark, "a": mark, "b": mark}))
+                edits.append(
+                    add(f"/rows/{at}", {name: f"{mark}{name}" for name in ("id", "a", "b", "c", "d")})
+                )
     return edits
 
 
 @given(st.data())
 def test_patches_and_states_agree_where_states_say_enough(data: st.DataObject) -> None:
     rows = list(range(data.draw(st.integers(1, 4))))
-    base = {"m": {"a": 1, "b": 2}, "rows": [{"id": f"r{n}", "a": f"a{n}", "b": f"b{n}"} for n in rows]}
+    cells = [{"id": f"r{n}", "a": f"a{n}", "b": f"b{n}", "c": f"c{n}", "d": f"d{n}"} for n in rows]
+    base = {"m": {"a": 1, "b": 2}, "rows": cells}
     theirs, yours = (data.draw(plain_edits(side, rows, ("a", "b"))) for side in "ty")
     patched = rebase(base, [theirs], yours)
     stated = merge(base, apply(base, theirs), apply(base, yours))
@@ -463,23 +470,19 @@ def test_patches_and_states_agree_where_states_say_enough(data: st.DataObject) -
 # ---------------------------------------------------------------------------------------------- 12. split
 
 
-@given(marked_scenes(), st.integers(0, 4))
+@given(marked_scenes().map(paired), st.integers(0, 4))
 def test_two_patches_sent_one_by_one_equal_one_sent_whole(scene: Scene, cut: int) -> None:
-    """Where both ways are clean and the sides agreed on nothing."""
-    assume(len(scene.theirs) == 1 and cut < len(scene.yours))
+    """Where all ways are clean and the sides agreed on nothing."""
     base, theirs = scene.base, scene.theirs[0]
     first, second = scene.yours[:cut], scene.yours[cut:]
     whole = rebase(base, [theirs], scene.yours)
     theirs_after_first = rebase(base, [first], theirs)
-    assume(isinstance(whole, Rebased) and isinstance(theirs_after_first, Rebased))
-    assert isinstance(whole, Rebased)
-    assert isinstance(theirs_after_first, Rebased)
+    if not (isinstance(whole, Rebased) and isinstance(theirs_after_first, Rebased)):
+        return
     then = rebase(apply(base, first), [theirs_after_first.patch], second)
-    assume(isinstance(then, Rebased))
-    assert isinstance(then, Rebased)
     gone = [set(marks_in(base)) - set(marks_in(apply(base, patch))) for patch in (theirs, scene.yours)]
-    assume(not gone[0] & gone[1])
-    assert same(unordered(whole.value), unordered(then.value))
+    if isinstance(then, Rebased) and not gone[0] & gone[1]:
+        assert same(unordered(whole.value), unordered(then.value))
 
 
 # ---------------------------------------------------------------------------------------------- 13. total
