@@ -16,6 +16,10 @@ from plait_server.store import Commit, CommitResult, Committed, HeadMoved, Store
 
 BATCH_COMMITS_MAX = 1_000
 SNAPSHOTS_AT_ONCE = 16
+GATHERED_COMMITS = 64
+"""So many share a sync well enough: no more are waited for."""
+TURNS_QUIET = 2
+"""A request takes two turns of the event loop from its first byte to its commit."""
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +86,7 @@ class Committer:
     async def _run(self) -> None:
         while True:
             if self._waiting:
+                await self._gather()
                 await self._write_batch()
             elif self._wants_snapshot:
                 await self._write_snapshots()
@@ -90,6 +95,14 @@ class Committer:
             else:
                 self._idle = asyncio.get_running_loop().create_future()
                 await self._idle
+
+    async def _gather(self) -> None:
+        """Let those who are about to put a commit do so: a sync costs more than some turns of the loop."""
+        quiet = 0
+        while quiet < TURNS_QUIET and len(self._waiting) < GATHERED_COMMITS:
+            before = len(self._waiting)
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if len(self._waiting) == before else 0
 
     async def _write_batch(self) -> None:
         batch = self._take()
