@@ -6,10 +6,11 @@ is compared (merge.md, section 4, rule 1).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum, auto
 from functools import cached_property
 
-from plait_merge.strand import BASE, Node, Slot, Strand
+from plait_merge.strand import BASE, Copy, Node, Slot, Strand
 from plait_merge.values import same
 
 
@@ -25,10 +26,10 @@ class Effect:
 
     `body` and `at` say where a PLACE or ARRIVE puts it; `why` which operations (theirs: patches) made it;
     `agreed` that the other side did the same; `implied` that a removal took it along with what held it;
-    `needs` lists the effects of the same side without which it cannot be.
+    `needs` lists the effects of the same side without which it cannot be; `number` counts a side's effects.
     """
 
-    __slots__ = ("act", "agreed", "at", "body", "implied", "needs", "node", "side", "why")
+    __slots__ = ("act", "agreed", "at", "body", "implied", "needs", "node", "number", "side", "why")
 
     def __init__(
         self, act: Act, side: int, node: Node, why: list[int], body: Node | None = None, at: Slot = ""
@@ -42,6 +43,7 @@ class Effect:
         self.agreed = False
         self.implied = False
         self.needs: list[Effect] = []
+        self.number = 0
 
     @property
     def is_arrival(self) -> bool:
@@ -71,6 +73,7 @@ class Effects:
         self._collect()
 
     def add(self, effect: Effect) -> Effect:
+        effect.number = len(self.all)
         self.all.append(effect)
         return effect
 
@@ -98,9 +101,11 @@ class Effects:
 
     @cached_property
     def set_inside(self) -> dict[Node, list[Effect]]:
-        """What this side set, by each thing it is in now."""
+        """What this side set, by each thing it is in now, in the order it was set."""
         inside: dict[Node, list[Effect]] = {}
-        for effect in (*self.content.values(), *self.arrive.values()):
+        effects = [*self.content.values(), *self.arrive.values()]
+        effects.sort(key=lambda effect: self.strand.body(effect.node).born)
+        for effect in effects:
             for holder in self.strand.chain(effect.node):
                 inside.setdefault(holder, []).append(effect)
         return inside
@@ -122,24 +127,49 @@ class Effects:
                     self._collect_touched(node)
             elif view.moved and not strand.gone(node):
                 self._collect_arrival(Effect(Act.ARRIVE, strand.side, node, view.why, view.up, view.at))
-        for gap, run in self.gaps.items():
+        for (body, gap), run in self.gaps.items():
             if len(run) > 1:
-                self.run_first[gap] = min(effect.first for effect in run)
-                run.sort(key=lambda effect: strand.position(effect.node))
+                self.run_first[body, gap] = min(effect.first for effect in run)
+                here = {effect.node: effect for effect in run}
+                self.gaps[body, gap] = [here[node] for node in strand.run(body, gap) if node in here]
 
     @cached_property
-    def stirred(self) -> set[Node]:
-        """All identities of base that this side changed, or changed something in."""
-        stirred: set[Node] = set()
+    def copied(self) -> dict[Node, Copy]:
+        return {copy.node: copy for copy in self.strand.copies}
+
+    @cached_property
+    def stirred(self) -> dict[Node, set[int]]:
+        """All identities of base that this side changed, or changed something in, and what did so."""
+        stirred: dict[Node, set[int]] = {}
         for effect in self.all:
-            for start in (effect.node, effect.body):
-                node = start.owner if start is not None and start.mint == BASE else None
-                while node is not None and node not in stirred:
-                    stirred.add(node)
-                    node = node.up.owner if node.up is not None else None
-        for node in self.moved:  # what it moved into
-            stirred.update(holder for holder in self.strand.chain(node) if holder.mint == BASE)
+            for node in self._holders(effect):
+                stirred.setdefault(node, set()).update(effect.why)
         return stirred
+
+    def _holders(self, effect: Effect) -> Iterator[Node]:
+        """Yield the identities of base an effect shows in: where it was, and where it is now."""
+        node: Node | None = effect.node if effect.node.mint == BASE else None
+        while node is not None:
+            yield node
+            node = node.up.owner if node.up is not None else None
+        if effect.is_arrival:
+            yield from (holder for holder in self.strand.chain(effect.node) if holder.mint == BASE)
+
+    def patches_around(self, node: Node) -> set[int]:
+        """Return what changed *node*, or anything in it or around it."""
+        around = set(self.stirred.get(node, ()))
+        held: Node | None = node
+        while held is not None:
+            for cause in (self.dead.get(held), self.content.get(held)):
+                if cause is not None:
+                    around.update(cause.why)
+            held = held.up.owner if held.up is not None else None
+        return around
+
+    @cached_property
+    def holding(self) -> set[Node]:
+        """All things that identities of base have moved into."""
+        return {holder for node in self.moved for holder in self.strand.chain(node)}
 
     def _collect_touched(self, node: Node) -> None:
         strand = self.strand
@@ -184,14 +214,15 @@ class Effects:
 def _unchange(strand: Strand) -> None:
     """Take back new contents that equal what base had there."""
     forgotten: set[Node] = set()
-    elsewhere = [node for node, view in strand.views.items() if node.mint == BASE and view.moved]
+    moved = [node for node, view in strand.views.items() if node.mint == BASE and view.moved]
+    concerned = {holder for node in moved for holder in (*_origins(node), *strand.chain(node))}
     for node, view in list(strand.views.items()):
         if (
             node.mint == BASE
             and view.body is not node
             and node in strand.views
+            and node not in concerned
             and (type(view.body.raw) is type(node.raw) or not isinstance(node.raw, (dict, list)))
-            and not any(_concerns(strand, moved, node) for moved in elsewhere)
             and same(strand.value(node), node.raw)
         ):
             forgotten.update(strand.forget(node))
@@ -201,11 +232,9 @@ def _unchange(strand: Strand) -> None:
                 view.dead = True
 
 
-def _concerns(strand: Strand, moved: Node, node: Node) -> bool:
-    """Say whether *moved* came out of *node* or is in it now."""
-    up = moved.up
+def _origins(node: Node) -> Iterator[Node]:
+    """Yield what base has *node* in."""
+    up = node.up
     while up is not None:
-        if up.owner is node:
-            return True
+        yield up.owner
         up = up.owner.up
-    return node in strand.chain(moved)

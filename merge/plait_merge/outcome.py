@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from plait_merge.values import ABSENT, Absent, Json
 
 if TYPE_CHECKING:
-    from plait_merge.weave import Weave
+    from plait_merge.settlement import Settlement
 
 Patch = list[dict[str, Any]]
 Kind = Literal[
@@ -118,7 +118,7 @@ class Conflict:
     your_operations: tuple[int, ...]
     their_patches: tuple[int, ...]
     depends: tuple[Dependent, ...] = ()
-    _settle: Callable[[Conflict], dict[str, Patch]] = field(repr=False, compare=False, kw_only=True)
+    _settlement: Settlement | None = field(default=None, repr=False, compare=False, kw_only=True)
 
     @cached_property
     def id(self) -> str:
@@ -131,7 +131,8 @@ class Conflict:
 
     @cached_property
     def resolutions(self) -> dict[str, Patch]:
-        return self._settle(self)
+        assert self._settlement is not None
+        return self._settlement.resolutions(self.id)
 
     def as_json(self) -> dict[str, Json]:
         """The conflict as plain JSON, members without a place left out."""
@@ -161,7 +162,7 @@ class Conflicted:
     conflicts: tuple[Conflict, ...]
     clean_patch: Patch
     clean_operations: tuple[int, ...]
-    _weave: Weave = field(repr=False, compare=False, kw_only=True)
+    _settlement: Settlement = field(repr=False, compare=False, kw_only=True)
 
 
 def _canonical(value: Json | Absent) -> str:

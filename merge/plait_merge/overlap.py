@@ -115,15 +115,10 @@ class Overlaps:
             return False
         here, there = self.theirs.strand, self.yours.strand
         if not self.theirs.moved or not self.yours.moved:
-            if self._holds_moved(theirs, yours):
+            if theirs in self.theirs.holding or yours in self.yours.holding:
                 return False
             return same(here.value(theirs), there.value(yours))
         return self._alike_inside(theirs, yours)
-
-    def _holds_moved(self, theirs: Node, yours: Node) -> bool:
-        return any(theirs in self.theirs.strand.chain(node) for node in self.theirs.moved) or any(
-            yours in self.yours.strand.chain(node) for node in self.yours.moved
-        )
 
     def _alike_inside(self, theirs: Node, yours: Node) -> bool:
         here, there = self.theirs.strand, self.yours.strand

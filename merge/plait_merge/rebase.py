@@ -8,9 +8,11 @@ from typing import Any, TypeAlias
 from plait_merge.outcome import Choice, Conflicted, Patch, Rebased
 from plait_merge.patch import Inapplicable, Operation, apply_operations, read_patch
 from plait_merge.pointer import Tokens
+from plait_merge.report import conflicted
+from plait_merge.settlement import ChoiceError
 from plait_merge.touch import TouchIndex, written
 from plait_merge.values import ABSENT, LIMITS, Absent, Json, LimitExceeded, Limits, same
-from plait_merge.weave import ChoiceError, Weave
+from plait_merge.weave import Weave
 
 AnyPatch: TypeAlias = Sequence[Mapping[str, Any]] | tuple[Operation, ...]
 
@@ -44,7 +46,7 @@ def rebase(
         return carry(base, head, operations, limits=limits)
     weave = Weave(base, chain, operations)
     if not weave.is_clean:
-        return weave.conflicted()
+        return conflicted(weave)
     notes = weave.notes()
     patch = weave.write()
     try:
@@ -71,13 +73,13 @@ def carry(
         return refusal
 
 
-def resolve(theirs: Json | Absent, conflicted: Conflicted, choices: Mapping[str, Choice]) -> Patch:
-    """Settle *conflicted*: one choice for each conflict's id, and the clean part of yours with them.
+def resolve(theirs: Json | Absent, conflict: Conflicted, choices: Mapping[str, Choice]) -> Patch:
+    """Settle *conflict*: one choice for each conflict's id, and the clean part of yours with them.
 
     A choice is "theirs", "yours", "base", "both" or {"value": anything}. Return a patch against *theirs*, the
     value the conflict was found on. Raises ChoiceError for one missing, unknown or without meaning.
     """
-    return conflicted._weave.resolved(conflicted.conflicts, choices)
+    return conflict._settlement.patch(choices)
 
 
 def _read(patch: AnyPatch, limits: Limits) -> tuple[Operation, ...]:

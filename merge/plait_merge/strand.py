@@ -343,10 +343,15 @@ class Strand:
         order = view.order
         if not moved:
             return bisect_left(order, (node.at, 0), key=self._rank)
-        index = bisect_left(order, (self.views[node].at, 1), key=self._rank)
-        while order[index] is not node:
-            index += 1
-        return index
+        return order.index(node, bisect_left(order, (self.views[node].at, 1), key=self._rank))
+
+    def run(self, body: Node, gap: int) -> list[Node]:
+        """Return what is in a gap of the array *body*, in order."""
+        order = self.views[body.owner].order
+        assert order is not None
+        start = bisect_left(order, (gap, 1), key=self._rank)
+        end = bisect_right(order, (gap, 1), key=self._rank)
+        return [entry for entry in order[start:end] if not isinstance(entry, int)]
 
     def _rank(self, entry: int | Node) -> tuple[Any, int]:
         """Order an array's entries: each element of the body, then what is in the gap after it."""
@@ -405,6 +410,13 @@ class Strand:
         while up is not None and up.owner is not self.void:
             yield up.owner
             up = self.up(up.owner)
+
+    def is_touched_inside(self, node: Node) -> bool:
+        """Say whether anything in *node* may have been touched."""
+        view = self.views.get(node)
+        if view is None:
+            return bool(node.kids)
+        return bool(view.body.kids or view.members or view.order)
 
     def value(self, node: Node) -> Json:
         """Return the value of *node* as this strand has it; shared with base where nothing was touched."""

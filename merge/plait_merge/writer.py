@@ -101,16 +101,19 @@ class Writer:
         self.patch: Patch = []
         self.undone = list(undone)
         taken_back = set(undone)
-        self.stay_dead = {node for node, effect in theirs.dead.items() if effect not in taken_back}
+        self.stay_dead: set[Node] = set()
+        if not self.plain:
+            self.stay_dead = {node for node, effect in theirs.dead.items() if effect not in taken_back}
         self.run_index: dict[Node, int] = {}
         self.made = self._in_order(made)
         self.values = values or {}
         self.members = members or {}
-        self.copied = {copy.node: copy for copy in self.strand.copies}
+        self.copied = yours.copied
         self.targets: dict[Node, Target] = {}
         self.contents: dict[Node, Node] = {}
         self.doomed: list[Node] = []
         self.placed: set[Node] = set()
+        self.waiting: dict[Node, None] = {}
         self.held: set[Node] = set()
         self.busy: set[Node] = set()
         self.swept: set[Node] = set()
@@ -177,8 +180,7 @@ class Writer:
         if isinstance(at, str):
             path = [*self.path(body.owner), at]
         else:
-            self._insert(node, body, at)
-            path = self.world.tokens(node)
+            path = [*self.path(body.owner), str(self._insert(node, body, at))]
         self._emit_new(source, path, value)
 
     # The general case.
@@ -243,13 +245,14 @@ class Writer:
         return self.strand if node.mint == self.strand.side else self.world
 
     def _write_all(self) -> None:
-        undone = sorted(self.undone, key=lambda effect: _depth(effect.node))
-        for effect in (*undone, *self.made):
-            if effect.act is Act.CONTENT:
-                if effect.node in self.contents:
-                    self._hold(effect.node)
-            elif effect.node in self.targets:
+        self.waiting = dict.fromkeys(self.targets)
+        effects = (*sorted(self.undone, key=lambda effect: _depth(effect.node)), *self.made)
+        for effect in effects:
+            if effect.act is not Act.CONTENT and effect.node in self.targets:
                 self._settle(effect.node)
+        for effect in effects:
+            if effect.act is Act.CONTENT and effect.node in self.contents:
+                self._hold(effect.node)
         for node in self.doomed:
             if not self.world.gone(node):
                 self._rescue(node)
@@ -271,6 +274,7 @@ class Writer:
         self._put(node, target, occupant)
         self.busy.discard(node)
         self.placed.add(node)
+        del self.waiting[node]
 
     def _occupant(self, node: Node, target: Target) -> Node | None:
         if not isinstance(target.at, str):
@@ -316,8 +320,10 @@ class Writer:
     def _rescue(self, node: Node) -> list[Node]:
         """Move out of *node* what shall live on elsewhere; return what cannot be moved out yet."""
         late = [waiting for waiting in self.busy if self._is_inside(waiting, node)]
-        for waiting in self.targets:
-            if waiting not in self.placed and waiting not in self.busy and self._is_inside(waiting, node):
+        if not self.world.is_touched_inside(node):
+            return late
+        for waiting in [n for n in self.waiting if n not in self.busy and self._is_inside(n, node)]:
+            if waiting in self.waiting:
                 if self._awaits(waiting):
                     late.append(waiting)
                 else:
@@ -410,13 +416,14 @@ class Writer:
         else:
             self._insert(node, target.body, target.at)
 
-    def _insert(self, node: Node, body: Node, gap: int) -> None:
-        """Put *node* into its run, which comes last in the gap."""
+    def _insert(self, node: Node, body: Node, gap: int) -> int:
+        """Put *node* into its run, which comes last in the gap, and return the index."""
         world = self.world
         index = self._index_in_gap(node, body, gap)
         view = world.view(node)
         view.up, view.at, view.moved = body, gap, True
         world.insert_element(body, index, node)
+        return index
 
     def _index_in_gap(self, node: Node, body: Node, gap: int) -> int:
         if body.mint == self.strand.side:

@@ -1,0 +1,148 @@
+"""What an effect needs of its own side, and so what goes with it when it is dropped.
+
+Something inside what a side added needs that to be there; something at a member needs what base had there to
+be gone; a removal needs what was rescued from it to stay out; a copy needs what it copied to have been set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from plait_merge.effect import Act, Effect, Effects
+from plait_merge.strand import BASE, Node, Strand
+
+
+class Needs:
+    """Link the effects of both sides to what they need. O(effects x depth)."""
+
+    def __init__(self, theirs: Effects, yours: Effects, alike: dict[Effect, Effect]) -> None:
+        self.theirs = theirs
+        self.yours = yours
+        self.alike = alike  # of yours, with the same of theirs
+        self._needed_by: dict[Effect, list[Effect]] = {}
+        for side in (theirs, yours):
+            for effect in list(side.all):
+                if effect.is_arrival:
+                    self._link_container(side, effect)
+                    self._link_member(side, effect)
+            for moved in side.moved:
+                self._link_rescue(side, moved)
+
+    def _link(self, effect: Effect, need: Effect | None) -> None:
+        if need is not None and need is not effect:
+            effect.needs.append(need)
+            self._needed_by.setdefault(need, []).append(effect)
+
+    def _link_container(self, side: Effects, effect: Effect) -> None:
+        """A thing needs what it lies in to be there, and not inside the thing itself."""
+        strand = side.strand
+        body = effect.body
+        assert body is not None
+        if body.mint == strand.side:
+            owner = body.owner
+            self._link(effect, side.content.get(owner) if owner.mint == BASE else side.maker(owner))
+        if effect.act is Act.PLACE:
+            for holder in strand.chain(effect.node):
+                if holder in side.place and came_from(holder, effect.node):
+                    self._link(effect, side.place[holder])
+
+    def _link_member(self, side: Effects, effect: Effect) -> None:
+        """A thing at a member needs what base has there to be gone."""
+        body = effect.body
+        assert body is not None
+        if body.mint == BASE and isinstance(body.raw, dict) and effect.at in body.raw:
+            occupant = body.kid(effect.at)
+            if occupant is not effect.node:
+                self._link(effect, side.place.get(occupant) or side.dead.get(occupant))
+
+    def _link_rescue(self, side: Effects, moved: Node) -> None:
+        """What removed or replaced a thing needs what was taken out of it to stay out."""
+        up = moved.up
+        held = up is not None and side.strand.gone(up.owner)
+        while up is not None:
+            node = up.owner
+            for effect in (side.dead.get(node), side.content.get(node)):
+                if effect is not None:
+                    self._link(effect, side.place[moved])
+            if not held:
+                return  # what it was in lives on, wherever it is
+            up = node.up
+
+    def link_copies(self, contested: set[Effect]) -> None:
+        """A clean copy needs what its side had set in what it copied."""
+        for side in (self.theirs, self.yours):
+            for copy in side.strand.copies:
+                effect = side.arrive.get(copy.node)
+                if effect is not None and effect not in contested:
+                    for cause in _causes(side, copy.source, copy.step):
+                        self._link(effect, cause)
+
+    def of(self, effect: Effect) -> Iterator[Effect]:
+        """Yield what *effect* needs, directly or by others."""
+        return _reached([effect], lambda e: e.needs)
+
+    def dependents(self, effects: Iterable[Effect]) -> Iterator[Effect]:
+        """Yield what needs any of *effects*, directly or by others."""
+        return _reached(effects, lambda e: self._needed_by.get(e, ()))
+
+    def fallen(self, undone: set[Effect]) -> set[Effect]:
+        """Return *undone*, effects of theirs, with what cannot be without them."""
+        return undone | set(self.dependents(undone))
+
+    def standing(self, made: Iterable[Effect], dropped: set[Effect], fallen: set[Effect]) -> set[Effect]:
+        """Return what of *made*, effects of yours, can be when *dropped* are not.
+
+        What both did alike is theirs', unless theirs' has *fallen*: then it stands for itself.
+        """
+        lost = dropped | set(self.dependents(dropped))
+        kept = {effect for effect in made if effect not in lost and not effect.agreed}
+        if fallen:
+            kept |= {y for y, t in self.alike.items() if t in fallen and y not in lost}
+        return kept
+
+    def alone(self, chosen: set[Effect], contested: set[Effect]) -> set[Effect]:
+        """Return *chosen*, of yours, with the clean effects they need and those that need only them."""
+        found = set(chosen)
+        for effect in (*self.dependents(chosen), *_reached(chosen, lambda e: e.needs)):
+            needs = list(self.of(effect))
+            if effect not in contested and all(need in chosen or need not in contested for need in needs):
+                found.add(effect)
+                found.update(need for need in needs if need not in contested)
+        return found
+
+
+def came_from(node: Node, holder: Node) -> bool:
+    """Say whether base has *node* inside *holder*."""
+    up = node.up
+    while up is not None:
+        if up.owner is holder:
+            return True
+        up = up.owner.up
+    return False
+
+
+def _causes(side: Effects, source: Node, step: int) -> Iterator[Effect]:
+    """Yield the effects whose work was seen at *source* at a step of the replay."""
+    strand = side.strand
+    maker = side.maker(source)
+    if maker is not None and strand.body(source).born < step and _born(strand, maker) < step:
+        yield maker
+    for effect in side.set_inside.get(source, ()):
+        if _born(strand, effect) >= step:
+            return  # they come in the order they were made
+        yield effect
+
+
+def _born(strand: Strand, effect: Effect) -> int:
+    return strand.body(effect.node).born
+
+
+def _reached(starts: Iterable[Effect], onward: Callable[[Effect], Iterable[Effect]]) -> Iterator[Effect]:
+    seen: set[Effect] = set()
+    stack = list(starts)
+    while stack:
+        for effect in onward(stack.pop()):
+            if effect not in seen:
+                seen.add(effect)
+                stack.append(effect)
+                yield effect

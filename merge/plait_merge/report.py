@@ -1,0 +1,112 @@
+"""Reporting what clashes: every conflict as data, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from plait_merge.effect import Effect
+from plait_merge.outcome import Conflict, Conflicted, Dependent, Facet
+from plait_merge.overlap import pointer_order
+from plait_merge.pointer import format_pointer
+from plait_merge.settlement import Settlement
+from plait_merge.strand import BASE, THEIRS, YOURS, Node, Strand
+from plait_merge.values import ABSENT
+from plait_merge.weave import Guard, Knot, Weave
+
+
+def conflicted(weave: Weave) -> Conflicted:
+    """Return all conflicts of a weave that is not clean, and what of yours is."""
+    knots = [(_conflict(weave, knot), knot) for knot in weave.knots]
+    guards = _together(_guard(weave, guard) for guard in weave.failed)
+    settlement = Settlement(
+        weave, {conflict.id: knot for conflict, knot in knots}, frozenset(guard.id for guard in guards)
+    )
+    conflicts = [*guards, *(conflict for conflict, _ in knots)]
+    conflicts.sort(key=lambda conflict: pointer_order(conflict.pointer.split("/")[1:]))
+    for conflict in conflicts:
+        object.__setattr__(conflict, "_settlement", settlement)
+    clean = () if weave.failed else _clean_operations(weave, settlement.clean())
+    return Conflicted(tuple(conflicts), settlement.clean_patch(), clean, _settlement=settlement)
+
+
+def _clean_operations(weave: Weave, made: set[Effect]) -> tuple[int, ...]:
+    """Return the operations whose whole net effect is in the clean patch."""
+    waiting = {
+        index
+        for effect in weave.yours.all
+        if effect not in made and (effect in weave.contested or not effect.agreed)
+        for index in effect.why
+    }
+    return tuple(index for index in range(len(weave.operations)) if index not in waiting)
+
+
+def _conflict(weave: Weave, knot: Knot) -> Conflict:
+    subject = knot.clash.subject
+    if isinstance(subject, Node):
+        base = Facet(subject.raw)
+        nodes: dict[int, Node] = {THEIRS: subject, YOURS: subject}
+    else:
+        base = Facet(ABSENT)
+        nodes = {e.side: e.node for e in knot.clash.effects if e.at == subject.name and e.is_arrival}
+    pointer_theirs, theirs = _facet(weave.theirs.strand, nodes.get(THEIRS))
+    pointer_yours, yours = _facet(weave.yours.strand, nodes.get(YOURS))
+    return Conflict(
+        kind=knot.clash.kind,
+        pointer=format_pointer(weave.pointer(subject)),
+        pointer_theirs=pointer_theirs,
+        pointer_yours=pointer_yours,
+        base=base,
+        theirs=theirs,
+        yours=yours,
+        your_operations=_dates(knot.yours),
+        their_patches=_dates(knot.theirs),
+        depends=_depends(weave, knot),
+    )
+
+
+def _facet(strand: Strand, node: Node | None) -> tuple[str | None, Facet]:
+    if node is None or strand.gone(node):
+        return None, Facet(ABSENT)
+    return format_pointer(strand.tokens(node)), Facet(strand.value(node))
+
+
+def _dates(effects: Iterable[Effect]) -> tuple[int, ...]:
+    return tuple(sorted({index for effect in effects for index in effect.why}))
+
+
+def _depends(weave: Weave, knot: Knot) -> tuple[Dependent, ...]:
+    there = weave.yours.strand
+    waiting = weave.needs.dependents(knot.yours)
+    return tuple(
+        Dependent(None if there.gone(e.node) else format_pointer(there.tokens(e.node)), _dates([e]))
+        for e in weave.in_order(e for e in waiting if e not in weave.contested and not e.agreed)
+    )
+
+
+def _guard(weave: Weave, guard: Guard) -> Conflict:
+    here = weave.theirs.strand
+    node = guard.node
+    known = node.mint == BASE
+    pointer_theirs, theirs = _facet(here, node if known else None)
+    return Conflict(
+        kind="guard",
+        pointer=format_pointer(weave.pointer(node) if known else guard.path),
+        pointer_theirs=pointer_theirs,
+        pointer_yours=format_pointer(guard.path),
+        base=Facet(node.raw if known else ABSENT),
+        theirs=theirs,
+        yours=Facet(guard.value),
+        your_operations=(guard.operation,),
+        their_patches=tuple(sorted(weave.theirs.patches_around(node))),
+    )
+
+
+def _together(guards: Iterable[Conflict]) -> list[Conflict]:
+    """Report the same test only once, with all operations that made it."""
+    found: dict[str, Conflict] = {}
+    for guard in guards:
+        first = found.get(guard.id)
+        operations = guard.your_operations if first is None else first.your_operations + guard.your_operations
+        found[guard.id] = replace(guard, your_operations=operations)
+    return list(found.values())
