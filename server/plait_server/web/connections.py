@@ -56,19 +56,38 @@ class _Connections(web.Server):
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("_settings",)
+    __slots__ = ("_settings", "_silence", "_unread")
 
     def __init__(self, server: web.Server, settings: Settings, options: dict[str, Any]) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self._settings = settings
+        self._silence: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._loop.call_later(self._settings.request_start_timeout_s, self._cut_if_silent)
+        self._silence = self._loop.call_later(self._settings.request_start_timeout_s, self._cut_if_silent)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        for timer in (self._silence, self._unread):
+            if timer is not None:
+                timer.cancel()
 
     def _cut_if_silent(self) -> None:
         if self._request_count == 0:
             self.force_close()
+
+    def pause_writing(self) -> None:
+        # The peer does not read its answers; it has a while to go on before it costs more memory.
+        super().pause_writing()
+        if self.transport is not None:
+            self._unread = self._loop.call_later(self._settings.write_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         # aiohttp asks for this after every read of a body; parsing nothing again costs as much as routing.

@@ -103,8 +103,8 @@ def problem_of_refusal(error: errors.PlaitServerError, named: Mapping[str, str])
     """Say what the service refused. `named` are the variables of the path: a kept conflict lies below it."""
     members = dict(error.members)
     headers = {}
-    conflict = members.pop("conflict", None)
-    if conflict is not None:
+    if isinstance(error, errors.MergeConflict) and "conflict" in members:
+        conflict = members.pop("conflict")
         members["instance"] = f"/v1/docs/{named['collection']}/{named['id']}/conflicts/{conflict}"
     revision = members.get("head_revision", members.get("revision"))
     if isinstance(revision, int):

@@ -18,7 +18,13 @@ Serve = Callable[..., Awaitable[ClientSession]]
 
 
 @pytest.fixture
-async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+def runners() -> list[Runner]:
+    """What `serve` has started, for a look at it from inside."""
+    return []
+
+
+@pytest.fixture
+async def serve(tmp_path: Path, runners: list[Runner]) -> AsyncIterator[Serve]:
     """Start a server with some settings and give a client of it; the path of the file may be set too."""
     async with AsyncExitStack() as ends:
 
@@ -26,6 +32,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
             settings = Settings(**{"port": 0, "db": tmp_path / "plait.db", **given})
             service = await Service.open(await SqliteStore.open(settings.db), limits=service_limits(settings))
             runner = Runner(create_app(service, settings), settings)
+            runners.append(runner)
             ends.push_async_callback(runner.cleanup)
             await runner.setup()
             await web.TCPSite(runner, settings.host, settings.port).start()

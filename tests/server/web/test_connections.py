@@ -1,11 +1,15 @@
 """What happens below HTTP: silence, slowness, and requests that are none."""
 
 import asyncio
+import contextlib
 import json
+import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
 from aiohttp import ClientSession
+
+from plait_server.web.connections import Runner
 
 Serve = Callable[..., Awaitable[ClientSession]]
 BASE = "urn:plait:errors:"
@@ -25,6 +29,12 @@ async def talk(client: ClientSession, *sent: bytes, until_closed: bool = True) -
             return await reader.read() if until_closed else await reader.readuntil(b"}")
     finally:
         writer.close()
+
+
+async def turn(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until something is so."""
+    while not condition():  # noqa: ASYNC110 (aiohttp tells nobody of it)
+        await asyncio.sleep(0)
 
 
 def problem(answer: bytes) -> tuple[int, str, dict[str, str]]:
@@ -118,6 +128,23 @@ async def test_a_chunked_body_over_the_limit_is_refused(serve: Serve) -> None:
         )
     )
     assert (status, code) == (413, "too-large")
+
+
+async def test_a_client_that_does_not_read_is_cut(serve: Serve, runners: list[Runner]) -> None:
+    """It asks for far more than the kernel buffers; the server neither waits for it nor keeps it all."""
+    client = await serve(write_timeout_s=0.2)
+    value = {"value": "x" * 1_000_000}
+    async with client.put("/v1/docs/c/1", json=value, headers={"If-None-Match": "*"}) as answer:
+        assert answer.status == 201
+    (server,) = [runner.server for runner in runners]
+    assert server is not None
+    _, port = runners[0].addresses[0][:2]
+    with contextlib.closing(socket.create_connection(("127.0.0.1", port))) as deaf:
+        before = len(server.connections)
+        deaf.sendall(b"GET /v1/docs/c/1 HTTP/1.1\r\nHost: x\r\n\r\n" * 30)
+        async with asyncio.timeout(10):
+            await turn(lambda: len(server.connections) > before)
+            await turn(lambda: len(server.connections) == before)
 
 
 async def test_pipelined_requests_are_answered_in_order(client: ClientSession) -> None:
