@@ -58,6 +58,8 @@ STORED_REFUSALS = (
 )
 """Refusals that are answers: kept under an idempotency key. The others may turn out differently."""
 PAUSE_S = 0.005
+CONFLICTS_AT_ONCE = 8
+"""More than this are written up off the event loop: each comes with patches of its own."""
 LATE_REVISIONS = 200
 """An edit that missed more than this is rebased off the event loop."""
 
@@ -359,7 +361,8 @@ class _Attempt(Struct):
 
     async def _merge_conflict(self, overlap: Overlap) -> errors.MergeConflict:
         arguments = (overlap.conflicted, self.base, self.since, self.editor.limits, self.conflict)
-        if self._takes_long() or self.document.size_bound > self.editor.limits.offload_bytes_min:
+        many = len(overlap.conflicted.conflicts) > CONFLICTS_AT_ONCE
+        if many or self._takes_long() or self.document.size_bound > self.editor.limits.offload_bytes_min:
             return await asyncio.to_thread(merge_conflict, *arguments)
         return merge_conflict(*arguments)
 

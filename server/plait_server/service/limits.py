@@ -34,7 +34,7 @@ class ServiceLimits:
     """Patches of less weight never cause a snapshot, however small the document is."""
     edits_waiting_max: int = 10_000
     page_items_max: int = 500
-    offload_bytes_min: int = 32_768
+    offload_bytes_min: int = 16_384
     """Work on more bytes than this leaves the event loop."""
     rounds_max: int = 5
     """How often an edit is decided again because another process was faster."""

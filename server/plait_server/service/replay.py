@@ -53,9 +53,7 @@ class Replay:
         base, since = await self._documents.span(document, record.base, record.head)
         head = await self._documents.state(document, record.head)
         patch, limits = read_kept(record).patch, self._limits.values
-        if max(document.size_bound, len(record.body)) > self._limits.offload_bytes_min or len(since) > 100:
-            return await asyncio.to_thread(conflict_of, base, since, patch, limits), since, head
-        return conflict_of(base, since, patch, limits), since, head
+        return await asyncio.to_thread(conflict_of, base, since, patch, limits), since, head
 
     async def _accepted(self, address: Address, stored: StoredAnswer) -> Answer:
         document = await self._documents.open(address)
@@ -96,7 +94,9 @@ class Replay:
             except LookupError:
                 pass
             else:
-                return merge_conflict(conflicted, record.base, since, self._limits, record.id)
+                return await asyncio.to_thread(
+                    merge_conflict, conflicted, record.base, since, self._limits, record.id
+                )
         members: dict[str, object] = {
             "base_revision": stored.base,
             "head_revision": stored.revision,

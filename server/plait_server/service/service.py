@@ -190,7 +190,8 @@ class Service:
             conflicted, since, _ = await self._replay.conflicted(opened, record)
         except LookupError as error:
             raise errors.NotFound("The conflict can no longer be shown.") from error
-        return view_conflict(document, record, conflict_members(conflicted, record.base, since, self.limits))
+        members = await asyncio.to_thread(conflict_members, conflicted, record.base, since, self.limits)
+        return view_conflict(document, record, members)
 
     async def resolve(
         self,
@@ -231,7 +232,7 @@ class Service:
             conflicted, _, head = await self._replay.conflicted(opened, record)
         except LookupError as error:
             raise errors.NotFound("The conflict can no longer be settled by choices.") from error
-        return settle(head, conflicted, choices)
+        return await asyncio.to_thread(settle, head, conflicted, choices)
 
     async def _kept(self, caller: Caller, document: DocumentKey, conflict: str) -> ConflictRecord:
         record = None
