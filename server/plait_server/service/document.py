@@ -147,13 +147,14 @@ class OpenDocument:
 
     def trim(self, limits: ServiceLimits) -> None:
         """Forget the oldest durable revisions beyond the limits, some more than needed each time."""
-        if len(self._recent) <= limits.recent_revisions_max and self.recent_bytes <= limits.recent_bytes_max:
-            return
-        durable = self.head.n - self.floor
-        dropped = min(durable, max(1, len(self._recent) // 4))
-        self.recent_bytes -= self.recent_bytes * dropped // len(self._recent)
-        del self._recent[:dropped]
-        if self._touched is not None:
+        before = self.floor
+        while len(self._recent) > limits.recent_revisions_max or self.recent_bytes > limits.recent_bytes_max:
+            dropped = min(self.head.n - self.floor, max(1, len(self._recent) // 4))
+            if not dropped:
+                break
+            self.recent_bytes -= sum(map(weigh, self._recent[1 : dropped + 1]))
+            del self._recent[:dropped]
+        if self._touched is not None and self.floor != before:
             self._touched.forget(self.floor + 1)
 
     def wants_snapshot(self, limits: ServiceLimits) -> bool:

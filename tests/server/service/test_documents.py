@@ -1,0 +1,111 @@
+"""Documents in memory: opened once, closed when nobody needs them, never beyond their bounds."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from plait_server.service.document import OpenDocument
+from plait_server.service.documents import Documents
+from plait_server.service.limits import ServiceLimits
+from plait_server.service.revision import replay
+from plait_server.store import Address, Commit, RevisionRecord, Store, StoredDocument
+from plait_server.store.sqlite import SqliteStore
+
+
+def address(id: str) -> Address:
+    return Address("acme", "orders", id)
+
+
+def record(n: int) -> RevisionRecord:
+    patch = b'[{"op":"add","path":"","value":{"n":%d}}]' % n
+    return RevisionRecord(
+        n, "edit" if n > 1 else "create", patch, None, None, "ann", "ann", None, n, None, None
+    )
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = await SqliteStore.open(tmp_path / "plait.db")
+    await store.commit([Commit(address(id), 0, 1, record(1)) for id in "abcdef"])
+    yield store
+    await store.close()
+
+
+async def test_a_document_is_loaded_once_however_many_ask(store: Store) -> None:
+    documents = Documents(store, ServiceLimits())
+    opened = await asyncio.gather(*(documents.open(address("a")) for _ in range(20)))
+    assert len(set(map(id, opened))) == 1
+    assert opened[0].head.value == {"n": 1}
+
+
+async def test_a_document_that_never_was_is_kept_only_while_used(store: Store) -> None:
+    documents = Documents(store, ServiceLimits())
+    document = await documents.open(address("none"))
+    assert (document.head.n, document.head.live, len(documents)) == (0, False, 1)
+    documents.release(document)
+    assert len(documents) == 0
+
+
+async def test_idle_documents_are_closed(store: Store) -> None:
+    documents = Documents(store, ServiceLimits())
+    for id in "abc":
+        await documents.open(address(id))
+    for _ in range(3):
+        documents.sweep(idle_ticks=3)
+        documents.get(address("b"))
+    documents.sweep(idle_ticks=3)
+    assert documents.get(address("a")) is None
+    assert documents.get(address("b")) is not None
+    assert len(documents) == 1
+
+
+async def test_the_least_recently_used_make_room_unless_they_are_busy(store: Store) -> None:
+    documents = Documents(store, ServiceLimits(open_documents_max=3))
+    busy = await documents.open(address("a"))
+    busy.users = 1
+    for id in "bcd":
+        await documents.open(address(id))
+    assert documents.get(address("a")) is busy
+    assert documents.get(address("b")) is None
+    assert len(documents) == 3
+
+
+async def test_documents_that_weigh_too_much_are_closed(store: Store) -> None:
+    documents = Documents(store, ServiceLimits(open_bytes_max=4_000))
+    for id in "abcdef":
+        await documents.open(address(id))
+    documents.sweep(idle_ticks=100)
+    assert 1 <= len(documents) < 4
+    assert documents.get(address("f")) is not None
+
+
+def opened(revisions: int) -> OpenDocument:
+    stored = StoredDocument(revisions, False, 1, 1, None, [record(n) for n in range(1, revisions + 1)])
+    return OpenDocument(address("a"), replay(stored), 10, 10)
+
+
+async def test_what_is_kept_of_the_past_is_bounded_by_number_and_by_weight() -> None:
+    for limits in (ServiceLimits(recent_revisions_max=50), ServiceLimits(recent_bytes_max=20_000)):
+        document = opened(100)
+        document.trim(limits)
+        assert document.recent_bytes <= limits.recent_bytes_max
+        assert 100 - document.floor < limits.recent_revisions_max
+        assert document.floor > 1
+        assert document.at(document.floor) is not None
+        assert document.at(document.floor - 1) is None
+        assert [each.n for each in document.since(document.floor, 100)] == list(
+            range(document.floor + 1, 101)
+        )
+
+
+async def test_what_was_forgotten_counts_as_touched() -> None:
+    """Or a late edit whose base is forgotten would silently overwrite what came since."""
+    document = opened(100)
+    operations = document.head.operations
+    document.index()
+    document.trim(ServiceLimits(recent_revisions_max=50))
+    assert document.touched_since(operations, 100) is False
+    for n in (1, document.floor - 1, document.floor, 99):
+        assert document.touched_since(operations, n)
