@@ -766,7 +766,7 @@ class Merge:
         order: list[tuple[int, str]] = []
         for token in tokens:
             in_array = node in self.base.contents and self.base.contents[node].kind == "array"
-            order.append((int(token), "") if in_array else (0, token))
+            order.append((int(token), "") if in_array and token.isdecimal() else (0, token))
             node = None if node is None else node + format_pointer([token])
         return order
 
