@@ -131,8 +131,11 @@ class Writer:
                 self._emit_value("replace", self.path(node), value)
         for (body, name), value in self.members.items():
             if body.owner not in self.values and not self._is_covered(body.owner):
-                self._emit_value("add", [*self.path(body.owner), name], value)
+                self._emit_value("add", self._member_path(body, name), value)
         return self.patch
+
+    def _member_path(self, body: Node, name: str) -> list[str]:
+        return [] if body.owner is self.world.void else [*self.path(body.owner), name]
 
     def _is_covered(self, node: Node) -> bool:
         """Say whether a chosen value stands for all around *node*, or nothing does any more."""
@@ -178,7 +181,7 @@ class Writer:
         value = self.strand.value(node)
         source = self._copied_from(node, value)
         if isinstance(at, str):
-            path = [*self.path(body.owner), at]
+            path = self._member_path(body, at)
         else:
             path = [*self.path(body.owner), str(self._insert(node, body, at))]
         self._emit_new(source, path, value)
@@ -270,7 +273,7 @@ class Writer:
         self._ready(target.body)
         occupant = self._occupant(node, target)
         if occupant is not None and self._vacate(occupant, node):
-            occupant = None
+            occupant = self._occupant(node, target)
         self._put(node, target, occupant)
         self.busy.discard(node)
         self.placed.add(node)
@@ -350,7 +353,14 @@ class Writer:
             else:
                 self._settle(occupant)
             return True
-        if any(late is not node for late in self._rescue(occupant)):
+        late = [
+            other
+            for other in self._rescue(occupant)
+            if other is not node and not self._is_inside(other, node)  # what is in it comes along
+        ]
+        if late and self.world.up(occupant) is self.world.void:
+            self._sweep(late)
+        elif late:
             self._park(occupant)
             return True
         return False
@@ -367,8 +377,14 @@ class Writer:
         return False
 
     def _park(self, node: Node) -> None:
-        """Move *node* to a spare member of the object it is in, until its place is free."""
+        """Move *node* to a spare member of the object it is in, until its place is free.
+
+        The document itself has no such place: what it holds is added anew where it belongs.
+        """
         world = self.world
+        if world.up(node) is world.void:
+            self._sweep([node])
+            return
         body = world.up(node)
         assert body is not None
         name = str(world.slot(node))
@@ -489,7 +505,8 @@ class Writer:
                 world.view(kid).dead = True
                 self._leave_out(node, kid)
                 continue
-            if kid_view is not None and kid_view.moved and not world.gone(kid):
+            elsewhere = kid_view is not None and kid_view.moved and not world.gone(kid)
+            if elsewhere or kid in self.swept:
                 self._leave_out(node, kid)
                 continue
             if kid_view is None and not kid.kids:
