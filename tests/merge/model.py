@@ -432,10 +432,9 @@ class Effect(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a node is: the container, which content of it, and the name, the gap or the index there."""
+    """Where a node is: the container, and the name or the gap there. A new array is one gap, the head."""
 
     container: Node
-    generation: int
     key: tuple[str, str | int]
 
 
@@ -478,11 +477,8 @@ class SideEffects:
         container = self.parents[node]
         content = self.tree.contents[container]
         name = self.name(node)
-        if name is not None:
-            return Place(container, content.generation, ("member", name))
-        if content.generation == OLD:
-            return Place(container, OLD, ("gap", gap_of(content, node)))
-        return Place(container, content.generation, ("index", content.elements().index(node)))
+        key = ("gap", gap_of(content, node)) if name is None else ("member", name)
+        return Place(container, key)
 
     def owner(self, minted: Node) -> Effect:
         """The effect that brought a minted node: its own arrival, or what it is a part of."""
@@ -895,8 +891,7 @@ class Merge:
         if mine.key != other.key:
             return False
         if is_base(mine.container):
-            agreed = mine.generation == other.generation == OLD or self._agreed_content(mine.container)
-            return mine.container == other.container and agreed
+            return mine.container == other.container
         return self.twin.get(mine.container) == other.container
 
     def _agreed_content(self, node: Node) -> bool:
