@@ -1,0 +1,50 @@
+"""Servers in processes of their own, and how thorough to be."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from server.faults.serving import Server, start_server
+
+Start = Callable[..., Awaitable[Server]]
+
+
+@pytest.fixture(scope="session")
+def thorough() -> int:
+    """How many times the usual rounds are run: PLAIT_FAULTS=thorough means ten."""
+    return 10 if os.environ.get("PLAIT_FAULTS") == "thorough" else 1
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Start servers on a free port, all in one folder; what the test leaves running is killed.
+
+    None of them may have logged a traceback.
+    """
+    servers: list[Server] = []
+
+    async def started(*arguments: str, prefix: tuple[str, ...] = ()) -> Server:
+        server = await start_server(tmp_path, ("--port", "0", *arguments), prefix)
+        servers.append(server)
+        return server
+
+    yield started
+    for server in servers:
+        if server.process.returncode is None:
+            await server.kill()
+    for log in {server.log for server in servers}:
+        assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture
+async def server(start: Start) -> Server:
+    return await start()
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[ClientSession]:
+    async with server.client() as client:
+        yield client

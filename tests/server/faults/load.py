@@ -1,0 +1,188 @@
+"""People who write as fast as they are answered, and a ledger of what they were told."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from aiohttp import ClientError, ClientSession
+
+DOCUMENTS = ("notes/hot", "notes/1", "notes/2", "notes/3")
+START: dict[str, Any] = {"members": {}, "log": [], "contested": None, "strict": None}
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request as it was sent, and as it can be sent again."""
+
+    token: str
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What of an answer must be the same when the request is sent again."""
+
+    status: int
+    document: str | None
+    revision: int
+    outcome: str
+    patch: Any
+    conflict: str | None
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What was sent with which answer, and what was sent without one; by token, which is the key too."""
+
+    answered: dict[str, tuple[Sent, Answer]] = field(default_factory=dict)
+    lost: dict[str, Sent] = field(default_factory=dict)
+
+    def acknowledged(self, document: str) -> dict[str, int]:
+        """Tell which tokens of a document were acknowledged, each with its revision."""
+        return {
+            token: answer.revision
+            for token, (_, answer) in self.answered.items()
+            if answer.status < 300 and answer.document == document
+        }
+
+
+async def create_documents(client: ClientSession) -> None:
+    for document in DOCUMENTS:
+        headers = {"If-None-Match": "*"}
+        async with client.put(f"/v1/docs/{document}", json=START, headers=headers) as answer:
+            assert answer.status == 201
+
+
+async def send(client: ClientSession, sent: Sent) -> tuple[Answer, bool]:
+    """Send a request; give its answer and whether it is that of an earlier sending."""
+    async with client.request(sent.method, sent.path, headers=sent.headers, data=sent.body) as answer:
+        body = json.loads(await answer.read())
+        return _read(answer.status, body, answer.headers.get("Plait-Revision")), (
+            "Idempotency-Replayed" in answer.headers
+        )
+
+
+def _read(status: int, body: Any, revision: str | None) -> Answer:
+    if status < 300:
+        return Answer(status, body["document"], body["revision"], body["outcome"], body["patch"], None)
+    return Answer(
+        status, None, int(revision or 0), body["type"], body.get("clean_patch"), body.get("instance")
+    )
+
+
+class Load:
+    """Writers who send edits of every kind, each with a key, until the server is gone or says it goes."""
+
+    def __init__(self, client: ClientSession, random: Random, tokens: Iterator[int], ledger: Ledger) -> None:
+        self._client = client
+        self._random = random
+        self._tokens = tokens
+        self._ledger = ledger
+        self._seen = dict.fromkeys(DOCUMENTS, 1)
+        self._answers = 0
+        self._changed = asyncio.Condition()
+
+    async def write(self) -> None:
+        """Be one writer."""
+        while True:
+            sent = self._next()
+            try:
+                answer, _ = await send(self._client, sent)
+            except (ClientError, OSError):
+                self._ledger.lost[sent.token] = sent
+                return
+            await self._note(sent, answer)
+            if answer.status == 503:
+                return
+
+    async def until(self, answers: int) -> None:
+        """Wait until so many answers came."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._answers >= answers)
+
+    async def _note(self, sent: Sent, answer: Answer) -> None:
+        if answer.status == 503:
+            self._ledger.lost[sent.token] = sent
+        else:
+            self._ledger.answered[sent.token] = (sent, answer)
+            document = sent.path.removeprefix("/v1/docs/")
+            if answer.status == 200 and self._random.random() < 0.5:
+                # The other half of the time the writer goes on from what it saw before.
+                self._seen[document] = max(self._seen[document], answer.revision)
+        async with self._changed:
+            self._answers += 1
+            self._changed.notify_all()
+
+    def _next(self) -> Sent:
+        token = f"edit-{next(self._tokens):016x}"
+        document = self._random.choice((*DOCUMENTS[:1] * 3, *DOCUMENTS[1:]))
+        kind = self._random.choice(KINDS)
+        method, path, headers, body = kind(document, token, self._seen[document])
+        return Sent(
+            token, method, path, {"Idempotency-Key": f'"{token}"', **headers}, json.dumps(body).encode()
+        )
+
+
+Request = tuple[str, str, dict[str, str], Any]
+
+
+def _patch(document: str, operations: list[dict[str, Any]], condition: str, value: str) -> Request:
+    return "PATCH", f"/v1/docs/{document}", {"Content-Type": JSON_PATCH, condition: value}, operations
+
+
+def _member(document: str, token: str, seen: int) -> Request:
+    operation = {"op": "add", "path": f"/members/{token}", "value": token}
+    return _patch(document, [operation], "Plait-Base", str(seen))
+
+
+def _append(document: str, token: str, seen: int) -> Request:
+    return _patch(document, [{"op": "add", "path": "/log/-", "value": token}], "Plait-Base", str(seen))
+
+
+def _contested(document: str, token: str, seen: int) -> Request:
+    return _patch(
+        document, [{"op": "replace", "path": "/contested", "value": token}], "Plait-Base", str(seen)
+    )
+
+
+def _strict(document: str, token: str, seen: int) -> Request:
+    return _patch(document, [{"op": "replace", "path": "/strict", "value": token}], "If-Match", f'"{seen}"')
+
+
+def _half(document: str, token: str, seen: int) -> Request:
+    """Fail in the second operation: the first must not be seen either."""
+    operations = [
+        {"op": "add", "path": f"/members/{token}", "value": token},
+        {"op": "remove", "path": "/nothing"},
+    ]
+    return _patch(document, operations, "Plait-Base", str(seen))
+
+
+def _merged(document: str, token: str, seen: int) -> Request:
+    headers = {"Content-Type": MERGE_PATCH}
+    return "PATCH", f"/v1/docs/{document}", headers, {"members": {token: token}}
+
+
+def _made(document: str, token: str, seen: int) -> Request:
+    return "POST", "/v1/docs/made", {"Content-Type": "application/json"}, {"token": token}
+
+
+KINDS: tuple[Callable[[str, str, int], Request], ...] = (
+    _member,
+    _member,
+    _append,
+    _append,
+    _contested,
+    _strict,
+    _half,
+    _merged,
+    _made,
+)

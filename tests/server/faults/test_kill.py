@@ -1,0 +1,106 @@
+"""kill -9 in the middle of the work: what was acknowledged is there, what was not is there once or never."""
+
+import asyncio
+import os
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+from random import Random
+
+from aiohttp import ClientSession
+
+from server.faults.conftest import Start
+from server.faults.history import check_history
+from server.faults.load import DOCUMENTS, Ledger, Load, create_documents, send
+
+KILLS = 20
+WRITERS = 8
+ANSWERS_BEFORE_KILL = 80
+REPLAYS_FRESH = 30
+REPLAYS_OLDER = 10
+RESTART_S_MAX = 5.0
+
+
+async def test_nothing_acknowledged_is_lost_and_nothing_is_done_twice(
+    start: Start, tmp_path: Path, thorough: int
+) -> None:
+    """Writers of every kind, killed again and again over one growing database.
+
+    When to kill and what to send again is drawn at random; PLAIT_SEED chooses the draws.
+    """
+    random = Random(int(os.environ.get("PLAIT_SEED", "1")))
+    tokens, ledger, restarts_s = count(1), Ledger(), []
+    server = await start()
+    async with server.client() as client:
+        await create_documents(client)
+    for _ in range(KILLS * thorough):
+        older = sorted(ledger.answered)
+        async with server.client() as client, asyncio.timeout(30), asyncio.TaskGroup() as writers:
+            load = Load(client, random, tokens, ledger)
+            for _ in range(WRITERS):
+                writers.create_task(load.write())
+            await load.until(random.randrange(1, ANSWERS_BEFORE_KILL))
+            await server.kill()
+        server = await start()
+        restarts_s.append(server.start_s)
+        async with server.client() as client:
+            present = await check_documents(client, ledger)
+            again = [*ledger.answered][len(older) :][-REPLAYS_FRESH:]
+            again += random.sample(older, min(len(older), REPLAYS_OLDER))
+            await check_replays(client, ledger, again)
+            await settle_the_lost(client, ledger, present)
+    async with server.client() as client:
+        await check_documents(client, ledger)
+        await check_made(client, ledger)
+    assert await server.end() == 0
+    told = Counter(answer.status for _, answer in ledger.answered.values())
+    assert told.keys() == {200, 201, 409, 412, 422}, "the load proves too little"
+    assert max(restarts_s) < RESTART_S_MAX
+    with closing(sqlite3.connect(tmp_path / "plait.db")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+async def check_documents(client: ClientSession, ledger: Ledger) -> dict[str, int]:
+    """Check every document that is written on; give the revisions in which the tokens stand."""
+    present: dict[str, int] = {}
+    for document in DOCUMENTS:
+        history = await check_history(client, document, ledger.acknowledged(document), ledger.lost)
+        present |= history.tokens
+    return present
+
+
+async def check_replays(client: ClientSession, ledger: Ledger, tokens: list[str]) -> None:
+    """Send again what was answered: the answer is the same, and says that it is an old one."""
+    for token in tokens:
+        sent, answer = ledger.answered[token]
+        assert await send(client, sent) == (answer, True)
+
+
+async def settle_the_lost(client: ClientSession, ledger: Ledger, present: dict[str, int]) -> None:
+    """Send again what had no answer: what is in the history is acknowledged with its revision, what is
+    not is done now, and from then on the answer is the same."""
+    for token, sent in list(ledger.lost.items()):
+        answer, replayed = await send(client, sent)
+        if token in present:
+            assert (answer.status, answer.revision, replayed) == (200, present[token], True)
+        elif sent.method == "PATCH" and answer.status == 200:
+            assert not replayed
+        assert await send(client, sent) == (answer, True)
+        del ledger.lost[token]
+        ledger.answered[token] = (sent, answer)
+
+
+async def check_made(client: ClientSession, ledger: Ledger) -> None:
+    """Check that what was created is there once, also where it was sent twice."""
+    made = [answer.document for _, answer in ledger.answered.values() if answer.status == 201]
+    listed: list[str] = []
+    parameters = {"limit": "500"}
+    while parameters.get("cursor") != "":
+        async with client.get("/v1/docs/made", params=parameters) as answer:
+            page = await answer.json()
+        listed += [entry["document"] for entry in page["documents"]]
+        parameters["cursor"] = page["cursor"] or ""
+    assert sorted(listed) == sorted(filter(None, made))
+    assert len(set(made)) == len(made)
