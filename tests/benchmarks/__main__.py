@@ -1,0 +1,64 @@
+"""Measure speed and memory, as ratios against references measured in the same run.
+
+    python -m tests.benchmarks [NAME ...] [--quick] [--json FILE] [--list]
+
+The machine should be quiet. Nothing here is a test: a missed aim is told, and ends nothing.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from . import engine, server
+from .rounds import note
+from .row import Row, table
+from .scale import FULL, QUICK, TINY, Scale
+
+BENCHMARKS: dict[str, Callable[[Scale], Iterator[Row]]] = {
+    "one-over-one": engine.one_over_one,
+    "many-over-many": engine.many_over_many,
+    "arrays": engine.arrays,
+    "lag": engine.lag,
+    "distinct": server.distinct,
+    "hot": server.hot,
+    "sizes": server.sizes,
+    "memory": server.memory,
+}
+
+
+def main() -> None:
+    """Run what is asked for and print one table."""
+    asked = _arguments()
+    if asked.list:
+        for name, benchmark in BENCHMARKS.items():
+            print(f"{name:16}{(benchmark.__doc__ or '').splitlines()[0]}")
+        return
+    scale = TINY if asked.tiny else QUICK if asked.quick else FULL
+    rows: list[Row] = []
+    for name in asked.name or BENCHMARKS:
+        started = time.perf_counter()
+        note(f"{name} ")
+        rows += BENCHMARKS[name](scale)
+        note(f" {time.perf_counter() - started:.0f} s\n")
+    print(table(rows))
+    if asked.json is not None:
+        asked.json.write_text(json.dumps([row.as_json() for row in rows], indent=1, ensure_ascii=False) + "\n")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("name", nargs="*", help="what to measure; everything without one", metavar="NAME")
+    parser.add_argument("--quick", action="store_true", help="smaller and fewer rounds, under a minute")
+    parser.add_argument("--tiny", action="store_true", help="just to see that everything runs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
+    parser.add_argument("--list", action="store_true", help="say what there is")
+    asked = parser.parse_args()
+    if unknown := set(asked.name) - set(BENCHMARKS):
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; --list names them")
+    return asked
+
+
+if __name__ == "__main__":
+    main()
