@@ -34,11 +34,11 @@ def demo(
         int, typer.Option(min=1, max=1_000, help="Replay: how many edits are made from one base.")
     ] = 8,
     documents: Annotated[
-        int | None, typer.Option(min=1, help="Replay: only the first so many documents.", show_default="all")
+        int | None, typer.Option(min=1, help="Replay: only the first documents.", show_default="all")
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Replay: only the first so many edits of each.", show_default="all"),
+        typer.Option(min=1, help="Replay: only the first edits of each.", show_default="all"),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")] = False,
 ) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, BinaryIO, Final, cast
 
 from plait_merge import (
     Conflicted,
@@ -19,6 +19,7 @@ from plait_merge import (
     diff,
     rebase,
     resolve,
+    same,
 )
 from plait_server import wire
 from plait_server.demo.client import Patch
@@ -61,36 +62,55 @@ def read_histories(path: Path) -> Iterator[History]:
 
 
 def windows(history: History, lag: int, steps_max: int | None = None) -> list[Window]:
-    """Cut a history into windows of `lag` edits. Raises ReplayRefused where a patch does not apply.
+    """Cut a history into windows of at most `lag` edits. Raises ReplayRefused where a patch does not apply.
 
-    The patches of a history were made one after the other. Each is rewritten here as its author would have
-    made it without having seen the others of its window: rebased over the way back from the value it was
-    made on to the window's base. Where it undoes or extends another edit of the window it is written with
-    its own values; two such edits will conflict, as they would have.
+    The patches of a history were made one after the other. Each is rewritten as its author would have made
+    it without having seen the others of its window: rebased over the way back to the window's base. Two that
+    set one thing will conflict, as they would have. One that builds on another (it edits or removes what the
+    other has added) has no meaning without it, and begins the next window.
     """
-    cut = []
-    value = history.first
-    patches = history.patches[:steps_max]
-    for start in range(0, len(patches), lag):
-        base, edits = value, []
-        for number, patch in enumerate(patches[start : start + lag], start + 1):
-            try:
-                edits.append(_as_if_unseen(base, value, patch))
-                value = apply(value, patch)
-            except (Inapplicable, LimitExceeded, MalformedPatch) as error:
-                raise ReplayRefused(
-                    f"Step {number} of {history.document} does not apply: {error}."
-                ) from error
-        cut.append(Window(base, tuple(edits), value))
-    return cut
+    cut: list[Window] = []
+    window = Window(history.first, (), history.first)
+    seen: list[Patch] = []
+    for number, patch in enumerate(history.patches[:steps_max], 1):
+        try:
+            target = apply(window.target, patch)
+            edit = _as_if_unseen(window, seen, patch, target) if len(seen) < lag else None
+        except (Inapplicable, LimitExceeded, MalformedPatch) as error:
+            raise ReplayRefused(f"Step {number} of {history.document} does not apply: {error}.") from error
+        if edit is None:
+            cut.append(window)
+            window, seen, edit = Window(window.target, (), window.target), [], patch
+        window = Window(window.base, (*window.edits, edit), target)
+        seen.append(patch)
+    return [*cut, window] if window.edits else cut
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _as_if_unseen(window: Window, seen: list[Patch], patch: Patch, target: Json) -> Patch | None:
+    """Rewrite *patch*, which leads to *target*, for the window's base; None where it builds on the others."""
+    if not seen:
+        return patch
+    answer = rebase(window.target, [diff(window.target, window.base)], patch)
+    if isinstance(answer, Conflicted):
+        choices = {conflict.id: favoured(conflict.resolutions) for conflict in answer.conflicts}
+        edit = resolve(window.base, answer, choices)
+    elif isinstance(answer, Rebased):
+        edit = answer.patch
+    else:
+        return None
+    again = rebase(window.base, seen, edit)
+    means_the_same = isinstance(again, Conflicted) or (
+        isinstance(again, Rebased) and same(again.value, target)
+    )
+    return edit if means_the_same else None
+
+
+def _opened(path: Path) -> BinaryIO:
     with path.open("rb") as file:
         start = file.read(6)
     if start == b"\xfd7zXZ\x00":
-        return lzma.open(path)
-    return gzip.open(path) if start[:2] == b"\x1f\x8b" else path.open("rb")
+        return cast(BinaryIO, lzma.open(path))
+    return cast(BinaryIO, gzip.open(path)) if start[:2] == b"\x1f\x8b" else path.open("rb")
 
 
 def _history(number: int, line: bytes) -> History:
@@ -101,17 +121,6 @@ def _history(number: int, line: bytes) -> History:
         return History(f"histories/{number}-{name}", read["first"]["value"], patches)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReplayRefused(f"Line {number} is not an edit history: {error!r}.") from error
-
-
-def _as_if_unseen(base: Json, seen: Json, patch: Patch) -> Patch:
-    if seen is base:
-        return patch
-    answer = rebase(seen, [diff(seen, base)], patch)
-    if isinstance(answer, Rebased):
-        return answer.patch
-    if isinstance(answer, Conflicted):
-        return resolve(base, answer, {c.id: favoured(c.resolutions) for c in answer.conflicts})
-    raise answer
 
 
 def favoured(resolutions: dict[str, Any]) -> Any:

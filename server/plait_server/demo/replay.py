@@ -65,13 +65,14 @@ class Report:
             "conflicts_by_kind": dict(self.kinds.most_common()),
             "settled": self.settled,
             "left_open": self.left_open,
-            "windows": self.windows,
-            "windows_as_the_original": self.windows_alike,
-            "windows_with_conflicts": self.windows_conflicted,
+            "groups": self.windows,
+            "groups_as_the_original": self.windows_alike,
+            "groups_with_conflicts": self.windows_conflicted,
             "seconds": round(self.seconds, 3),
             "edits_per_second": round(self.edits / self.seconds, 1) if self.seconds else None,
             "p50_ms": _percentile_ms(self.times, 0.50),
             "p99_ms": _percentile_ms(self.times, 0.99),
+            "max_ms": _percentile_ms(self.times, 1),
             "verdict": self.verdict.as_json(),
         }
 
@@ -206,13 +207,14 @@ def _told(report: Report, plan: Plan) -> str:
     return "\n".join(
         [
             f"Replayed {plan.file.name}: {report.documents} documents, {plan.writers} writers to each, "
-            f"{plan.lag} edits from one base.",
+            f"at most {plan.lag} edits from one base.",
             f"  documents over the server's limit   {large}",
             f"  edits                {report.edits}",
             f"    applied            {counted['applied']}",
             f"    merged             {counted['merged']}",
             f"    no change          {counted['noop']}",
-            f"    conflicted (409)   {counted['conflicted']}, settled {report.settled}, left open {report.left_open}",
+            f"    conflicted (409)   {counted['conflicted']}: "
+            f"settled {report.settled}, left open {report.left_open}",
             f"    refused otherwise  {refused}",
             f"  conflicts by kind    {kinds}",
             f"  groups of edits from one base        {report.windows}",
@@ -220,7 +222,8 @@ def _told(report: Report, plan: Plan) -> str:
             f"    had a conflict                     {report.windows_conflicted}",
             f"    put right before the next group    {report.windows - report.windows_alike}",
             f"  {report.seconds:.1f} s, {counted['edits_per_second']} edits a second; an edit took "
-            f"{counted['p50_ms']} ms (p50), {counted['p99_ms']} ms (p99); server and writers in one process",
+            f"{counted['p50_ms']} ms (p50), {counted['p99_ms']} ms (p99), "
+            f"{counted['max_ms']} ms (longest); server and writers in one process",
             f"  check: {verdict.acknowledged} acknowledged edits, {verdict.revisions} revisions; "
             f"missing {verdict.missing}, doubled {verdict.doubled}, asked for by nobody {verdict.unasked}, "
             f"gaps {verdict.gaps}, histories that do not fold to the document {verdict.misfolded}",

@@ -13,18 +13,19 @@ from rich.text import Text
 
 from plait_merge import Json
 from plait_server.demo.cast import DOCUMENTS, NAMES
-from plait_server.demo.client import Client, Patch, View
+from plait_server.demo.client import EDIT, Client, Patch, View
 from plait_server.demo.ledger import Ledger, Verdict
 from plait_server.demo.person import Event, Person
 from plait_server.demo.stage import staged
 
 ORDER: Final = "orders/2027-114"
 SHOWN_WIDTH: Final = 100
+FAILED: Final = "The check fails: this is a bug, please report it with what stands above."
 STYLES: Final = {"applied": "green", "merged": "cyan", "noop": "dim", "conflict": "yellow", "refused": "red"}
 
 
 async def show(*, people: int, edits: int, seed: int, as_json: bool) -> bool:
-    """Run the demo and tell it; answer whether the check holds. With `as_json` only the report is on stdout."""
+    """Run the demo and tell it; answer whether the check holds. `as_json`: only the report is on stdout."""
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     async with staged() as session:
         return await _Show(session, console, seed).run(people, edits, as_json)
@@ -112,7 +113,7 @@ class _Show:
 
     async def _sent(self, client: Client, base: int, patch: Patch, message: str) -> Any:
         body = {"base": base, "patch": patch, "message": message}
-        self._request(client.author, f"PATCH /v1/docs/{ORDER}", body)
+        self._request(client.author, f"PATCH /v1/docs/{ORDER}   Content-Type: {EDIT}", body)
         reply = await client.edit(ORDER, base, patch, message)
         self._ledger.note(client.author, message, reply)
         self._reply(reply.status, reply.body)
@@ -129,8 +130,8 @@ class _Show:
 
     def _judge(self, verdict: Verdict) -> None:
         self._say(
-            f"{verdict.acknowledged} edits were acknowledged, creations and settlements among them; the histories "
-            f"of {verdict.documents} documents hold {verdict.revisions} revisions.\n"
+            f"{verdict.acknowledged} edits were acknowledged, creations and settlements among them; "
+            f"the histories of {verdict.documents} documents hold {verdict.revisions} revisions.\n"
             f"missing {verdict.missing}, doubled {verdict.doubled}, asked for by nobody {verdict.unasked}, "
             f"gaps {verdict.gaps}\n"
             f"histories that do not fold to what GET gives: {verdict.misfolded} of {verdict.documents}\n"
@@ -140,9 +141,7 @@ class _Show:
         if verdict.holds:
             self._say("Every acknowledged edit is in the history exactly once.", style="bold green")
         else:
-            self._say(
-                "The check fails: this is a bug, please report it with what stands above.", style="bold red"
-            )
+            self._say(FAILED, style="bold red")
         self._say(
             "\nWhere to go next\n"
             "  plait serve                   your own server on http://127.0.0.1:8080\n"
