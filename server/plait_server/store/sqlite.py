@@ -174,7 +174,9 @@ class SqliteStore:
         if self._writer is None:
             try:
                 await self._reopen_writer()
-            except (sqlite3.Error, StoreRefused) as error:
+            except sqlite3.Error as error:
+                raise _unavailable(error) from error
+            except StoreRefused as error:
                 raise StoreUnavailable("The store cannot be opened again yet.") from error
         assert self._writer is not None
         return self._writer
@@ -203,6 +205,8 @@ class SqliteStore:
             stands = await _run(self._writer, self._batches.stands, batch, failure.results)
         except (sqlite3.Error, StoreRefused) as error:
             await self._close_writer()
+            if _could_not_be_written(failure.__cause__):
+                raise _unavailable(failure.__cause__) from error
             raise OutcomeUnknown("The commit failed and the store cannot be read.") from error
         if stands:
             return failure.results
@@ -294,9 +298,10 @@ def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
             f"The database has schema version {version} and this program knows {schema.version}: "
             "it was written by a newer version of plait. Use that one."
         )
+    # Nothing is written where nothing is to be done: the disk may be full, and reads go on then.
     for step in range(version + 1, schema.version + 1):
         _execute_all(connection, schema.steps[step])
-    connection.execute("UPDATE store SET schema_version = ?", (schema.version,))
+        connection.execute("UPDATE store SET schema_version = ?", (step,))
 
 
 def _execute_all(connection: sqlite3.Connection, script: str) -> None:
@@ -362,8 +367,22 @@ _SENTENCES = {
 }
 
 
+def _could_not_be_written(error: BaseException | None) -> bool:
+    """Tell whether a COMMIT that failed like this is surely not there.
+
+    What ends a transaction in the log is written last: where there was no room, it is missing. A failed
+    sync says nothing.
+    """
+    return _code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+
+
 def _unavailable(error: BaseException | None) -> StoreUnavailable:
     log.error("The store failed: %r", error)
     # Extended codes keep the plain one in their lowest byte.
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = _code(error) & 0xFF
     return StoreUnavailable(_SENTENCES.get(code, "The store failed."))
+
+
+def _code(error: BaseException | None) -> int:
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code

@@ -79,7 +79,7 @@ def _read(status: int, body: Any, revision: str | None) -> Answer:
 
 
 class Load:
-    """Writers who send edits of every kind, each with a key, until the server is gone or says it goes."""
+    """Writers who send edits of every kind, each with a key, until the server is gone or cannot take more."""
 
     def __init__(self, client: ClientSession, random: Random, tokens: Iterator[int], ledger: Ledger) -> None:
         self._client = client
@@ -88,11 +88,12 @@ class Load:
         self._ledger = ledger
         self._seen = dict.fromkeys(DOCUMENTS, 1)
         self._answers = 0
+        self._stopped = False
         self._changed = asyncio.Condition()
 
     async def write(self) -> None:
         """Be one writer."""
-        while True:
+        while not self._stopped:
             sent = self._next()
             try:
                 answer, _ = await send(self._client, sent)
@@ -107,6 +108,10 @@ class Load:
         """Wait until so many answers came."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._answers >= answers)
+
+    def stop(self) -> None:
+        """Let every writer end after its next answer."""
+        self._stopped = True
 
     async def _note(self, sent: Sent, answer: Answer) -> None:
         if answer.status == 503:
