@@ -11,20 +11,24 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import engine, server
+from . import engine
+from .distinct import distinct
+from .hot import hot
+from .memory import memory
 from .rounds import note
 from .row import Row, table
 from .scale import FULL, QUICK, TINY, Scale
+from .sizes import sizes
 
 BENCHMARKS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "one-over-one": engine.one_over_one,
     "many-over-many": engine.many_over_many,
     "arrays": engine.arrays,
     "lag": engine.lag,
-    "distinct": server.distinct,
-    "hot": server.hot,
-    "sizes": server.sizes,
-    "memory": server.memory,
+    "distinct": distinct,
+    "hot": hot,
+    "sizes": sizes,
+    "memory": memory,
 }
 
 
@@ -44,7 +48,8 @@ def main() -> None:
         note(f" {time.perf_counter() - started:.0f} s\n")
     print(table(rows))
     if asked.json is not None:
-        asked.json.write_text(json.dumps([row.as_json() for row in rows], indent=1, ensure_ascii=False) + "\n")
+        written = json.dumps([row.as_json() for row in rows], indent=1, ensure_ascii=False)
+        asked.json.write_text(written + "\n")
 
 
 def _arguments() -> argparse.Namespace:

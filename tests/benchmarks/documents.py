@@ -1,5 +1,6 @@
 """Documents of a given size and of one shape, and edits of them."""
 
+import math
 from typing import Any
 
 from plait_merge import Json, Operation, read_patch
@@ -28,7 +29,7 @@ def document(size: int) -> dict[str, Any]:
 
 def width_of(size: int) -> int:
     """Tell how many sections, pages and items a document of that size has."""
-    return max(2, round((size / ITEM_BYTES) ** (1 / 3)))
+    return max(2, round(math.cbrt(size / ITEM_BYTES)))
 
 
 def pointers(size: int) -> list[str]:

@@ -59,7 +59,10 @@ def one_over_one(scale: Scale) -> Iterator[Row]:
         time_s = taken[f"{kind}, flat"]
         yield Row("one over one", f"{kind}, flat object of 20,000 members", time_s * 1e6, "µs")
         yield Row("one over one", f"{kind}, flat, to copying it once", time_s / taken["flat copied"], "x")
-    for reference, name in (("recursion", "recursion over three values"), ("jsonpatch", "jsonpatch, one edit")):
+    for reference, name in (
+        ("recursion", "recursion over three values"),
+        ("jsonpatch", "jsonpatch, one edit"),
+    ):
         yield Row("one over one", f"{name}, 1 MB", taken[reference] * 1e3, "ms")
         ratio = taken[reference] / taken["disjoint, 1 MB"]
         yield Row("one over one", f"{name}, 1 MB, to Plait", ratio, "x")

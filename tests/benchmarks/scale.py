@@ -19,6 +19,8 @@ class Scale:
     lag: int
     """Revisions; a tenth of them is the short lag."""
     server_rounds: int
+    documents_each: int
+    """Documents of each connection that has its own."""
     edits: int
     """Acknowledged in one round of the server's benchmarks."""
     size_edits: int
@@ -27,6 +29,6 @@ class Scale:
     waits_for_closing: bool
 
 
-FULL = Scale(15, 0.04, 1_000_000, 4_000, 10_000, 1_000, 7, 4_000, 1_050, 10_000, True)
-QUICK = Scale(5, 0.01, 1_000_000, 4_000, 10_000, 1_000, 3, 1_500, 150, 2_000, False)
-TINY = Scale(1, 0.0, 10_000, 40, 200, 20, 1, 40, 4, 20, False)
+FULL = Scale(15, 0.04, 1_000_000, 4_000, 10_000, 1_000, 7, 4, 4_000, 1_050, 10_000, True)
+QUICK = Scale(5, 0.01, 1_000_000, 4_000, 10_000, 1_000, 3, 4, 1_500, 150, 2_000, False)
+TINY = Scale(1, 0.0, 10_000, 40, 200, 20, 1, 1, 40, 4, 20, False)

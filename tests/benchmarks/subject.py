@@ -6,15 +6,15 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .load import Connection, Place, connect, run
+from .load import Place, connect, run
 
 ROOT = Path(__file__).parents[2]
 RAM = Path("/dev/shm")
@@ -22,6 +22,8 @@ WARM_UP = 10
 """A tenth of the edits of a round come before it, unmeasured."""
 FAST_LOOP = "uvloop" if find_spec("uvloop") is not None else "asyncio"
 """The loop `plait serve` takes."""
+CORES = sorted(os.sched_getaffinity(0))
+"""The first is the servers', the last the load generator's; on a machine with one core nothing is pinned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,15 @@ class Sample:
     def rate(self) -> float:
         """Acknowledged edits a second."""
         return self.acknowledged / self.elapsed_s
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +84,32 @@ class Subject:
 
     async def measure(self, places: Sequence[Sequence[Place]], edits: int) -> Sample:
         """Have edits made, one connection for each group of places, and see what they took."""
-        connections: list[Connection] = await connect(self.port, places)
-        await run(connections, max(len(connections), edits // WARM_UP))
         everything = [place for group in places for place in group]
-        before = sum(place.attempts for place in everything), sum(p.acknowledged for p in everything)
-        cpu_s, started = self.cpu_s, time.perf_counter()
-        await run(connections, edits)
-        elapsed_s, cpu_s = time.perf_counter() - started, self.cpu_s - cpu_s
-        for connection in connections:
-            connection.close()
-        attempts = sum(place.attempts for place in everything) - before[0]
-        acknowledged = sum(place.acknowledged for place in everything) - before[1]
-        return Sample(acknowledged, attempts, cpu_s, elapsed_s)
+        with _pinned():
+            connections = await connect(self.port, places)
+            await run(connections, max(len(connections), edits // WARM_UP))
+            attempts, acknowledged = _made(everything)
+            cpu_s, started = self.cpu_s, time.perf_counter()
+            await run(connections, edits)
+            elapsed_s, cpu_s = time.perf_counter() - started, self.cpu_s - cpu_s
+            for connection in connections:
+                connection.close()
+        attempts_now, acknowledged_now = _made(everything)
+        return Sample(acknowledged_now - acknowledged, attempts_now - attempts, cpu_s, elapsed_s)
+
+
+def _made(places: Sequence[Place]) -> tuple[int, int]:
+    return sum(place.attempts for place in places), sum(place.acknowledged for place in places)
+
+
+@contextmanager
+def _pinned() -> Iterator[None]:
+    """Keep to the last core for the time."""
+    os.sched_setaffinity(0, CORES[-1:])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, CORES)
 
 
 @asynccontextmanager
@@ -96,7 +121,7 @@ async def plait(folder: Path, loop: str = FAST_LOOP, **settings: object) -> Asyn
 
 
 @asynccontextmanager
-async def bare(folder: Path, answer: "Answer", loop: str = FAST_LOOP) -> AsyncIterator[Subject]:
+async def bare(folder: Path, answer: Answer, loop: str = FAST_LOOP) -> AsyncIterator[Subject]:
     """Run the bare handler, which gives one answer to everything."""
     given = {"headers": answer.headers, "body": answer.body.decode()}
     async with _child("bare", loop, folder, given) as (port, pid):
@@ -105,9 +130,8 @@ async def bare(folder: Path, answer: "Answer", loop: str = FAST_LOOP) -> AsyncIt
 
 @asynccontextmanager
 async def _child(kind: str, loop: str, folder: Path, given: Any) -> AsyncIterator[tuple[int, int]]:
-    file = folder / f"{kind}.json"
-    file.write_text(json.dumps(given))
-    core = cores()[0] if len(cores()) > 1 else -1
+    file = await asyncio.to_thread(_note_down, folder, kind, given)
+    core = CORES[0] if len(CORES) > 1 else -1
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", f"{__package__}.child", kind, loop, str(core), str(file)),
         cwd=ROOT,
@@ -123,68 +147,64 @@ async def _child(kind: str, loop: str, folder: Path, given: Any) -> AsyncIterato
         await process.wait()
 
 
-def cores() -> list[int]:
-    """List the cores there are: the first is the servers', the last the load generator's."""
-    return _CORES
+def _note_down(folder: Path, kind: str, given: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    file = folder / f"{kind}.json"
+    file.write_text(json.dumps(given))
+    return file
 
 
-_CORES = sorted(os.sched_getaffinity(0))
+class Talk:
+    """One connection for requests that are not measured."""
 
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole HTTP answer."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-async def ask(subject: Subject, method: str, path: str, body: object = None, **headers: str) -> Answer:
-    """Send one request over a connection of its own."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", subject.port, limit=2**26)
-    content = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
-    lines = {"Host": "localhost", "Content-Length": str(len(content)), "Connection": "close"}
-    lines |= {name.replace("_", "-"): value for name, value in headers.items()}
-    head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    writer.write(head.encode() + b"\r\n" + content)
-    head_read, _, rest = (await reader.read()).partition(b"\r\n\r\n")
-    writer.close()
-    status, *fields = head_read.decode().split("\r\n")
-    named = dict(line.split(": ", 1) for line in fields)
-    return Answer(int(status.split()[1]), named, rest)
-
-
-async def create(subject: Subject, documents: dict[str, object], at_once: int = 32) -> None:
-    """Create documents by PUT."""
-    waiting = iter(documents.items())
-
-    async def put_some() -> None:
-        for document, value in waiting:
-            path = f"/v1/docs/{document}"
-            answer = await ask(
-                subject, "PUT", path, value, If_None_Match="*", Content_Type="application/json"
-            )
-            assert answer.status == 201, answer
-
-    await asyncio.gather(*(put_some() for _ in range(at_once)))
+    async def ask(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
+        """Send a request and read its answer. In names of headers `_` stands for `-`."""
+        content = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
+        lines = {"Host": "localhost", "Content-Length": str(len(content))}
+        lines |= {name.replace("_", "-"): value for name, value in headers.items()}
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        self._writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + content)
+        status, *fields = (await self._reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+        named = dict(field.split(": ", 1) for field in fields)
+        length = int(named.pop("Content-Length", 0))
+        return Answer(int(status.split()[1]), named, await self._reader.readexactly(length))
 
 
 @asynccontextmanager
-async def load_generator() -> AsyncIterator[Path]:
-    """Move to the last core for the time; give a temporary folder on a disk."""
-    before = os.sched_getaffinity(0)
-    if len(cores()) > 1:
-        os.sched_setaffinity(0, {cores()[-1]})
-    try:
-        with tempfile.TemporaryDirectory(prefix="plait-", dir=_disk()) as folder:
-            yield Path(folder)
-    finally:
-        os.sched_setaffinity(0, before)
+async def talk(subject: Subject) -> AsyncIterator[Talk]:
+    """Open a connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", subject.port)
+    yield Talk(reader, writer)
+    writer.close()
+
+
+async def create(subject: Subject, documents: Mapping[str, object], at_once: int = 32) -> None:
+    """Create documents by PUT."""
+    waiting = iter(documents.items())
+    how = {"If_None_Match": "*", "Content_Type": "application/json"}
+
+    async def create_some() -> None:
+        async with talk(subject) as connection:
+            for document, value in waiting:
+                answer = await connection.ask("PUT", f"/v1/docs/{document}", value, **how)
+                if answer.status != 201:
+                    raise RuntimeError(answer)
+
+    await asyncio.gather(*(create_some() for _ in range(min(at_once, len(documents)))))
+
+
+@contextmanager
+def disk_folder() -> Iterator[Path]:
+    """Give a temporary folder on a disk: below the usual place, or where that is in memory, right here."""
+    with tempfile.TemporaryDirectory(prefix="plait-", dir=_disk()) as folder:
+        yield Path(folder)
 
 
 def _disk() -> str:
-    """Find a folder that is not in memory: the temporary one, or else the current one."""
     mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
     for folder in (tempfile.gettempdir(), str(Path.cwd())):
         _, kind = max((m for m in mounts if Path(folder).is_relative_to(m[0])), key=lambda m: len(m[0]))

@@ -1,0 +1,120 @@
+"""One document that everybody edits at once, on stale bases."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from functools import partial
+from statistics import median
+from typing import Any
+
+from plait_merge import apply
+
+from . import quiet
+from .load import Place
+from .rounds import note
+from .row import Row
+from .scale import Scale
+from .subject import Sample, Subject, create, disk_folder, plait, talk
+
+CPU_AIMS = {16: 1.15, 64: 1.3}
+"""By the number of writers."""
+SHARE_AIM = 2
+"""How many times the edits of the slowest writer the busiest may make."""
+
+
+def hot(scale: Scale) -> Iterator[Row]:
+    """Many writers of one document, each on a stale base, against as many on documents of their own."""
+    yield from asyncio.run(_hot(scale))
+
+
+async def _hot(scale: Scale) -> list[Row]:
+    with disk_folder() as folder:
+        async with plait(folder) as subject:
+            alone = quiet.places(scale.documents_each)
+            crowds = {writers: _crowd(f"hot/{writers}", writers) for writers in CPU_AIMS}
+            await create(subject, quiet.documents(scale.documents_each))
+            await create(subject, {f"hot/{writers}": _document(writers) for writers in CPU_AIMS})
+            samples: dict[tuple[str, int], list[Sample]] = {}
+            for _ in range(scale.server_rounds):
+                note(".")
+                for writers, crowd in crowds.items():
+                    for name, mine in (("quiet", alone[:writers]), ("hot", crowd)):
+                        sample = await subject.measure(mine, scale.edits)
+                        samples.setdefault((name, writers), []).append(sample)
+            rows: list[Row] = []
+            for writers, crowd in crowds.items():
+                lost = await _lost(subject, f"hot/{writers}", crowd)
+                rows += _rows(crowd, samples["hot", writers], samples["quiet", writers], lost)
+            return [*rows, *await _compare_and_set(subject, scale, _cpu_us(samples["quiet", 16]))]
+
+
+def _crowd(name: str, writers: int, *, strict: bool = False) -> list[list[Place]]:
+    """Give each writer a member of its own, deep in one document."""
+    return [[Place(name, f"/writers/{writer}/count", strict=strict)] for writer in range(writers)]
+
+
+def _document(writers: int) -> dict[str, Any]:
+    return {"title": "hot", "writers": {str(writer): {"count": 0, "note": ""} for writer in range(writers)}}
+
+
+def _rows(crowd: list[list[Place]], hot: list[Sample], alone: list[Sample], lost: int) -> Iterator[Row]:
+    say = partial(Row, "hot document")
+    by = f"{len(crowd)} writers:"
+    acknowledged = [place.acknowledged for (place,) in crowd]
+    attempts = sum(place.attempts for (place,) in crowd) / sum(acknowledged)
+    share = max(acknowledged) / max(1, min(acknowledged))
+    aim = CPU_AIMS[len(crowd)]
+    yield say(f"{by} CPU an edit, to distinct documents", _cpu_us(hot) / _cpu_us(alone), "x", aim)
+    yield say(f"{by} CPU an edit", _cpu_us(hot), "µs")
+    yield say(f"{by} attempts an acknowledged edit", attempts, "", 1)
+    yield say(f"{by} edits of the busiest to those of the slowest", share, "x", SHARE_AIM)
+    yield say(f"{by} acknowledged edits lost or doubled", lost, "", 0)
+
+
+def _cpu_us(samples: list[Sample]) -> float:
+    return median(sample.cpu_us for sample in samples)
+
+
+async def _lost(subject: Subject, name: str, crowd: list[list[Place]]) -> int:
+    """Count what is wrong: edits not in the history exactly once, members without the last one.
+
+    The head must also be what all patches come to, one after the other.
+    """
+    history = await _history(subject, name)
+    async with talk(subject) as connection:
+        head = json.loads((await connection.ask("GET", f"/v1/docs/{name}")).body)
+    folded: Any = None
+    for patch in history:
+        folded = apply(folded, patch)
+    edits: int = abs(len(history) - 1 - sum(place.acknowledged for (place,) in crowd))
+    stale: int = sum(
+        head["writers"][str(writer)]["count"] != place.last_acknowledged
+        for writer, (place,) in enumerate(crowd)
+    )
+    return edits + stale + int(folded != head)
+
+
+async def _history(subject: Subject, name: str) -> list[Any]:
+    """Read all patches of a document, oldest first."""
+    patches: list[Any] = []
+    cursor = ""
+    async with talk(subject) as connection:
+        while True:
+            path = f"/v1/docs/{name}/revisions?limit=500{cursor}"
+            page = json.loads((await connection.ask("GET", path)).body)
+            patches += [revision["patch"] for revision in page["revisions"]]
+            if page["cursor"] is None:
+                return patches[::-1]
+            cursor = f"&cursor={page['cursor']}"
+
+
+async def _compare_and_set(subject: Subject, scale: Scale, alone_us: float) -> list[Row]:
+    """Let the same writers send If-Match and try again: what a server that does not merge costs."""
+    await create(subject, {"hot/strict": _document(16)})
+    sample = await subject.measure(_crowd("hot/strict", 16, strict=True), scale.edits // 4)
+    say = partial(Row, "hot document")
+    by = "16 writers with If-Match, trying again:"
+    return [
+        say(f"{by} CPU an edit, to distinct documents", sample.cpu_us / alone_us, "x"),
+        say(f"{by} attempts an acknowledged edit", sample.attempts / sample.acknowledged, ""),
+    ]
