@@ -181,7 +181,17 @@ class Overlaps:
                     both = (x.dead[effect.node], effect)
                     self._agree(*(both if x is self.theirs else both[::-1]))
                 else:
-                    self.within.append((effect, x.death(top)))
+                    rescued = self._rescued_around(x, y, effect.node)
+                    self.within.append((effect, x.death(top if rescued is None else rescued)))
+
+    def _rescued_around(self, x: Effects, y: Effects, node: Node) -> Node | None:
+        """Return the nearest thing around *node* that Y took out of what X removed."""
+        up = node.up
+        while up is not None and x.strand.gone(up.owner):
+            if up.owner in y.place:
+                return up.owner
+            up = up.owner.up
+        return None
 
     # Places.
 
@@ -204,8 +214,8 @@ class Overlaps:
     def _same_body(self, theirs: Node, yours: Node) -> bool:
         if theirs is yours or self.twins.get(yours) is theirs:
             return True
-        if theirs.mint == BASE or yours.mint == BASE:
-            return False
+        if theirs.owner.mint == BASE or yours.owner.mint == BASE:
+            return False  # two new contents of one thing are one only where they agree
         here, there = self.theirs.strand, self.yours.strand
         up, over = here.up(theirs.owner), there.up(yours.owner)
         return (
