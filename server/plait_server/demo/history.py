@@ -118,9 +118,11 @@ def _history(number: int, line: bytes) -> History:
         read: Any = wire.decode(line)
         name = _ID.sub("-", f"{read.get('repo', '')}-{read.get('path', '')}")[-ID_CHARACTERS_MAX:].strip("-.")
         patches = tuple(step["patch"] for step in read["steps"])
-        return History(f"histories/{number}-{name}", read["first"]["value"], patches)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ReplayRefused(f"Line {number} is not an edit history: {error!r}.") from error
+        return History(f"histories/{number}-{name}".strip("-"), read["first"]["value"], patches)
+    except KeyError as error:
+        raise ReplayRefused(f"Line {number} is not an edit history: it has no member {error}.") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ReplayRefused(f"Line {number} is not an edit history: {error}.") from error
 
 
 def favoured(resolutions: dict[str, Any]) -> Any:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from plait_merge import same
 from plait_server.demo.client import Client, Patch, Reply, View
-from plait_server.demo.history import History, Window, favoured, read_histories, windows
+from plait_server.demo.history import History, ReplayRefused, Window, favoured, read_histories, windows
 from plait_server.demo.ledger import NOTHING, Ledger, Verdict
 from plait_server.demo.stage import staged
 
@@ -38,16 +38,17 @@ class Report:
     """What came of it. Counts; times in seconds."""
 
     documents: int = 0
-    too_large: list[str] = field(default_factory=list)
+    not_taken: dict[str, str] = field(default_factory=dict)
     edits: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     settled: int = 0
     left_open: int = 0
-    windows: int = 0
-    windows_alike: int = 0
-    windows_conflicted: int = 0
+    groups: int = 0
+    groups_alike: int = 0
+    groups_clean: int = 0
+    groups_clean_alike: int = 0
     seconds: float = 0
     times: list[float] = field(default_factory=list)
     verdict: Verdict = NOTHING
@@ -55,7 +56,7 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         return {
             "documents": self.documents,
-            "documents_too_large": self.too_large,
+            "documents_not_taken": self.not_taken,
             "edits": self.edits,
             "applied": self.outcomes["applied"],
             "merged": self.outcomes["merged"],
@@ -65,9 +66,10 @@ class Report:
             "conflicts_by_kind": dict(self.kinds.most_common()),
             "settled": self.settled,
             "left_open": self.left_open,
-            "groups": self.windows,
-            "groups_as_the_original": self.windows_alike,
-            "groups_with_conflicts": self.windows_conflicted,
+            "groups": self.groups,
+            "groups_as_the_original": self.groups_alike,
+            "groups_without_conflict": self.groups_clean,
+            "groups_without_conflict_as_the_original": self.groups_clean_alike,
             "seconds": round(self.seconds, 3),
             "edits_per_second": round(self.edits / self.seconds, 1) if self.seconds else None,
             "p50_ms": _percentile_ms(self.times, 0.50),
@@ -96,6 +98,8 @@ Prepared = list[tuple[History, list[Window]]]
 
 def _prepared(plan: Plan, progress: Progress) -> Prepared:
     histories = list(islice(read_histories(plan.file), plan.documents_max))
+    if not histories:
+        raise ReplayRefused(f"{plan.file} holds no edit history.")
     task = progress.add_task("preparing", total=len(histories))
     prepared = []
     for history in histories:
@@ -126,17 +130,17 @@ class _Replay:
     async def _document(self, history: History, cut: list[Window]) -> None:
         writers = [Client(self._session, f"writer-{n + 1}") for n in range(self._plan.writers)]
         reply = await writers[0].create(history.document, history.first)
-        if reply.status == 413:
-            self._report.too_large.append(history.document)
-            self._progress.advance(self._task, sum(len(window.edits) for window in cut))
+        if reply.status != 201:
+            self._report.not_taken[history.document] = reply.code
             return
         self._ledger.note(writers[0].author, None, reply)
         self._report.documents += 1
-        revision = reply.body["revision"]
+        revision: int | None = reply.body["revision"]
         for window in cut:
-            revision = await self._window(history.document, window, revision, writers)
+            if revision is not None:
+                revision = await self._window(history.document, window, revision, writers)
 
-    async def _window(self, document: str, window: Window, base: int, writers: list[Client]) -> int:
+    async def _window(self, document: str, window: Window, base: int, writers: list[Client]) -> int | None:
         """Let all write from `base` at once, each its share in order; answer the revision after it."""
         async with asyncio.TaskGroup() as shares:
             done = [
@@ -144,27 +148,29 @@ class _Replay:
                 for n, writer in enumerate(writers)
             ]
         head = await writers[0].read(document)
-        self._report.windows += 1
-        self._report.windows_conflicted += any(task.result() for task in done)
-        if same(head.value, window.target):
-            self._report.windows_alike += 1
+        clean, alike = all(task.result() for task in done), same(head.value, window.target)
+        self._report.groups += 1
+        self._report.groups_alike += alike
+        self._report.groups_clean += clean
+        self._report.groups_clean_alike += clean and alike
+        if alike:
             return head.revision
         return await self._put_right(document, window, head, writers[0])
 
     async def _share(self, writer: Client, document: str, base: int, edits: tuple[Patch, ...]) -> bool:
-        """Send edits one after the other, none seeing what happens meanwhile; tell whether one conflicted."""
-        conflicted = False
+        """Send edits one after the other, none seeing what happens meanwhile; tell whether all were taken."""
+        smooth = True
         for patch in edits:
             number = self._report.edits = self._report.edits + 1
             message = f"edit {number}"
             reply = await writer.edit(document, base, patch, message)
             self._count(reply)
             self._ledger.note(writer.author, message, reply)
+            smooth = smooth and reply.status == 200
             if "conflicts" in reply.body:
-                conflicted = True
                 await self._settle(writer, message, reply)
             self._progress.advance(self._task)
-        return conflicted
+        return smooth
 
     async def _settle(self, writer: Client, message: str, reply: Reply) -> None:
         for attempt in range(SETTLEMENTS_MAX):
@@ -180,11 +186,12 @@ class _Replay:
         self._report.refusals[reply.code] += 1
         self._report.left_open += 1
 
-    async def _put_right(self, document: str, window: Window, head: View, writer: Client) -> int:
+    async def _put_right(self, document: str, window: Window, head: View, writer: Client) -> int | None:
         """Replace by what the original history had, so that its next edits have what they were made on."""
         reply = await writer.replace(document, window.target, head.revision)
         if reply.status != 200:
-            raise RuntimeError(f"{document} cannot be put right: {reply.status} {reply.body}")
+            self._report.not_taken[document] = reply.code
+            return None
         self._ledger.note(writer.author, None, reply)
         return int(reply.body["revision"])
 
@@ -203,12 +210,12 @@ def _told(report: Report, plan: Plan) -> str:
     counted, verdict = report.as_json(), report.verdict
     kinds = ", ".join(f"{times} {kind}" for kind, times in report.kinds.most_common()) or "none"
     refused = ", ".join(f"{times} {code}" for code, times in report.refusals.most_common()) or "none"
-    large = "none" if not report.too_large else f"{len(report.too_large)}: " + ", ".join(report.too_large)
+    not_taken = ", ".join(f"{document} ({code})" for document, code in report.not_taken.items()) or "none"
     return "\n".join(
         [
             f"Replayed {plan.file.name}: {report.documents} documents, {plan.writers} writers to each, "
             f"at most {plan.lag} edits from one base.",
-            f"  documents over the server's limit   {large}",
+            f"  not taken or given up  {not_taken}",
             f"  edits                {report.edits}",
             f"    applied            {counted['applied']}",
             f"    merged             {counted['merged']}",
@@ -217,10 +224,12 @@ def _told(report: Report, plan: Plan) -> str:
             f"settled {report.settled}, left open {report.left_open}",
             f"    refused otherwise  {refused}",
             f"  conflicts by kind    {kinds}",
-            f"  groups of edits from one base        {report.windows}",
-            f"    came out as the original history   {report.windows_alike}",
-            f"    had a conflict                     {report.windows_conflicted}",
-            f"    put right before the next group    {report.windows - report.windows_alike}",
+            f"  groups of edits from one base        {report.groups}",
+            f"    without a conflict                 {report.groups_clean}, "
+            f"of which {report.groups_clean_alike} came out as the original history",
+            f"    with refusals                      {report.groups - report.groups_clean}, "
+            f"of which {report.groups_alike - report.groups_clean_alike} came out as the original history",
+            f"    put right before the next group    {report.groups - report.groups_alike}",
             f"  {report.seconds:.1f} s, {counted['edits_per_second']} edits a second; an edit took "
             f"{counted['p50_ms']} ms (p50), {counted['p99_ms']} ms (p99), "
             f"{counted['max_ms']} ms (longest); server and writers in one process",
