@@ -86,7 +86,7 @@ def serve(
     ] = None,
     shutdown_timeout_s: Annotated[
         float | None,
-        typer.Option(help="Until the last requests are given up.", show_default="10"),
+        typer.Option(help="Until the last requests are given up.", show_default="8"),
     ] = None,
     access_log: Annotated[
         bool | None, typer.Option(help="Log a line per request.", show_default="no")

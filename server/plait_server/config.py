@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     body_timeout_s: Seconds = Field(30, description="Until a request body is complete.")
     write_timeout_s: Seconds = Field(30, description="Until a client that does not read is cut.")
     keepalive_timeout_s: Seconds = Field(75, description="Until an idle connection is closed.")
-    shutdown_timeout_s: Seconds = Field(10, description="Until requests under way are given up at the end.")
+    shutdown_timeout_s: Seconds = Field(8, description="Until requests under way are given up at the end.")
     offload_bytes_min: Bytes = Field(65_536, description="Bodies from this size are parsed off the loop.")
 
     page_items: Count = Field(50, description="Entries in a list when the caller names no limit.")

@@ -15,10 +15,15 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
 from plait_server.config import Settings
+from plait_server.errors import Overloaded
 from plait_server.web.problems import Problem, problem_response
 from plait_server.web.requests import new_request_id, problem_of, request_id_of
 
 LINGERING_S: Final = 2.0
+ACCEPTING_TURNS: Final = 160
+"""An event loop accepts one connection a turn or more, and the kernel holds 128 for it."""
+READING_TURNS: Final = 8
+"""From a connection's being accepted to its request's being handled, with some to spare."""
 
 _log = logging.getLogger("plait.web")
 
@@ -40,9 +45,24 @@ class Runner(web.AppRunner):
         )
         self._settings = settings
 
+    async def cleanup(self) -> None:
+        """Stop listening, answer what was sent before, end the application."""
+        # Who connected may wait to be accepted, and what was sent to be read: that comes first, because
+        # what is not accepted when listening stops is reset, and aiohttp closes what looks idle.
+        await _take_turns(ACCEPTING_TURNS)
+        for site in self.sites:
+            await site.stop()
+        await _take_turns(READING_TURNS)
+        await super().cleanup()
+
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
         return _Connections(made, self._settings, self._kwargs)
+
+
+async def _take_turns(turns: int) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)
 
 
 class _Connections(web.Server):
@@ -73,6 +93,24 @@ class _Connection(web.RequestHandler):
         for timer in (self._silence, self._unread):
             if timer is not None:
                 timer.cancel()
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 (aiohttp's name)
+        """Let the request under way finish, for `timeout` seconds in all; aiohttp may take twice that."""
+        self._force_close = True
+        self._refuse_unread_body()
+        try:
+            async with asyncio.timeout(timeout):
+                await super().shutdown(None)
+        except TimeoutError:
+            if self._task_handler is not None:
+                self._task_handler.cancel()
+            self.force_close()
+
+    def _refuse_unread_body(self) -> None:
+        # From now on aiohttp drops what arrives: a body under way would never be complete.
+        request = self._current_request
+        if request is not None and not request.content.is_eof():
+            request.content.set_exception(Overloaded("The server is closing."))
 
     def _cut_if_silent(self) -> None:
         if self._request_count == 0:

@@ -1,81 +1,17 @@
-"""People who write as fast as they are answered, and a ledger of what they were told."""
+"""Writers who write as fast as they are answered, and note in a ledger what they were told."""
 
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from aiohttp import ClientError, ClientSession
 
-DOCUMENTS = ("notes/hot", "notes/1", "notes/2", "notes/3")
-START: dict[str, Any] = {"members": {}, "log": [], "contested": None, "strict": None}
+from server.faults.ledger import DOCUMENTS, Answer, Ledger, Sent, send
+
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A request as it was sent, and as it can be sent again."""
-
-    token: str
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What of an answer must be the same when the request is sent again."""
-
-    status: int
-    document: str | None
-    revision: int
-    outcome: str
-    patch: Any
-    conflict: str | None
-
-
-@dataclass(slots=True)
-class Ledger:
-    """What was sent with which answer, and what was sent without one; by token, which is the key too."""
-
-    answered: dict[str, tuple[Sent, Answer]] = field(default_factory=dict)
-    lost: dict[str, Sent] = field(default_factory=dict)
-
-    def acknowledged(self, document: str) -> dict[str, int]:
-        """Tell which tokens of a document were acknowledged, each with its revision."""
-        return {
-            token: answer.revision
-            for token, (_, answer) in self.answered.items()
-            if answer.status < 300 and answer.document == document
-        }
-
-
-async def create_documents(client: ClientSession) -> None:
-    for document in DOCUMENTS:
-        headers = {"If-None-Match": "*"}
-        async with client.put(f"/v1/docs/{document}", json=START, headers=headers) as answer:
-            assert answer.status == 201
-
-
-async def send(client: ClientSession, sent: Sent) -> tuple[Answer, bool]:
-    """Send a request; give its answer and whether it is that of an earlier sending."""
-    async with client.request(sent.method, sent.path, headers=sent.headers, data=sent.body) as answer:
-        body = json.loads(await answer.read())
-        return _read(answer.status, body, answer.headers.get("Plait-Revision")), (
-            "Idempotency-Replayed" in answer.headers
-        )
-
-
-def _read(status: int, body: Any, revision: str | None) -> Answer:
-    if status < 300:
-        return Answer(status, body["document"], body["revision"], body["outcome"], body["patch"], None)
-    return Answer(
-        status, None, int(revision or 0), body["type"], body.get("clean_patch"), body.get("instance")
-    )
 
 
 class Load:

@@ -15,7 +15,8 @@ from aiohttp import ClientSession
 
 from server.faults.conftest import Start
 from server.faults.history import check_history
-from server.faults.load import DOCUMENTS, Ledger, Load, create_documents, send
+from server.faults.ledger import DOCUMENTS, Ledger, create_documents, send
+from server.faults.load import Load
 from server.faults.serving import Server
 
 DISK_BYTES = 2_000_000

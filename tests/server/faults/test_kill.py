@@ -12,8 +12,8 @@ from random import Random
 from aiohttp import ClientSession
 
 from server.faults.conftest import Start
-from server.faults.history import check_history
-from server.faults.load import DOCUMENTS, Ledger, Load, create_documents, send
+from server.faults.ledger import Ledger, check_documents, check_replays, create_documents, settle_the_lost
+from server.faults.load import Load
 
 KILLS = 20
 WRITERS = 8
@@ -60,36 +60,6 @@ async def test_nothing_acknowledged_is_lost_and_nothing_is_done_twice(
     assert max(restarts_s) < RESTART_S_MAX
     with closing(sqlite3.connect(tmp_path / "plait.db")) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-
-
-async def check_documents(client: ClientSession, ledger: Ledger) -> dict[str, int]:
-    """Check every document that is written on; give the revisions in which the tokens stand."""
-    present: dict[str, int] = {}
-    for document in DOCUMENTS:
-        history = await check_history(client, document, ledger.acknowledged(document), ledger.lost)
-        present |= history.tokens
-    return present
-
-
-async def check_replays(client: ClientSession, ledger: Ledger, tokens: list[str]) -> None:
-    """Send again what was answered: the answer is the same, and says that it is an old one."""
-    for token in tokens:
-        sent, answer = ledger.answered[token]
-        assert await send(client, sent) == (answer, True)
-
-
-async def settle_the_lost(client: ClientSession, ledger: Ledger, present: dict[str, int]) -> None:
-    """Send again what had no answer: what is in the history is acknowledged with its revision, what is
-    not is done now, and from then on the answer is the same."""
-    for token, sent in list(ledger.lost.items()):
-        answer, replayed = await send(client, sent)
-        if token in present:
-            assert (answer.status, answer.revision, replayed) == (200, present[token], True)
-        elif sent.method == "PATCH" and answer.status == 200:
-            assert not replayed
-        assert await send(client, sent) == (answer, True)
-        del ledger.lost[token]
-        ledger.answered[token] = (sent, answer)
 
 
 async def check_made(client: ClientSession, ledger: Ledger) -> None:
