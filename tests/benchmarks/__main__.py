@@ -7,8 +7,10 @@ The machine should be quiet. Nothing here is a test: a missed aim is told, and e
 
 import argparse
 import json
+import platform
+import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from . import engine
@@ -19,6 +21,7 @@ from .rounds import note
 from .row import Row, table
 from .scale import FULL, QUICK, TINY, Scale
 from .sizes import sizes
+from .subject import CORES, FAST_LOOP
 
 BENCHMARKS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "one-over-one": engine.one_over_one,
@@ -40,16 +43,28 @@ def main() -> None:
             print(f"{name:16}{(benchmark.__doc__ or '').splitlines()[0]}")
         return
     scale = TINY if asked.tiny else QUICK if asked.quick else FULL
-    rows: list[Row] = []
+    measured: dict[str, list[Row]] = {}
     for name in asked.name or BENCHMARKS:
         started = time.perf_counter()
         note(f"{name} ")
-        rows += BENCHMARKS[name](scale)
+        measured[name] = list(BENCHMARKS[name](scale))
         note(f" {time.perf_counter() - started:.0f} s\n")
-    print(table(rows))
+    print(f"{_machine()}\n\n{table(measured)}")
     if asked.json is not None:
-        written = json.dumps([row.as_json() for row in rows], indent=1, ensure_ascii=False)
-        asked.json.write_text(written + "\n")
+        asked.json.write_text(_as_json(measured))
+
+
+def _machine() -> str:
+    """Say what it ran on, without a name."""
+    return (
+        f"{len(CORES)} cores; {platform.python_implementation()} {platform.python_version()}; "
+        f"SQLite {sqlite3.sqlite_version}; event loop of the servers: {FAST_LOOP}"
+    )
+
+
+def _as_json(measured: Mapping[str, Sequence[Row]]) -> str:
+    rows = [{"benchmark": name, **row.as_json()} for name, rows in measured.items() for row in rows]
+    return json.dumps({"machine": _machine(), "rows": rows}, indent=1, ensure_ascii=False) + "\n"
 
 
 def _arguments() -> argparse.Namespace:

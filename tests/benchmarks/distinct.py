@@ -4,7 +4,6 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -14,7 +13,20 @@ from .quiet import DOCUMENT_BYTES, PLACE, documents, places
 from .rounds import note
 from .row import Row
 from .scale import Scale
-from .subject import FAST_LOOP, RAM, Answer, Sample, Subject, bare, create, disk_folder, fsync_s, plait, talk
+from .subject import (
+    FAST_LOOP,
+    RAM,
+    Answer,
+    Sample,
+    Subject,
+    bare,
+    cpu_ratio,
+    create,
+    disk_folder,
+    fsync_s,
+    plait,
+    talk,
+)
 
 CPU_AIMS = {16: 2.5, 64: 2.0}
 """By the number of connections."""
@@ -37,28 +49,36 @@ async def _distinct(scale: Scale) -> list[Row]:
                     sample = await subject.measure(mine[:connections], scale.edits)
                     samples.setdefault((name, connections), []).append(sample)
     figure = "write and fdatasync of one page, this disk"
-    rows = [Row("distinct documents", figure, median(syncs) * 1e3, "ms")]
+    rows = [Row(figure, median(syncs) * 1e3, "ms")]
     for connections in CPU_AIMS:
         rows += _rows(connections, {name: samples[name, connections] for name in subjects})
     return rows
 
 
 def _rows(connections: int, samples: Mapping[str, list[Sample]]) -> Iterator[Row]:
-    say = partial(Row, "distinct documents")
     at = f"{connections} connections:"
     cpu = {name: median(sample.cpu_us for sample in taken) for name, taken in samples.items()}
     rate = {name: median(sample.rate for sample in taken) for name, taken in samples.items()}
-    yield say(f"{at} CPU an edit, to a bare handler", cpu["plait"] / cpu["bare"], "x", CPU_AIMS[connections])
-    yield say(f"{at} CPU an edit", cpu["plait"], "µs")
-    yield say(f"{at} CPU a request, bare handler", cpu["bare"], "µs")
-    yield say(f"{at} throughput", rate["plait"], "edits/s")
+    yield Row(
+        f"{at} CPU an edit, to a bare handler",
+        cpu_ratio(samples["plait"], samples["bare"]),
+        "x",
+        CPU_AIMS[connections],
+    )
+    yield Row(f"{at} CPU an edit", cpu["plait"], "µs")
+    yield Row(f"{at} CPU a request, bare handler", cpu["bare"], "µs")
+    yield Row(f"{at} throughput", rate["plait"], "edits/s")
     if "plait in memory" in rate:
         ratio = rate["plait in memory"] / rate["plait"]
-        yield say(f"{at} throughput, database in memory to on disk", ratio, "x")
+        yield Row(f"{at} throughput, database in memory to on disk", ratio, "x")
     if "plait on asyncio" in cpu:
-        ratio = cpu["plait on asyncio"] / cpu["bare on asyncio"]
-        yield say(f"{at} CPU an edit, to a bare handler, both without uvloop", ratio, "x")
-        yield say(f"{at} CPU an edit, without uvloop to with", cpu["plait on asyncio"] / cpu["plait"], "x")
+        ratio = cpu_ratio(samples["plait on asyncio"], samples["bare on asyncio"])
+        yield Row(f"{at} CPU an edit, to a bare handler, both without uvloop", ratio, "x")
+        yield Row(
+            f"{at} CPU an edit, without uvloop to with",
+            cpu_ratio(samples["plait on asyncio"], samples["plait"]),
+            "x",
+        )
 
 
 _Subjects = Mapping[str, tuple[Subject, list[list[Place]]]]
@@ -82,12 +102,19 @@ async def _subjects(documents_each: int) -> AsyncIterator[tuple[Path, _Subjects]
         )
         plaits = dict(zip(homes, started, strict=True))
         answer = await _sample_answer(plaits["plait"])
-        bares = await asyncio.gather(
+        started = await asyncio.gather(
             *(ends.enter_async_context(bare(folder / loop, answer, loop)) for loop in loops.values())
         )
+        references = {f"bare{name}": each for name, each in zip(loops, started, strict=True)}
         await asyncio.gather(*(create(each, documents(documents_each)) for each in plaits.values()))
-        subjects = plaits | {f"bare{name}": each for name, each in zip(loops, bares, strict=True)}
-        yield folder, {name: (each, places(documents_each)) for name, each in subjects.items()}
+        subjects = {}
+        for name, each in plaits.items():
+            subjects[name] = each, places(documents_each)
+            # Beside it in every round, so that both meet the same moment.
+            reference = name.replace("plait", "bare")
+            if reference in references:
+                subjects[reference] = references[reference], places(documents_each)
+        yield folder, subjects
 
 
 async def _sample_answer(subject: Subject) -> Answer:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from functools import partial
 from statistics import median
 from typing import Any
 
@@ -14,7 +13,7 @@ from .load import Place
 from .rounds import note
 from .row import Row
 from .scale import Scale
-from .subject import Sample, Subject, create, disk_folder, plait, talk
+from .subject import Sample, Subject, cpu_ratio, create, disk_folder, plait, talk
 
 CPU_AIMS = {16: 1.15, 64: 1.3}
 """By the number of writers."""
@@ -58,17 +57,16 @@ def _document(writers: int) -> dict[str, Any]:
 
 
 def _rows(crowd: list[list[Place]], hot: list[Sample], alone: list[Sample], lost: int) -> Iterator[Row]:
-    say = partial(Row, "hot document")
     by = f"{len(crowd)} writers:"
     acknowledged = [place.acknowledged for (place,) in crowd]
     attempts = sum(place.attempts for (place,) in crowd) / sum(acknowledged)
     share = max(acknowledged) / max(1, min(acknowledged))
     aim = CPU_AIMS[len(crowd)]
-    yield say(f"{by} CPU an edit, to distinct documents", _cpu_us(hot) / _cpu_us(alone), "x", aim)
-    yield say(f"{by} CPU an edit", _cpu_us(hot), "µs")
-    yield say(f"{by} attempts an acknowledged edit", attempts, "", 1)
-    yield say(f"{by} edits of the busiest to those of the slowest", share, "x", SHARE_AIM)
-    yield say(f"{by} acknowledged edits lost or doubled", lost, "", 0)
+    yield Row(f"{by} CPU an edit, to distinct documents", cpu_ratio(hot, alone), "x", aim)
+    yield Row(f"{by} CPU an edit", _cpu_us(hot), "µs")
+    yield Row(f"{by} attempts an acknowledged edit", attempts, "", 1)
+    yield Row(f"{by} edits of the busiest to those of the slowest", share, "x", SHARE_AIM)
+    yield Row(f"{by} acknowledged edits lost or doubled", lost, "", 0)
 
 
 def _cpu_us(samples: list[Sample]) -> float:
@@ -112,9 +110,8 @@ async def _compare_and_set(subject: Subject, scale: Scale, alone_us: float) -> l
     """Let the same writers send If-Match and try again: what a server that does not merge costs."""
     await create(subject, {"hot/strict": _document(16)})
     sample = await subject.measure(_crowd("hot/strict", 16, strict=True), scale.edits // 4)
-    say = partial(Row, "hot document")
     by = "16 writers with If-Match, trying again:"
     return [
-        say(f"{by} CPU an edit, to distinct documents", sample.cpu_us / alone_us, "x"),
-        say(f"{by} attempts an acknowledged edit", sample.attempts / sample.acknowledged, ""),
+        Row(f"{by} CPU an edit, to distinct documents", sample.cpu_us / alone_us, "x"),
+        Row(f"{by} attempts an acknowledged edit", sample.attempts / sample.acknowledged, ""),
     ]

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from functools import partial
 
 from .documents import document
 from .rounds import note
@@ -22,7 +21,6 @@ def memory(scale: Scale) -> Iterator[Row]:
 
 async def _memory(scale: Scale) -> list[Row]:
     count, value = scale.open_documents, document(1_000)
-    say = partial(Row, "memory")
     with disk_folder() as folder:
         async with plait(folder, open_idle_s=OPEN_IDLE_S) as subject:
             await create(subject, {"warm/up": value})
@@ -30,8 +28,8 @@ async def _memory(scale: Scale) -> list[Row]:
             await create(subject, {f"first/{number:05}": value for number in range(count)})
             first = subject.resident_bytes - empty
             rows = [
-                say("the server without documents", empty / 1e6, "MB"),
-                say(f"{count:,} open documents of 1 kB", first / 1e6, "MB", 200),
+                Row("the server without documents", empty / 1e6, "MB"),
+                Row(f"{count:,} open documents of 1 kB", first / 1e6, "MB", 200),
             ]
             if scale.waits_for_closing:
                 note(".")
@@ -39,5 +37,5 @@ async def _memory(scale: Scale) -> list[Row]:
                 await create(subject, {f"second/{number:05}": value for number in range(count)})
                 both = subject.resident_bytes - empty
                 figure = f"{count:,} more after these were closed: all, to the first"
-                rows.append(say(figure, both / first, "x", 1.25))
+                rows.append(Row(figure, both / first, "x", 1.25))
             return rows

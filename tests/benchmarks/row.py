@@ -1,6 +1,6 @@
 """A row of the result: a figure, what it is meant to be, and whether it is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 
@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 class Row:
     """One figure. `aim` is the most it may be; without one it is there for comparison."""
 
-    benchmark: str
     figure: str
     value: float
     unit: str
@@ -24,19 +23,20 @@ class Row:
         return {**asdict(self), "verdict": self.verdict}
 
 
-def table(rows: Iterable[Row]) -> str:
-    """Write rows out for people, the figures of each benchmark under its name."""
-    cells = [
-        (row.benchmark, row.figure, f"{_short(row.value)} {row.unit}", _aim(row), row.verdict) for row in rows
-    ]
+def table(measured: Mapping[str, Sequence[Row]]) -> str:
+    """Write rows out for people, by benchmark."""
     header = ("benchmark", "figure", "measured", "aim", "verdict")
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    lines = [_line(header, widths), _line(["-" * width for width in widths], widths)]
-    previous = ""
-    for name, *rest in cells:
-        lines.append(_line(("" if name == previous else name, *rest), widths))
-        previous = name
-    return "\n".join(lines)
+    cells = [header, *_cells(measured)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [_line(row, widths) for row in cells]
+    return "\n".join([lines[0], _line(["-" * width for width in widths], widths), *lines[1:]])
+
+
+def _cells(measured: Mapping[str, Sequence[Row]]) -> Iterator[tuple[str, ...]]:
+    for name, rows in measured.items():
+        for number, row in enumerate(rows):
+            aim = "" if row.aim is None else f"<= {_short(row.aim)}"
+            yield "" if number else name, row.figure, f"{_short(row.value)} {row.unit}", aim, row.verdict
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -45,10 +45,6 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
         for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
     )
     return "  ".join((name, figure, measured, *rest)).rstrip()
-
-
-def _aim(row: Row) -> str:
-    return "" if row.aim is None else f"<= {_short(row.aim)}"
 
 
 def _short(value: float) -> str:

@@ -5,7 +5,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
-from functools import partial
 
 from .documents import document, pointers
 from .load import Place
@@ -74,17 +73,16 @@ async def _sizes(scale: Scale) -> list[Row]:
 
 
 def _rows(measured: dict[str, _Measured]) -> Iterator[Row]:
-    say = partial(Row, "document sizes")
     smallest = measured["2 kB"]
     for name, aim in CPU_AIMS.items():
-        yield say(f"CPU an edit, {name} to 2 kB", measured[name].cpu_us / smallest.cpu_us, "x", aim)
+        yield Row(f"CPU an edit, {name} to 2 kB", measured[name].cpu_us / smallest.cpu_us, "x", aim)
     for name, each in measured.items():
-        yield say(f"CPU an edit, {name}", each.cpu_us, "µs")
+        yield Row(f"CPU an edit, {name}", each.cpu_us, "µs")
     for name, each in measured.items():
-        yield say(f"growth of the database an edit, {name}", each.grown_bytes / each.made, "bytes")
+        yield Row(f"growth of the database an edit, {name}", each.grown_bytes / each.made, "bytes")
     for name, each in measured.items():
         figure = f"written to the disk an edit, with log and checkpoints, {name}"
-        yield say(figure, each.written_bytes / each.made / 1000, "kB")
+        yield Row(figure, each.written_bytes / each.made / 1000, "kB")
 
 
 def _database_bytes(subject: Subject) -> int:

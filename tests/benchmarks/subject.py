@@ -46,6 +46,11 @@ class Sample:
         return self.acknowledged / self.elapsed_s
 
 
+def cpu_ratio(samples: Sequence[Sample], references: Sequence[Sample]) -> float:
+    """Compare the CPU an edit of samples with that of what was measured next to each: the median ratio."""
+    return median(one.cpu_us / other.cpu_us for one, other in zip(samples, references, strict=True))
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A whole HTTP answer."""
