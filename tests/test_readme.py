@@ -1,0 +1,174 @@
+"""The README files say what is: their commands run, their answers and tables are compared."""
+
+import doctest
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plait_merge import Conflicted, Rebased, apply, rebase
+from plait_server.config import Settings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+MERGE = (ROOT / "merge" / "README.md").read_text()
+SERVER = (ROOT / "server" / "README.md").read_text()
+ADDRESS = "http://127.0.0.1:8080"
+MARK = "=====end of an answer====="
+
+# What differs from run to run, by member name; ids of kept conflicts stand in longer strings too.
+PASSING = {"epoch", "at", "opened", "expires", "created", "updated", "resolved", "request_id"}
+CONFLICT_ID = re.compile(r"\b01[0-9A-HJKMNP-TV-Z]{24}\b")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server as `plait serve` starts it; the URL it printed."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "plait_server", "serve", "--port", "0"],
+        cwd=tmp_path_factory.mktemp("readme"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process, process.stdout as told:
+        yield told.readline().split()[-1]
+        process.terminate()
+
+
+def tour() -> list[tuple[str, str]]:
+    """The commands of the README's console blocks, each with the answer written below it."""
+    steps: list[tuple[str, str]] = []
+    for block in re.findall(r"^```console\n(.*?)^```", README, re.S | re.M):
+        for step in re.split(r"^\$ ", block, flags=re.M)[1:]:
+            command = re.match(r"(?:.*\\\n)*.*\n", step)
+            assert command is not None
+            steps.append((command[0], step[command.end() :]))
+    return steps
+
+
+def run(commands: list[str]) -> list[str]:
+    """Run commands one after the other in one shell; give what each wrote."""
+    script = "".join(f"{command}\nprintf '\\n%s\\n' '{MARK}'\n" for command in commands)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
+    return done.stdout.split(f"\n{MARK}\n")[:-1]
+
+
+def lasting(value: Any) -> Any:
+    """What of an answer is the same in every run; the order of members counts."""
+    if isinstance(value, dict):
+        return [(name, "..." if name in PASSING and part else lasting(part)) for name, part in value.items()]
+    if isinstance(value, list):
+        return [lasting(part) for part in value]
+    return CONFLICT_ID.sub("...", value) if isinstance(value, str) else value
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="CURL NOT FOUND: the tour was not checked")
+def test_the_tour_is_what_the_server_answers(address: str) -> None:
+    steps = tour()
+    assert len(steps) > 8
+    answers = run([command.replace(ADDRESS, address) for command, _ in steps])
+    for (command, written), answer in zip(steps, answers, strict=True):
+        if not written.strip():
+            assert answer == "", command
+        else:
+            assert lasting(json.loads(answer)) == lasting(json.loads(written)), command
+
+
+def test_what_make_is_said_to_do_it_does() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for text in (README, MERGE, SERVER):
+        for target in re.findall(r"`?make ([a-z]+)\b(?=`|    )", text):
+            assert re.search(rf"^{target}:", makefile, re.M), target
+    assert re.search(r"pip install -c constraints\.txt -e '\.\[dev\]'", README)
+
+
+@pytest.mark.parametrize("page", ["README.md", "merge/README.md", "server/README.md", "CHANGELOG.md"])
+def test_what_a_page_links_to_is_there(page: str) -> None:
+    file = ROOT / page
+    for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text()):
+        assert (file.parent / target).exists(), target
+
+
+def test_the_examples_of_the_merge_rules_are_true() -> None:
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```", MERGE, re.S | re.M))
+    examples = doctest.DocTestParser().get_doctest(code, {}, "merge/README.md", None, 0)
+    told: list[str] = []
+    result = doctest.DocTestRunner(verbose=False).run(examples, out=told.append)
+    assert result.attempted > 30
+    assert result.failed == 0, "".join(told)
+
+
+def op(name: str, path: str, **more: Any) -> dict[str, Any]:
+    return {"op": name, "path": path, **more}
+
+
+@pytest.mark.parametrize(
+    ("case", "base", "theirs", "yours"),
+    [
+        ("both delete one key", {"k": 1}, op("remove", "/k"), op("remove", "/k")),
+        (
+            "two fields of one unkeyed item in an array",
+            [{"a": 1, "b": 1}],
+            op("replace", "/0/a", value=2),
+            op("replace", "/0/b", value=2),
+        ),
+        ("remove an item, edit inside it", [{"a": 1}], op("remove", "/0"), op("replace", "/0/a", value=2)),
+        (
+            "move an item, edit inside it",
+            [{"a": 1}, 0],
+            {"op": "move", "from": "/0", "path": "/1"},
+            op("replace", "/0/a", value=2),
+        ),
+        ("insert twice at one place", ["x"], op("add", "/1", value="y"), op("add", "/1", value="z")),
+        (
+            "one item moved to two places",
+            ["x", 1, 2],
+            {"op": "move", "from": "/0", "path": "/1"},
+            {"op": "move", "from": "/0", "path": "/2"},
+        ),
+        ("root replaced, edited inside", {"a": 1}, op("replace", "", value=[]), op("replace", "/a", value=2)),
+        (
+            "`1` becomes `true` on one side",
+            {"a": 1, "b": 1},
+            op("replace", "/a", value=True),
+            op("remove", "/b"),
+        ),
+    ],
+)
+def test_the_comparison_says_of_this_engine_what_it_does(
+    case: str, base: Any, theirs: dict[str, Any], yours: dict[str, Any]
+) -> None:
+    """The last column of the table; the other columns were measured elsewhere."""
+    (row,) = [line for line in MERGE.splitlines() if line.startswith(f"| {case} |")]
+    answer = rebase(base, [[theirs]], [yours])
+    said = row.split("|")[-2].strip()
+    assert isinstance(answer, {"ok": Rebased, "C": Conflicted}[said])
+    if isinstance(answer, Rebased):
+        assert answer.value == apply(apply(base, [theirs]), answer.patch)
+
+
+def test_every_setting_is_in_the_table_with_its_default() -> None:
+    written = re.findall(r"^\| `([a-z_]+)` \| `(.+?)` \| (.+) \|$", SERVER, re.M)
+    assert written == [
+        (name, _shown(field.default), field.description) for name, field in Settings.model_fields.items()
+    ]
+
+
+def _shown(default: Any) -> str:
+    return json.dumps(default if isinstance(default, bool | int | float) else str(default))
+
+
+def test_every_endpoint_is_in_the_table_and_nothing_else_is(address: str) -> None:
+    written = set(re.findall(r"^\| ([A-Z]+) \| `(/\S*)` \|", SERVER, re.M))
+    (answer,) = run([f"curl -s {address}/openapi.json"])
+    paths = json.loads(answer)["paths"]
+    assert written == {(method.upper(), path) for path, methods in paths.items() for method in methods}
