@@ -104,11 +104,16 @@ class Effects:
         """What this side set, by each thing it is in now, in the order it was set."""
         inside: dict[Node, list[Effect]] = {}
         effects = [*self.content.values(), *self.arrive.values()]
-        effects.sort(key=lambda effect: self.strand.body(effect.node).born)
+        effects.sort(key=self.step)
         for effect in effects:
             for holder in self.strand.chain(effect.node):
                 inside.setdefault(holder, []).append(effect)
         return inside
+
+    def step(self, effect: Effect) -> int:
+        """Return the step of the replay from which on what *effect* set was where it is now."""
+        view = self.strand.views.get(effect.node)
+        return max(self.strand.body(effect.node).born, 0 if view is None else view.since)
 
     def _why_gone(self, node: Node) -> list[int]:
         held: Node | None = node

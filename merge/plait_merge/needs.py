@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from plait_merge.effect import Act, Effect, Effects
-from plait_merge.strand import BASE, Node, Strand
+from plait_merge.strand import BASE, Node
 
 
 class Needs:
@@ -124,17 +124,13 @@ def came_from(node: Node, holder: Node) -> bool:
 def _causes(side: Effects, source: Node, step: int) -> Iterator[Effect]:
     """Yield the effects whose work was seen at *source* at a step of the replay."""
     strand = side.strand
-    maker = side.maker(source)
-    if maker is not None and strand.body(source).born < step and _born(strand, maker) < step:
+    maker = None if strand.gone(source) else side.maker(source)
+    if maker is not None and strand.body(source).born < step and strand.body(maker.node).born < step:
         yield maker
     for effect in side.set_inside.get(source, ()):
-        if _born(strand, effect) >= step:
-            return  # they come in the order they were made
+        if side.step(effect) >= step:
+            return  # they come in the order they were set
         yield effect
-
-
-def _born(strand: Strand, effect: Effect) -> int:
-    return strand.body(effect.node).born
 
 
 def _reached(starts: Iterable[Effect], onward: Callable[[Effect], Iterable[Effect]]) -> Iterator[Effect]:

@@ -181,15 +181,15 @@ class Overlaps:
                     both = (x.dead[effect.node], effect)
                     self._agree(*(both if x is self.theirs else both[::-1]))
                 else:
-                    rescued = self._rescued_around(x, y, effect.node)
+                    rescued = self._rescued_around(x, y, effect.node, top)
                     self.within.append((effect, x.death(top if rescued is None else rescued)))
 
-    def _rescued_around(self, x: Effects, y: Effects, node: Node) -> Node | None:
-        """Return the nearest thing around *node* that Y took out of what X removed."""
+    def _rescued_around(self, x: Effects, y: Effects, node: Node, top: Node) -> Node | None:
+        """Return the nearest thing around *node* that Y took out of *top*, which X removed."""
         up = node.up
-        while up is not None and x.strand.gone(up.owner):
+        while up is not None and up.owner is not top:
             if up.owner in y.place:
-                return up.owner
+                return None if top in y.strand.chain(up.owner) else up.owner
             up = up.owner.up
         return None
 

@@ -62,7 +62,7 @@ class View:
     in its place, a node for one in a gap.
     """
 
-    __slots__ = ("at", "body", "dead", "members", "moved", "order", "up", "why", "why_body")
+    __slots__ = ("at", "body", "dead", "members", "moved", "order", "since", "up", "why", "why_body")
 
     def __init__(self, node: Node) -> None:
         self.up = node.up
@@ -70,6 +70,7 @@ class View:
         self.body = node
         self.dead = False
         self.moved = False
+        self.since = 0  # the step at which it was put there
         self.members: dict[str, Node | None] | None = None
         self.order: list[int | Node] | None = None
         self.why: list[int] = []  # operations (theirs: patches) that made, moved or removed it
@@ -170,7 +171,7 @@ class Strand:
         if not source or not path or path[-1] != "-" or source[:-1] != path[:-1]:
             return False
         array = self.view(self._reach(path[:-1])[0])
-        return int(source[-1]) == len(_order(array)) - 1
+        return type(array.body.raw) is list and int(source[-1]) == len(_order(array)) - 1
 
     def _copy(self, path: Tokens, source: Tokens | None, value: Json) -> None:
         assert source is not None
@@ -199,12 +200,17 @@ class Strand:
 
     def _put_member(self, node: Node, body: Node, name: str) -> None:
         self.attach_member(node, body, name)
-        self.views[node].why.append(self._clock)
+        self._note_put(node)
 
     def _put_element(self, node: Node, array: View, name: str) -> None:
         order = _order(array)
         self.attach_element(node, array.body, len(order) if name == "-" else int(name))
-        self.views[node].why.append(self._clock)
+        self._note_put(node)
+
+    def _note_put(self, node: Node) -> None:
+        view = self.views[node]
+        view.why.append(self._clock)
+        view.since = self._step
 
     def _take(self, parent: Node, name: str) -> Node:
         view = self.view(parent)
@@ -421,43 +427,43 @@ class Strand:
     def value(self, node: Node) -> Json:
         """Return the value of *node* as this strand has it; shared with base where nothing was touched."""
         view = self.views.get(node)
-        if view is None:
-            return node.raw
-        body = view.body
+        body = node if view is None else view.body
         raw = body.raw
         if type(raw) is dict:
-            return self._object(body, raw, view)
+            return self._object(body, raw, (view.members if view is not None else None) or {})
         if type(raw) is list:
-            return self._array(body, raw, view)
+            return self._array(body, raw, None if view is None else view.order)
         return raw
 
-    def _object(self, body: Node, raw: dict[str, Json], view: View) -> Json:
-        out = dict(raw)
-        views = self.views
-        members = view.members or {}
+    def _object(self, body: Node, raw: dict[str, Json], members: dict[str, Node | None]) -> Json:
+        changed: dict[str, Json] = {}
         for name, kid in (body.kids or {}).items():
-            if kid in views and name not in members:
-                out[name] = self.value(kid)  # type: ignore[index]
+            if name not in members:
+                value = self.value(kid)
+                if value is not kid.raw:
+                    changed[name] = value  # type: ignore[index]
+        if not changed and not members:
+            return raw
+        out = {**raw, **changed}
         for name, node in members.items():
-            if node is None:
-                out.pop(name, None)
-            else:
-                out.pop(name, None)
+            out.pop(name, None)
+            if node is not None:
                 out[name] = self.value(node)
         return out
 
-    def _array(self, body: Node, raw: list[Json], view: View) -> Json:
+    def _array(self, body: Node, raw: list[Json], order: list[int | Node] | None) -> Json:
         kids = body.kids or {}
-        views = self.views
-        entries: Iterable[int | Node] = range(len(raw)) if view.order is None else view.order
-        out: list[Json] = []
-        for entry in entries:
-            if isinstance(entry, int):
-                kid = kids.get(entry)
-                out.append(raw[entry] if kid is None or kid not in views else self.value(kid))
-            else:
-                out.append(self.value(entry))
-        return out
+        if order is not None:
+            return [
+                self.value(entry) if isinstance(entry, Node) else self._own(raw, kids, entry)
+                for entry in order
+            ]
+        changed = {at: value for at, kid in kids.items() if (value := self.value(kid)) is not kid.raw}
+        return [changed.get(at, part) for at, part in enumerate(raw)] if changed else raw
+
+    def _own(self, raw: list[Json], kids: dict[Slot, Node], at: int) -> Json:
+        kid = kids.get(at)
+        return raw[at] if kid is None else self.value(kid)
 
     # Moving identities about.
 

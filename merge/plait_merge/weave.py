@@ -145,9 +145,10 @@ class Weave:
         """Say whether a test that is true on base is true where yours is replayed on theirs."""
         here = self.theirs.strand
         node = guard.node
-        if node.mint == BASE and not here.gone(node) and node not in self.theirs.stirred:
-            return True
         before = [o for o in self.operations[: guard.operation] if o.op != "test"]
+        untouched = node.mint == BASE and not here.gone(node) and node not in self.theirs.stirred
+        if untouched and not any(o.op == "move" for o in before):
+            return True
         if not before:
             return not here.gone(node) and same(here.value(node), guard.value)
         replay = self._replays.get(len(before))

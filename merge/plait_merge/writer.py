@@ -15,7 +15,7 @@ from plait_merge.effect import Act, Effect, Effects
 from plait_merge.outcome import Patch
 from plait_merge.pointer import format_pointer
 from plait_merge.strand import BASE, Node, Slot, Strand, View
-from plait_merge.values import Json, same
+from plait_merge.values import ABSENT, Json, same
 
 
 class Layer(Strand):
@@ -96,6 +96,8 @@ class Writer:
     ) -> None:
         self.plain = plain and not undone and not yours.moved
         self.world = world
+        self.silent = False  # the outcome is written at once, nothing on the way
+        self.was_absent = world.member(world.void, "") is None
         self.yours = yours
         self.strand = yours.strand
         self.patch: Patch = []
@@ -125,7 +127,11 @@ class Writer:
             self._write_plain()
         else:
             self._aim()
+            self.silent = self._concerns_the_document()
             self._write_all()
+            if self.silent:
+                self.silent = False
+                self._write_whole()
         for node, value in self.values.items():
             if not self._is_covered(node):
                 self._emit_value("replace", self.path(node), value)
@@ -261,6 +267,22 @@ class Writer:
                 self._rescue(node)
                 self._remove(node)
 
+    def _concerns_the_document(self) -> bool:
+        """Say whether the document itself comes, goes or changes places with something in it."""
+        void = self.world.void
+        return any(
+            effect.act is not Act.CONTENT and (effect.node.up is void or effect.body is void)
+            for effect in (*self.undone, *self.made)
+        )
+
+    def _write_whole(self) -> None:
+        """Write the outcome at once: around the document there is no place to move things by."""
+        value = self.world.document()
+        if value is not ABSENT:
+            self.patch = [{"op": "add", "path": "", "value": value}]
+        else:
+            self.patch = [] if self.was_absent else [{"op": "remove", "path": ""}]
+
     def _settle(self, node: Node) -> None:
         """Put *node* where it shall be, after what holds it, and once what is there has made room."""
         if node in self.placed:
@@ -343,6 +365,7 @@ class Writer:
         """Note what comes too late to be moved: it is added anew, as it stands."""
         for node in late:
             self.swept.add(node)
+            self.world.detach(node)
             self.world.view(node).dead = True
 
     def _vacate(self, occupant: Node, node: Node) -> bool:
@@ -358,9 +381,7 @@ class Writer:
             for other in self._rescue(occupant)
             if other is not node and not self._is_inside(other, node)  # what is in it comes along
         ]
-        if late and self.world.up(occupant) is self.world.void:
-            self._sweep(late)
-        elif late:
+        if late:
             self._park(occupant)
             return True
         return False
@@ -377,14 +398,8 @@ class Writer:
         return False
 
     def _park(self, node: Node) -> None:
-        """Move *node* to a spare member of the object it is in, until its place is free.
-
-        The document itself has no such place: what it holds is added anew where it belongs.
-        """
+        """Move *node* to a spare member of the object it is in, until its place is free."""
         world = self.world
-        if world.up(node) is world.void:
-            self._sweep([node])
-            return
         body = world.up(node)
         assert body is not None
         name = str(world.slot(node))
@@ -532,17 +547,20 @@ class Writer:
     # The operations.
 
     def _emit(self, op: str, path: list[str], *value: Json) -> None:
+        if self.silent:
+            return
         operation: dict[str, Any] = {"op": op, "path": format_pointer(path)}
         if value:
             operation["value"] = value[0]
         self.patch.append(operation)
 
     def _emit_from(self, op: str, source: list[str], path: list[str]) -> None:
-        self.patch.append({"op": op, "from": format_pointer(source), "path": format_pointer(path)})
+        if not self.silent:
+            self.patch.append({"op": op, "from": format_pointer(source), "path": format_pointer(path)})
 
     def _emit_move(self, node: Node, source: list[str], path: list[str]) -> None:
         """Move, by the end of its array if it goes into the element after it: no move may look inwards."""
-        if path == source:
+        if path == source or self.silent:
             return
         if path[: len(source)] == source:
             end = [*source[:-1], str(len(self.world.elements_at(source[:-1])))]
