@@ -218,7 +218,7 @@ def test_histories_go_through_the_server_and_come_out_as_they_were(tmp_path: Pat
     assert report["conflicted"] == report["settled"] == 2
     assert report["applied"] + report["merged"] + report["conflicted"] == 7
     assert report["groups_without_conflict_as_the_original"] == report["groups_without_conflict"]
-    assert report["documents_not_taken"] == {"histories/2--large": "too-large"}
+    assert report["documents_not_taken"] == {"histories/2-large": "too-large"}
 
 
 def test_a_replay_tells_its_report(tmp_path: Path) -> None:
