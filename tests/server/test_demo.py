@@ -83,6 +83,15 @@ def test_whatever_people_do_can_be_done_with_what_they_see() -> None:
             value = apply(value, intent(random, document, value).patch)
 
 
+@pytest.mark.parametrize("left", [0, 1, 2, 3])
+def test_people_find_something_to_do_however_much_others_have_removed(left: int) -> None:
+    random = Random(left)
+    for document, value in DOCUMENTS.items():
+        less = {name: part[:left] if isinstance(part, list) else part for name, part in value.items()}
+        for _ in range(100):
+            apply(less, intent(random, document, less).patch)
+
+
 def test_the_same_seed_gives_the_same_habits() -> None:
     value = DOCUMENTS["plans/launch"]
     one, other = (

@@ -71,9 +71,10 @@ Habit = Callable[[Random, Any], Intent | None]
 
 def intent(random: Random, document: str, value: Any) -> Intent:
     """Choose something that can be done with what is seen."""
-    habits = HABITS[document.partition("/")[0]]
+    elements, habits = HABITS[document.partition("/")[0]]
+    possible = [habit for needed, habit in habits if len(value[elements]) >= needed]
     while True:
-        wanted = random.choice(habits)(random, value)
+        wanted = random.choice(possible)(random, value)
         if wanted is not None:
             return wanted
 
@@ -107,8 +108,6 @@ def _order_more(random: Random, order: Any) -> Intent | None:
 
 
 def _order_less(random: Random, order: Any) -> Intent | None:
-    if len(order["items"]) < 4:
-        return None
     at = _near_the_top(random, order["items"])
     return Intent(f"strikes {order['items'][at]['sku']} out", [_remove(f"/items/{at}")])
 
@@ -160,8 +159,6 @@ def _reword(random: Random, plan: Any) -> Intent | None:
 
 
 def _drop_milestone(random: Random, plan: Any) -> Intent | None:
-    if len(plan["milestones"]) < 3:
-        return None
     at = random.randrange(len(plan["milestones"]))
     return Intent(f"drops {plan['milestones'][at]['name']}", [_remove(f"/milestones/{at}")])
 
@@ -211,25 +208,50 @@ def _copy_cell(random: Random, notebook: Any) -> Intent | None:
 
 
 def _drop_cell(random: Random, notebook: Any) -> Intent | None:
-    if len(notebook["cells"]) < 4:
-        return None
     at = _near_the_top(random, notebook["cells"])
     return Intent(f"deletes the cell {notebook['cells'][at]['name']}", [_remove(f"/cells/{at}")])
 
 
-HABITS: Final[Mapping[str, tuple[Habit, ...]]] = {
+# Where the elements are that habits are about, and how many there must be for a habit to make sense:
+# others may have removed any number of them.
+HABITS: Final[Mapping[str, tuple[str, tuple[tuple[int, Habit], ...]]]] = {
     "orders": (
-        _count,
-        _count,
-        _count_if_unchanged,
-        _order_more,
-        _order_less,
-        _first_things_first,
-        _remark,
-        _status,
+        "items",
+        (
+            (1, _count),
+            (1, _count),
+            (1, _count_if_unchanged),
+            (0, _order_more),
+            (4, _order_less),
+            (2, _first_things_first),
+            (0, _remark),
+            (0, _status),
+        ),
     ),
-    "plans": (_tick, _new_task, _new_task, _hand_over, _reword, _drop_milestone, _new_milestone),
-    "notebooks": (_rewrite, _rewrite, _new_cell, _run, _move_cell, _copy_cell, _drop_cell),
+    "plans": (
+        "milestones",
+        (
+            (1, _tick),
+            (1, _new_task),
+            (1, _new_task),
+            (2, _hand_over),
+            (0, _reword),
+            (3, _drop_milestone),
+            (0, _new_milestone),
+        ),
+    ),
+    "notebooks": (
+        "cells",
+        (
+            (1, _rewrite),
+            (1, _rewrite),
+            (0, _new_cell),
+            (1, _run),
+            (2, _move_cell),
+            (1, _copy_cell),
+            (4, _drop_cell),
+        ),
+    ),
 }
 
 
