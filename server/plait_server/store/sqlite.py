@@ -84,7 +84,7 @@ class SqliteStore:
             await store._open_readers(readers)
         except BaseException as error:
             await store.close()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, sqlite3.Error | _Strange):
                 raise StoreRefused(f"{path} cannot be opened: {error}.") from error
             raise
         log.info("%s holds %s", store.name, path)
@@ -149,10 +149,7 @@ class SqliteStore:
 
     async def _open_writer(self) -> None:
         options = self._options
-        writer = await aiosqlite.connect(
-            self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, factory=options.factory
-        )
-        self._writer = writer
+        writer = self._writer = await _connect(self._path, options.factory)
         self.epoch = await _run(writer, _prepare, writer._conn, options)
         self._batches = BatchWriter(writer._conn, options.conflicts_open_max)
 
@@ -164,7 +161,7 @@ class SqliteStore:
 
     async def _open_readers(self, readers: int) -> None:
         for _ in range(readers):
-            reader = await aiosqlite.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            reader = await _connect(self._path)
             self._readers_open.append(reader)
             await _run(reader, reader._conn.execute, "PRAGMA query_only = ON")
             self._readers.put_nowait(reader)
@@ -176,7 +173,7 @@ class SqliteStore:
                 await self._reopen_writer()
             except sqlite3.Error as error:
                 raise _unavailable(error) from error
-            except StoreRefused as error:
+            except _Strange as error:
                 raise StoreUnavailable("The store cannot be opened again yet.") from error
         assert self._writer is not None
         return self._writer
@@ -203,7 +200,7 @@ class SqliteStore:
             await self._reopen_writer()
             assert self._writer is not None
             stands = await _run(self._writer, self._batches.stands, batch, failure.results)
-        except (sqlite3.Error, StoreRefused) as error:
+        except (sqlite3.Error, _Strange) as error:
             await self._close_writer()
             if _could_not_be_written(failure.__cause__):
                 raise _unavailable(failure.__cause__) from error
@@ -247,6 +244,22 @@ class _Options:
     factory: type[sqlite3.Connection]
 
 
+class _Strange(Exception):
+    """The database is none that this program can use; the message ends a sentence about the file."""
+
+
+async def _connect(
+    path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection
+) -> aiosqlite.Connection:
+    connection = aiosqlite.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, factory=factory)
+    try:
+        return await connection
+    except sqlite3.Error:
+        # aiosqlite tells its thread to end and does not wait: the thread would find the loop closed.
+        await asyncio.to_thread(connection._thread.join)
+        raise
+
+
 async def _run(connection: aiosqlite.Connection, job: Callable[..., Result], *arguments: object) -> Result:
     """Run a plain function on the connection's thread: one hop for a whole job.
 
@@ -258,6 +271,8 @@ async def _run(connection: aiosqlite.Connection, job: Callable[..., Result], *ar
 
 def _hold(path: Path) -> IO[str]:
     """Lock the file beside the database. The lock ends with the process, however that ends."""
+    if path.exists() and not os.access(path, os.W_OK):
+        raise StoreRefused(f"{path} is read-only.")
     try:
         lock = open(f"{path}.lock", "a")  # noqa: SIM115 - held open as long as the store is
     except OSError as error:
@@ -273,6 +288,7 @@ def _hold(path: Path) -> IO[str]:
 def _prepare(connection: sqlite3.Connection, options: _Options) -> str:
     """Set a new connection of the writer up and bring the schema to its version; answer the epoch."""
     execute = connection.execute
+    _version(connection, options.schema)  # before anything is changed in a file that is not ours
     execute("PRAGMA journal_mode = WAL")
     execute("PRAGMA synchronous = FULL")
     execute(f"PRAGMA wal_autocheckpoint = {PAGES_BETWEEN_CHECKPOINTS}")
@@ -285,23 +301,34 @@ def _prepare(connection: sqlite3.Connection, options: _Options) -> str:
 
 
 def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
-    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not tables:
+    version = _version(connection, schema)
+    if version == 0:
         _execute_all(connection, schema.script)
         connection.execute("INSERT INTO store VALUES (1, ?, ?)", (secrets.token_hex(8), schema.version))
         return
-    if not {"store", "documents", "revisions"} <= tables:
-        raise StoreRefused("The file is an SQLite database of another program.")
-    (version,) = connection.execute("SELECT schema_version FROM store").fetchone()
-    if version > schema.version:
-        raise StoreRefused(
-            f"The database has schema version {version} and this program knows {schema.version}: "
-            "it was written by a newer version of plait. Use that one."
-        )
     # Nothing is written where nothing is to be done: the disk may be full, and reads go on then.
     for step in range(version + 1, schema.version + 1):
         _execute_all(connection, schema.steps[step])
         connection.execute("UPDATE store SET schema_version = ?", (step,))
+
+
+def _version(connection: sqlite3.Connection, schema: Schema) -> int:
+    """Tell the version of the schema in the file, 0 when it is empty. Raises _Strange."""
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:
+        return 0
+    if not {"store", "documents", "revisions"} <= tables:
+        raise _Strange("it is an SQLite database of another program")
+    row = connection.execute("SELECT schema_version FROM store").fetchone()
+    if row is None:
+        raise _Strange("it is a database without an epoch")
+    version: int = row[0]
+    if version > schema.version:
+        raise _Strange(
+            f"it was written by a newer version of plait, with schema version {version} "
+            f"where this program knows {schema.version}; use that one"
+        )
+    return version
 
 
 def _execute_all(connection: sqlite3.Connection, script: str) -> None:
