@@ -34,22 +34,23 @@ def demo(
         int, typer.Option(min=1, max=1_000, help="Replay: how many edits are made from one base.")
     ] = 8,
     documents: Annotated[
-        int | None, typer.Option(min=1, help="Replay: only the first documents.", show_default="all")
+        int | None, typer.Option(min=1, help="Replay: how many documents at most.", show_default="all")
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Replay: only the first edits of each.", show_default="all"),
+        typer.Option(min=1, help="Replay: how many edits of each at most.", show_default="all"),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")] = False,
 ) -> None:
-    """See it work: people edit the same documents at once, on a server with a temporary database.
+    """See it work: people edit at once, on a server with a temporary database.
 
-    Prints edit by edit what was applied, merged and refused, shows one conflict and its resolution in full,
-    and checks at the end that every acknowledged edit is in the history exactly once. Exit code 1 if it is
-    not.
+    Prints edit by edit what was applied, merged and refused, shows one
+    conflict and its resolution in full, and checks that every acknowledged
+    edit is in the history exactly once. The exit code is 1 if it is not.
 
-    With --replay, real edit histories go through the server instead. A line of the file is an object with
-    first.value, a document, and steps, a list of {"patch": JSON Patch}, each made on the value before it.
+    With --replay, real edit histories go through the server instead. A line
+    of the file is an object with first.value, a document, and steps, a list
+    of {"patch": JSON Patch}, each made on the value before it.
     """
     from plait_server.demo.history import ReplayRefused
     from plait_server.demo.replay import Plan, replay_histories
