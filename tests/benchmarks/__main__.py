@@ -70,7 +70,7 @@ def _as_json(measured: Mapping[str, Sequence[Row]]) -> str:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("name", nargs="*", help="what to measure; everything without one", metavar="NAME")
-    parser.add_argument("--quick", action="store_true", help="smaller and fewer rounds, under a minute")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, half a minute")
     parser.add_argument("--tiny", action="store_true", help="just to see that everything runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     parser.add_argument("--list", action="store_true", help="say what there is")

@@ -19,6 +19,10 @@ from .scale import Scale
 
 SMALL_BYTES = 1_000
 FLAT_MEMBERS = 20_000
+FLAT_COPIES = 4
+"""A rebase applies theirs to base, yours to base and yours to theirs, and copies the members each time."""
+LAG_PLACES = 100
+"""As many as a short chain has revisions, so that a long one is not slower for colder memory."""
 OTHERS_S_MAX = 30
 Patch = tuple[Operation, ...]
 
@@ -45,7 +49,7 @@ def one_over_one(scale: Scale) -> Iterator[Row]:
     wide = flat(FLAT_MEMBERS)
     for kind, second in (("disjoint", "/m00002"), ("agreeing", "/m00001")):
         cases[f"{kind}, flat"] = _rebasing(wide, [replacing("/m00001", 1)], [replacing(second, 1)])
-    cases["flat copied"] = lambda: dict(wide)
+    cases["flat copied"] = lambda: [wide.copy() for _ in range(FLAT_COPIES)]
     taken = medians_s(cases, scale.rounds, scale.sample_s)
     for kind in kinds:
         for size in ("1 kB", "1 MB"):
@@ -58,7 +62,7 @@ def one_over_one(scale: Scale) -> Iterator[Row]:
     for kind in ("disjoint", "agreeing"):
         time_s = taken[f"{kind}, flat"]
         yield Row(f"{kind}, flat object of 20,000 members", time_s * 1e6, "µs")
-        yield Row(f"{kind}, flat, to copying it once", time_s / taken["flat copied"], "x")
+        yield Row(f"{kind}, flat, to {FLAT_COPIES} copies of it", time_s / taken["flat copied"], "x")
     for reference, name in (
         ("recursion", "recursion over three values"),
         ("jsonpatch", "jsonpatch, one edit"),
@@ -116,7 +120,7 @@ def lag(scale: Scale) -> Iterator[Row]:
     base: dict[str, Any] = document(scale.document_bytes)
     base["list"] = [0] * 64
     places = pointers(scale.document_bytes)
-    chain = [read([replacing(places[1 + n % (len(places) - 1)], n)]) for n in range(long)]
+    chain = [read([replacing(places[1 + n % min(LAG_PLACES, len(places) - 1)], n)]) for n in range(long)]
     inserted = [read([{"op": "add", "path": "/list/3", "value": n}]) for n in range(long)]
     yours = {
         "elsewhere": (chain, read([replacing(places[0], 1)])),
