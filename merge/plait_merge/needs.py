@@ -18,7 +18,7 @@ class Needs:
     def __init__(self, theirs: Effects, yours: Effects, alike: dict[Effect, Effect]) -> None:
         self.theirs = theirs
         self.yours = yours
-        self.alike = alike  # of yours, with the same of theirs
+        self._twins = {same: effect for effect, same in alike.items()}  # of theirs, with yours'
         self._needed_by: dict[Effect, list[Effect]] = {}
         for side in (theirs, yours):
             for effect in list(side.all):
@@ -89,16 +89,20 @@ class Needs:
         """Return *undone*, effects of theirs, with what cannot be without them."""
         return undone | set(self.dependents(undone))
 
-    def standing(self, made: Iterable[Effect], dropped: set[Effect], fallen: set[Effect]) -> set[Effect]:
-        """Return what of *made*, effects of yours, can be when *dropped* are not.
+    def standing(
+        self, made: Iterable[Effect], chosen: set[Effect], contested: set[Effect], fallen: set[Effect]
+    ) -> set[Effect]:
+        """Return what of *made*, effects of yours, can be when of the *contested* ones only *chosen* are.
 
         What both did alike is theirs', unless theirs' has *fallen*: then it stands for itself.
         """
-        lost = dropped | set(self.dependents(dropped))
-        kept = {effect for effect in made if effect not in lost and not effect.agreed}
-        if fallen:
-            kept |= {y for y, t in self.alike.items() if t in fallen and y not in lost}
-        return kept
+
+        def stands(effect: Effect) -> bool:
+            return all(e in chosen or e not in contested for e in (effect, *self.of(effect)))
+
+        kept = {effect for effect in made if not effect.agreed and stands(effect)}
+        twins = (self._twins.get(effect) for effect in fallen)
+        return kept | {twin for twin in twins if twin is not None and stands(twin)}
 
     def alone(self, chosen: set[Effect], contested: set[Effect]) -> set[Effect]:
         """Return *chosen*, of yours, with the clean effects they need and those that need only them."""

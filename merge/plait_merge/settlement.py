@@ -65,9 +65,7 @@ class Settlement:
     def clean(self) -> set[Effect]:
         """Return the effects of yours that no conflict touches and that need none."""
         weave = self._weave
-        contested = {effect for effect in weave.contested if effect.side == weave.yours.strand.side}
-        made = [effect for effect in weave.yours.all if effect not in contested]
-        return weave.needs.standing(made, contested, set())
+        return weave.needs.standing(weave.yours.all, set(), weave.contested, set())
 
     def _check(self, name: str, choice: Choice) -> None:
         if isinstance(choice, str):
@@ -112,11 +110,8 @@ class Settlement:
             if side == "yours":
                 made |= knot.yours
         undone = weave.needs.fallen(undone)
-        if alone:
-            kept = weave.needs.standing(weave.needs.alone(made, weave.contested), set(), undone)
-        else:
-            dropped = {e for e in weave.contested if e.side == weave.yours.strand.side and e not in made}
-            kept = weave.needs.standing(weave.yours.all, dropped, undone)
+        wanted = weave.needs.alone(made, weave.contested) if alone else weave.yours.all
+        kept = weave.needs.standing(wanted, made, weave.contested, undone)
         return self._write(kept, undone, values, members)
 
     def _put_value(

@@ -160,15 +160,12 @@ class Weave:
 
     def shows(self, guard: Guard) -> bool:
         """Say whether a guard holds where yours wins every conflict."""
-        dropped: set[Effect] = set()
         undone: set[Effect] = set()
-        made: Iterable[Effect] = [effect for effect in self.yours.all if not effect.implied]
+        made = {effect for effect in self.yours.all if not effect.agreed and not effect.implied}
         if self.knots:
+            chosen = {effect for knot in self.knots for effect in knot.yours}
             undone = self.needs.fallen({effect for knot in self.knots for effect in knot.theirs})
-            wanted = {*made, *(effect for knot in self.knots for effect in knot.yours)}
-            made = self.needs.standing(wanted, dropped, undone)
-        else:
-            made = [effect for effect in made if not effect.agreed]
+            made = self.needs.standing(made | chosen, chosen, self.contested, undone)
         node = self.yours.strand.find(guard.path)
         world = Layer(self.theirs.strand)
         patch = Writer(world, self.theirs, self.yours, self.in_order(made), undone, plain=False).write()

@@ -255,7 +255,7 @@ class Writer:
 
     def _write_all(self) -> None:
         self.waiting = dict.fromkeys(self.targets)
-        effects = (*sorted(self.undone, key=lambda effect: _depth(effect.node)), *self.made)
+        effects = (*sorted(self.undone, key=lambda effect: (_depth(effect.node), effect.number)), *self.made)
         for effect in effects:
             if effect.act is not Act.CONTENT and effect.node in self.targets:
                 self._settle(effect.node)
@@ -463,8 +463,7 @@ class Writer:
         last = self.last.get((body, gap), -1)
         if rank < last:  # placed out of turn, because something else needed it
             for later in self.yours.gaps[body, gap][rank + 1 :]:
-                view = self.world.views.get(later.node)
-                if view is not None and view.moved and view.up is body and view.at == gap:
+                if later.node in self.placed:
                     return self.world.position(later.node)
         self.last[body, gap] = max(rank, last)
         return self.world.place_in_gap(body, gap)
@@ -495,8 +494,8 @@ class Writer:
                     own.members[name] = None
         if view.order is not None:
             own.order = [entry for entry in view.order if isinstance(entry, int) or entry.mint != BASE]
-        inside = [*(view.body.kids or {}).values(), *(own.members or {}).values(), *(own.order or ())]
-        for kid in inside:
+        in_place = [kid for kid in (view.body.kids or {}).values() if self.strand.up(kid) is view.body]
+        for kid in (*in_place, *(own.members or {}).values(), *(own.order or ())):
             if isinstance(kid, Node) and kid in self.strand.views:
                 kid_view = self.strand.views[kid]
                 here = self.world.view(kid)
@@ -587,6 +586,8 @@ class Writer:
         """Return where *node* can still be copied from: what was copied stands there, untouched by yours."""
         copy = self.copied.get(node)
         if copy is None or copy.source.mint != BASE or copy.source in self.yours.stirred:
+            return None
+        if self.strand.gone(copy.source):
             return None
         world, source = self.world, copy.source
         if world.gone(source) or not same(world.value(source), copy.seen) or not same(value, copy.seen):
