@@ -463,7 +463,7 @@ class Writer:
         last = self.last.get((body, gap), -1)
         if rank < last:  # placed out of turn, because something else needed it
             for later in self.yours.gaps[body, gap][rank + 1 :]:
-                if later.node in self.placed:
+                if later.node in self.placed and self.targets[later.node] == self.targets[node]:
                     return self.world.position(later.node)
         self.last[body, gap] = max(rank, last)
         return self.world.place_in_gap(body, gap)
