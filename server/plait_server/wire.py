@@ -29,12 +29,13 @@ class MalformedJson(ValueError):
 class UnacceptableJson(ValueError):
     """The bytes are JSON, but no document may hold this value.
 
-    `limit` names the limit that was passed and is None where none was.
+    `limit` names the limit that was passed, `maximum` is what it allows; None where none was.
     """
 
-    def __init__(self, detail: str, limit: str | None = None) -> None:
+    def __init__(self, detail: str, limit: str | None = None, maximum: int | None = None) -> None:
         super().__init__(detail)
         self.limit = limit
+        self.maximum = maximum
 
 
 def encode(value: object) -> bytes:
@@ -47,8 +48,8 @@ def decode(body: bytes) -> Json:
     return _decoder.decode(body)
 
 
-def parse(body: bytes, depth_max: int, integer_digits_max: int) -> Json:
-    """Read JSON from a stranger.
+def parse(body: bytes, depth_max: int, integer_digits_max: int, wrapping_levels: int = 0) -> Json:
+    """Read JSON from a stranger. What stands around its values may take `wrapping_levels` more.
 
     Raises MalformedJson for what is not JSON, and UnacceptableJson for numbers out of range,
     integers of more than `integer_digits_max` digits, containers nested deeper than `depth_max`
@@ -64,17 +65,19 @@ def parse(body: bytes, depth_max: int, integer_digits_max: int) -> Json:
         raise MalformedJson(f"{error}.") from error
     except RecursionError as error:
         raise _too_deep(depth_max) from error
-    if body.count(b"[") + body.count(b"{") > depth_max and _depth(body) > depth_max:
+    levels = depth_max + wrapping_levels
+    if body.count(b"[") + body.count(b"{") > levels and _depth(body) > levels:
         raise _too_deep(depth_max)
     if len(body) > integer_digits_max and _has_longer_integer(body, integer_digits_max):
-        raise UnacceptableJson(f"An integer has more than {integer_digits_max} digits.", "integer_digits")
+        detail = f"An integer has more than {integer_digits_max} digits."
+        raise UnacceptableJson(detail, "integer_digits", integer_digits_max)
     if b":" in body and _may_repeat_a_name(body, value):
         _refuse_repeated_names(body)
     return value
 
 
 def _too_deep(depth_max: int) -> UnacceptableJson:
-    return UnacceptableJson(f"The value is nested deeper than {depth_max} levels.", "depth")
+    return UnacceptableJson(f"A value is nested deeper than {depth_max} levels.", "depth", depth_max)
 
 
 def _depth(body: bytes) -> int:

@@ -9,6 +9,7 @@ from plait_server import errors
 from plait_server.service.answer import ConflictView
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.moment import format_moment
+from plait_server.service.refusal import bad_choice, too_large
 from plait_server.service.request import DocumentKey
 from plait_server.service.revision import Revision, join_missed
 from plait_server.store import ConflictRecord
@@ -57,14 +58,14 @@ def conflict_of(base: Revision, since: Sequence[Revision], patch: Json, limits: 
     return outcome
 
 
-def settle(theirs: Revision, conflicted: Conflicted, choices: Mapping[str, Json]) -> Json:
+def settle(theirs: Revision, conflicted: Conflicted, choices: Mapping[str, Json], limits: Limits) -> Json:
     """Turn a choice per conflict into a patch against `theirs`. Raises InvalidValue, TooLarge."""
     try:
         return resolve(theirs.value, conflicted, choices)
     except ChoiceError as error:
-        raise errors.InvalidValue(str(error), {"conflict": error.conflict}) from error
+        raise bad_choice(error) from error
     except LimitExceeded as error:
-        raise errors.TooLarge(str(error), {"limit": error.limit, "pointer": error.pointer}) from error
+        raise too_large(error, limits) from error
 
 
 def merge_conflict(

@@ -36,13 +36,13 @@ from plait_merge.touch import written
 from plait_server import errors
 from plait_server.service.document import OpenDocument
 from plait_server.service.limits import ServiceLimits
+from plait_server.service.refusal import inapplicable, malformed, too_large
 from plait_server.service.request import Edit, MergeMode
 from plait_server.service.revision import STORED, Revision
 from plait_server.store import RevisionKind
 from plait_server.wire import encode
 
 CHANGED_POINTERS_MAX = 100
-FOUND_CHARACTERS_MAX = 1_000
 
 
 class Submission(Struct, frozen=True):
@@ -141,9 +141,9 @@ def submission_of(edit: Edit, base: Revision, limits: Limits) -> Submission:
         patch = _patch_of(edit, base.value, limits)
         return Submission(read_patch(patch, limits), patch)
     except NotAPatch as error:
-        raise errors.MalformedPatch(str(error), {"operation": error.operation}) from error
+        raise malformed(error) from error
     except LimitExceeded as error:
-        raise too_large(error) from error
+        raise too_large(error, limits) from error
 
 
 def _patch_of(edit: Edit, base: Json | Absent, limits: Limits) -> Json:
@@ -160,7 +160,7 @@ def _refuse_deletion(operations: tuple[Operation, ...]) -> None:
     for number, operation in enumerate(operations):
         if operation.op == "remove" and not operation.path:
             raise errors.PatchInapplicable(
-                "A patch cannot delete the document; DELETE does.",
+                f"Operation {number} (remove the document): a patch cannot delete it; DELETE does.",
                 {"operation": number, "pointer": "", "reason": "unsupported"},
             )
 
@@ -187,9 +187,9 @@ def decide(
             return Overlap(submission, outcome)
         outcome = settled
     if isinstance(outcome, LimitExceeded):
-        raise too_large(outcome)
+        raise too_large(outcome, limits.values)
     if isinstance(outcome, Inapplicable):
-        raise inapplicable(outcome)
+        raise inapplicable(outcome, operations)
     if not outcome.patch:
         return Unchanged()
     return _change(
@@ -203,9 +203,9 @@ def _apply(submission: Submission, document: OpenDocument, limits: ServiceLimits
     try:
         value = apply_operations(tip.value, operations, limits.values)
     except Inapplicable as error:
-        raise inapplicable(error) from error
+        raise inapplicable(error, operations) from error
     except LimitExceeded as error:
-        raise too_large(error) from error
+        raise too_large(error, limits.values) from error
     if _is_in(tip.value, value, operations):
         return Unchanged()
     if not all(map(_is_plain, operations, patch)):
@@ -300,39 +300,6 @@ def changed_pointers(revisions: Sequence[Revision]) -> list[str] | None:
             if len(pointers) > CHANGED_POINTERS_MAX:
                 return None
     return list(pointers)
-
-
-def inapplicable(error: Inapplicable) -> errors.PlaitServerError:
-    """Say what is wrong with a patch that does not fit its base."""
-    members = {
-        "operation": error.operation,
-        "pointer": error.pointer,
-        "reason": error.reason,
-        "found": _describe(error.found),
-    }
-    if error.reason == "test":
-        detail = f"Operation {error.operation} tests for a value that its base does not have."
-        return errors.TestFailed(detail, members)
-    detail = f"Operation {error.operation} does not apply to its base: {error.reason}."
-    return errors.PatchInapplicable(detail, members)
-
-
-def _describe(found: Json | Absent) -> Json:
-    """Describe what was found at a place, briefly: containers and long strings by their size."""
-    if found is ABSENT:
-        return {"present": False}
-    if isinstance(found, dict):
-        return {"present": True, "kind": "object", "members": len(found)}
-    if isinstance(found, list):
-        return {"present": True, "kind": "array", "items": len(found)}
-    if isinstance(found, str) and len(found) > FOUND_CHARACTERS_MAX:
-        return {"present": True, "kind": "string", "characters": len(found)}
-    return {"present": True, "value": found}
-
-
-def too_large(error: LimitExceeded) -> errors.TooLarge:
-    detail = f"The limit {error.limit} is passed."
-    return errors.TooLarge(detail, {"limit": error.limit, "pointer": error.pointer})
 
 
 def deleted(tip: Revision) -> errors.Deleted:

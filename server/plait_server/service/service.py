@@ -96,7 +96,8 @@ class Service:
     def ready(self) -> Readiness:
         """Say whether edits can be taken now, and what an acknowledgement is worth."""
         failure = self._committer.failure
-        reason = "closing" if self._editor.closing else None if failure is None else failure.detail
+        closing = "The server is closing." if self._editor.closing else None
+        reason = closing or (None if failure is None else failure.detail)
         return Readiness(
             ready=reason is None, reason=reason, store=self._store.name, durability=self._store.durability
         )
@@ -232,7 +233,7 @@ class Service:
             conflicted, _, head = await self._replay.conflicted(opened, record)
         except LookupError as error:
             raise errors.NotFound("The conflict can no longer be settled by choices.") from error
-        return await asyncio.to_thread(settle, head, conflicted, choices)
+        return await asyncio.to_thread(settle, head, conflicted, choices, self.limits.values)
 
     async def _kept(self, caller: Caller, document: DocumentKey, conflict: str) -> ConflictRecord:
         record = None

@@ -186,7 +186,10 @@ class Documents:
     async def _document_in(self, request: web.Request) -> tuple[Json, bytes]:
         if _media_type(request) != JSON:
             raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
-        body = await read_body(request, self._settings.document_bytes_max, self._settings.body_timeout_s)
+        settings = self._settings
+        body = await read_body(
+            request, settings.document_bytes_max, settings.body_timeout_s, "document_bytes"
+        )
         return await self._parser.document(body), body
 
     async def delete(self, request: web.Request) -> web.Response:
@@ -261,14 +264,16 @@ def _agreed(name: str, in_header: Stated | None, in_body: Stated | None) -> Stat
 
 def bound_message(message: str | None, settings: Settings) -> None:
     """Refuse a message over its limit."""
-    if message is not None and len(message.encode()) > settings.message_bytes_max:
-        raise Problem("too-large", "The message is too long.", {"limit": "message_bytes"})
+    most = settings.message_bytes_max
+    if message is not None and len(message.encode()) > most:
+        detail = f"The message is longer than {most} bytes."
+        raise Problem("too-large", detail, {"limit": "message_bytes", "maximum": most})
 
 
 def causes(error: ValidationError) -> list[dict[str, str]]:
     """List what a model refused, each with a pointer into the body."""
     return [
-        {"detail": cause["msg"], "pointer": "#/" + "/".join(map(str, cause["loc"]))}
+        {"detail": f"{cause['msg']}.", "pointer": "#/" + "/".join(map(str, cause["loc"]))}
         for cause in error.errors(include_url=False, include_context=False, include_input=False)[:20]
     ]
 
@@ -278,7 +283,7 @@ def _revision_of(request: web.Request) -> int | None:
     if stated is None:
         return None
     if not (stated.isascii() and stated.isdigit() and len(stated) <= 18 and stated[0] != "0"):
-        raise Problem("bad-query", "?revision= takes a revision number such as 41.")
+        raise Problem("bad-query", "The parameter revision takes a revision number such as 41.")
     return int(stated)
 
 
@@ -286,7 +291,7 @@ def _part(view: DocumentView, pointer: str) -> Json:
     try:
         tokens = parse_pointer(pointer)
     except InvalidPointer as error:
-        raise Problem("bad-query", "?pointer= takes a JSON Pointer such as /lines/0.") from error
+        raise Problem("bad-query", "The parameter pointer takes a JSON Pointer such as /lines/0.") from error
     part: Json | Absent = view.value
     for token in tokens:
         part = _member(part, token)

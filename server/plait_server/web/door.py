@@ -15,43 +15,42 @@ from plait_server.web.problems import Problem
 WRAPPED_LEVELS: Final = 3
 
 
-async def read_body(request: web.Request, bytes_max: int, timeout_s: float) -> bytes:
-    """Read the whole body. Raises Problem when it is too large, too slow, coded or broken."""
+async def read_body(
+    request: web.Request, bytes_max: int, timeout_s: float, limit: str = "patch_bytes"
+) -> bytes:
+    """Read the whole body; `limit` names its bound. Raises Problem: too large, too slow, coded or broken."""
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise Problem("unsupported-media-type", "Send the body without a Content-Encoding.")
     content = request.content
     if content.is_eof() and content.exception() is None:
         body = content.read_nowait()
         if len(body) > bytes_max:
-            raise too_large(bytes_max)
+            raise too_large(limit, bytes_max)
         return body
     if (request.content_length or 0) > bytes_max:
-        raise too_large(bytes_max)
+        raise too_large(limit, bytes_max)
     try:
         async with asyncio.timeout(timeout_s):
-            return await _read_all(request, bytes_max)
+            return await _read_all(request, bytes_max, limit)
     except TimeoutError as error:
         raise Problem("request-timeout", f"The body was not complete after {timeout_s:g} seconds.") from error
     except RequestPayloadError as error:
         raise Problem("bad-request", "The body is not framed as its headers say.") from error
 
 
-async def _read_all(request: web.Request, bytes_max: int) -> bytes:
+async def _read_all(request: web.Request, bytes_max: int, limit: str) -> bytes:
     body = bytearray()
     while chunk := await request.content.readany():
         body += chunk
         if len(body) > bytes_max:
-            raise too_large(bytes_max)
+            raise too_large(limit, bytes_max)
     return bytes(body)
 
 
-def too_large(bytes_max: int) -> Problem:
+def too_large(limit: str, bytes_max: int) -> Problem:
     """The problem of a body over its limit."""
-    return Problem(
-        "too-large",
-        f"The body is larger than {bytes_max} bytes.",
-        {"limit": "body_bytes", "maximum": bytes_max},
-    )
+    detail = f"The body is larger than {bytes_max} bytes."
+    return Problem("too-large", detail, {"limit": limit, "maximum": bytes_max})
 
 
 class Parser:
@@ -64,25 +63,26 @@ class Parser:
 
     async def document(self, body: bytes) -> Json:
         """Parse the body of a PUT or POST."""
-        return await self._parse_aside(body, self._depth_max)
+        return await self._parse_aside(body, 0)
 
     async def patch(self, body: bytes) -> Json:
         """Parse the body of a PATCH, whose values stand a few levels deeper."""
         if len(body) < self._offload_bytes_min:
-            return self._parse(body, self._depth_max + WRAPPED_LEVELS)
-        return await self._parse_aside(body, self._depth_max + WRAPPED_LEVELS)
+            return self._parse(body, WRAPPED_LEVELS)
+        return await self._parse_aside(body, WRAPPED_LEVELS)
 
-    async def _parse_aside(self, body: bytes, depth_max: int) -> Json:
+    async def _parse_aside(self, body: bytes, wrapping_levels: int) -> Json:
         if len(body) < self._offload_bytes_min:
-            return self._parse(body, depth_max)
-        return await asyncio.get_running_loop().run_in_executor(None, self._parse, body, depth_max)
+            return self._parse(body, wrapping_levels)
+        return await asyncio.get_running_loop().run_in_executor(None, self._parse, body, wrapping_levels)
 
-    def _parse(self, body: bytes, depth_max: int) -> Json:
+    def _parse(self, body: bytes, wrapping_levels: int) -> Json:
         try:
-            return wire.parse(body, depth_max, self._integer_digits_max)
+            return wire.parse(body, self._depth_max, self._integer_digits_max, wrapping_levels)
         except wire.MalformedJson as error:
             raise Problem("malformed-json", str(error)) from error
         except wire.UnacceptableJson as error:
             if error.limit is None:
                 raise Problem("invalid-value", str(error)) from error
-            raise Problem("too-large", str(error), {"limit": error.limit}) from error
+            members = {"limit": error.limit, "maximum": error.maximum}
+            raise Problem("too-large", str(error), members) from error

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Revision = Annotated[int, Field(ge=1, le=10**18)]
 Epoch = Annotated[str, Field(min_length=1, max_length=64)]
-Message = Annotated[str, Field(max_length=4096)]
+Message = Annotated[str, Field(description="Kept in history; its limit is message_bytes_max.")]
 Patch = Annotated[list[dict[str, Any]], Field(description="JSON Patch, RFC 6902.")]
 
 
@@ -26,7 +26,7 @@ class EditBody(Body):
         "auto",
         description="Where others were faster: merge, refuse with 412, first writer wins, last writer wins.",
     )
-    message: Message | None = Field(None, description="Kept in history.")
+    message: Message | None = None
     resolves: Annotated[str, Field(max_length=64)] | None = Field(
         None, description="Id of a conflict that this edit settles."
     )
@@ -41,7 +41,7 @@ class ResolutionBody(Body):
         description='Conflict id to "theirs", "yours", "base", "both" or {"value": …}.',
     )
     patch: list[Any] | None = Field(None, description="JSON Patch against the head the conflict shows.")
-    message: Message | None = Field(None, description="Kept in history.")
+    message: Message | None = None
 
 
 class Missed(BaseModel):

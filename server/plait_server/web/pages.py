@@ -17,7 +17,7 @@ def only_query(request: web.Request, *known: str) -> None:
         if name not in known:
             raise Problem("bad-query", "A query parameter is not known here.", {"known": list(known)})
         if name in seen:
-            raise Problem("bad-query", f"?{name}= is given more than once.")
+            raise Problem("bad-query", f"The parameter {name} is given more than once.")
         seen.add(name)
 
 
@@ -27,7 +27,7 @@ def limit_of(request: web.Request, settings: Settings) -> int:
     if stated is None:
         return min(settings.page_items, settings.page_items_max)
     if not (stated.isascii() and stated.isdigit() and len(stated) <= 9 and int(stated) > 0):
-        raise Problem("bad-query", "?limit= takes a number from 1.")
+        raise Problem("bad-query", "The parameter limit takes a number from 1.")
     return min(int(stated), settings.page_items_max)
 
 
@@ -37,7 +37,7 @@ def cursor_of(request: web.Request) -> str | None:
     if stated is not None and not (
         0 < len(stated) <= CURSOR_CHARACTERS_MAX and stated.isascii() and stated.isprintable()
     ):
-        raise Problem("bad-query", "?cursor= takes the cursor of the page before.")
+        raise Problem("bad-query", "The parameter cursor takes the cursor of the page before.")
     return stated
 
 

@@ -151,6 +151,106 @@ async def test_what_does_not_fit_is_refused_and_changes_nothing(
     assert (await moved.read(ANN, ORDER)).revision == 2
 
 
+INAPPLICABLE = [
+    (
+        {"op": "remove", "path": "/items/7"},
+        "index",
+        {"present": True, "value": ["x", "y"]},
+        "Operation 1 (remove /items/7): the array there has 2 elements.",
+    ),
+    (
+        {"op": "replace", "path": "/items/first/name", "value": 1},
+        "index",
+        {"present": True, "value": ["x", "y"]},
+        "Operation 1 (replace /items/first/name): the array there has 2 elements, "
+        "and an element is named by its number.",
+    ),
+    (
+        {"op": "remove", "path": "/nothing"},
+        "missing",
+        {"present": True, "value": MOVED},
+        "Operation 1 (remove /nothing): there is nothing at /nothing.",
+    ),
+    (
+        {"op": "move", "from": "/nothing", "path": "/x"},
+        "missing",
+        {"present": True, "value": MOVED},
+        "Operation 1 (move /nothing to /x): there is nothing at /nothing.",
+    ),
+    (
+        {"op": "add", "path": "/a/b", "value": 1},
+        "missing",
+        {"present": True, "value": MOVED},
+        "Operation 1 (add /a/b): there is no object or array to put it in.",
+    ),
+    (
+        {"op": "add", "path": "/title/x", "value": 1},
+        "no-container",
+        {"present": True, "value": "B"},
+        "Operation 1 (add /title/x): on the way there is a string, which has no parts.",
+    ),
+    (
+        {"op": "move", "from": "/items", "path": "/items/0"},
+        "into-itself",
+        {"present": True, "value": ["x", "y"]},
+        "Operation 1 (move /items to /items/0): nothing can be moved into a part of itself.",
+    ),
+    (
+        {"op": "inc", "path": "/count", "value": 1},
+        "unsupported",
+        {"present": True, "value": 1},
+        "Operation 1 (inc /count): this server does not take inc yet; see features in GET /v1.",
+    ),
+    (
+        {"op": "test", "path": "/title", "value": "A"},
+        "test",
+        {"present": True, "value": "B"},
+        "Operation 1 (test /title): the value there is another one.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("operation", "reason", "found", "detail"), INAPPLICABLE)
+async def test_what_does_not_fit_its_base_is_refused_in_a_sentence(
+    moved: Service, operation: dict[str, Any], reason: str, found: Any, detail: str
+) -> None:
+    same = {"op": "test", "path": "/count", "value": 1}
+    error = await refusal(moved.edit(ANN, ORDER, patch(same, operation)))
+    pointer = operation["from"] if operation.get("from") == "/nothing" else operation["path"]
+    expected = {"operation": 1, "pointer": pointer, "reason": reason, "found": found}
+    assert (detail, expected) == (error.detail, error.members)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (list(range(200)), {"kind": "array", "elements": 200}),
+        ({"a": "x" * 2_000}, {"kind": "object", "members": 1}),
+        (10**1_000, {"kind": "number"}),
+        ("x" * 500_000, {"kind": "string", "characters": 500_000}),
+    ],
+)
+async def test_what_is_found_is_only_described_where_it_is_long(
+    service: Service, value: Any, shown: dict[str, Any]
+) -> None:
+    await put(service, {"a": value})
+    error = await refusal(service.edit(ANN, ORDER, patch({"op": "test", "path": "/a", "value": 0})))
+    assert error.members["found"] == {"present": True, "truncated": True, **shown}
+
+
+async def test_a_pointer_too_long_to_read_is_cut_in_the_sentence_only(moved: Service) -> None:
+    pointer = "/" + "x" * 4_000
+    error = await refusal(moved.edit(ANN, ORDER, patch({"op": "remove", "path": pointer})))
+    assert (len(error.detail) < 300, error.members["pointer"]) == (True, pointer)
+
+
+async def test_what_is_no_patch_names_the_operation_if_it_is_one(moved: Service) -> None:
+    error = await refusal(moved.edit(ANN, ORDER, patch(SET_COUNT, {"op": "add", "path": "/x"})))
+    assert (error.detail, error.members) == ('Operation 1: "add" has no "value".', {"operation": 1})
+    error = await refusal(moved.edit(ANN, ORDER, Edit(kind="patch", content={})))
+    assert (error.detail, error.members) == ("A patch is an array of operations.", {})
+
+
 ON_A_TOMBSTONE = [
     (patch(SET_COUNT), "deleted"),
     (patch(SET_COUNT, base=2), "merge-conflict"),

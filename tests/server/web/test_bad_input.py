@@ -9,6 +9,8 @@ import pytest
 from aiohttp import ClientResponse, ClientSession
 from yarl import URL
 
+from plait_server.web.health import PUBLISHED_LIMITS
+
 Serve = Callable[..., Awaitable[ClientSession]]
 
 DOC = "/v1/docs/orders/7"
@@ -35,9 +37,18 @@ async def refused(client: ClientSession, answer: ClientResponse, status: int, co
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["Plait-Should-Retry"] == "false"
     assert "Traceback" not in json.dumps(problem)
+    assert is_a_sentence(problem["detail"]), problem["detail"]
+    assert all(is_a_sentence(cause["detail"]) for cause in problem.get("errors", []))
+    if code == "too-large":
+        assert f"{problem['limit']}_max" in PUBLISHED_LIMITS
+        assert str(problem["maximum"]) in problem["detail"]
     async with client.get(DOC) as read:
         assert (read.headers["ETag"], await read.json()) == ('"1"', VALUE)
     return problem
+
+
+def is_a_sentence(detail: str) -> bool:
+    return detail[0].isupper() and detail.endswith(".") and " None" not in detail
 
 
 async def patch(
@@ -97,6 +108,21 @@ async def test_a_value_over_a_limit_is_413_and_names_it(
 ) -> None:
     problem = await refused(client, await patch(client, add(value)), 413, "too-large")
     assert problem["limit"] == limit
+
+
+@pytest.mark.parametrize("levels", [65, 66, 68, 1_000])
+async def test_a_depth_is_refused_by_the_limit_of_the_document_not_of_the_body(
+    client: ClientSession, levels: int
+) -> None:
+    deep = b"[" * levels + b"]" * levels
+    for answer in (
+        await patch(client, add(deep)),
+        await patch(client, b'{"patch":' + add(deep) + b"}", EDIT),
+        await patch(client, b'{"x":' + deep + b"}", MERGE_PATCH),
+        await client.put(DOC, data=deep, headers={"Content-Type": "application/json", "If-Match": '"1"'}),
+    ):
+        problem = await refused(client, answer, 413, "too-large")
+        assert (problem["limit"], problem["maximum"]) == ("depth", 64)
 
 
 async def test_integers_of_thirty_digits_stay_exact(client: ClientSession) -> None:
@@ -205,10 +231,11 @@ async def test_a_pointer_over_its_limit_is_refused(client: ClientSession) -> Non
 async def test_a_body_over_its_limit_is_refused(client: ClientSession) -> None:
     answer = await patch(client, add(b'"' + b"x" * 262_144 + b'"'))
     problem = await refused(client, answer, 413, "too-large")
-    assert problem["maximum"] == 262_144
+    assert (problem["limit"], problem["maximum"]) == ("patch_bytes", 262_144)
     headers = {"Content-Type": "application/json", "If-Match": '"1"'}
     answer = await client.put(DOC, data=BytesIO(b'"' + b"x" * 1_048_576 + b'"'), headers=headers)
-    assert (await refused(client, answer, 413, "too-large"))["maximum"] == 1_048_576
+    problem = await refused(client, answer, 413, "too-large")
+    assert (problem["limit"], problem["maximum"]) == ("document_bytes", 1_048_576)
 
 
 async def test_a_document_does_not_grow_past_its_limit_by_patches(serve: Serve) -> None:
@@ -319,8 +346,19 @@ async def test_an_edit_with_odd_members_is_400_and_says_which(client: ClientSess
 
 
 async def test_a_message_over_its_limit_is_refused(client: ClientSession) -> None:
-    edit = {"patch": [], "message": "\u20ac" * 2_000}
-    await refused(client, await patch(client, json.dumps(edit).encode(), EDIT), 413, "too-large")
+    for message in ("\u20ac" * 2_000, "x" * 4_097):
+        edit = {"patch": [], "message": message}
+        answer = await patch(client, json.dumps(edit).encode(), EDIT)
+        problem = await refused(client, answer, 413, "too-large")
+        assert (problem["limit"], problem["maximum"]) == ("message_bytes", 4_096)
+
+
+async def test_how_long_a_message_may_be_is_a_setting(serve: Serve) -> None:
+    client = await serve(message_bytes_max=10_000)
+    async with client.put(DOC, json=VALUE, headers={"If-None-Match": "*"}) as answer:
+        assert answer.status == 201
+    edit = {"patch": json.loads(add(b"1")), "message": "x" * 10_000}
+    assert (await patch(client, json.dumps(edit).encode(), EDIT)).status == 200
 
 
 @pytest.mark.parametrize(
