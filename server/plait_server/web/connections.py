@@ -6,6 +6,7 @@ before a handler is reached is a problem document like every other.
 """
 
 import asyncio
+import gc
 import logging
 from collections.abc import Coroutine
 from http import HTTPStatus
@@ -24,6 +25,9 @@ ACCEPTING_TURNS: Final = 160
 """An event loop accepts one connection a turn or more, and the kernel holds 128 for it."""
 READING_TURNS: Final = 8
 """From a connection's being accepted to its request's being handled, with some to spare."""
+COLLECTOR_THRESHOLDS: Final = (10_000, 10, 100)
+"""Revisions in memory are many objects and in no cycle: looking for cycles as often as Python does would
+cost as much as the edits."""
 
 _log = logging.getLogger("plait.web")
 
@@ -44,6 +48,13 @@ class Runner(web.AppRunner):
             auto_decompress=False,
         )
         self._settings = settings
+        self._thresholds = gc.get_threshold()
+
+    async def setup(self) -> None:
+        """Make everything ready. Meanwhile the garbage collector of this process is set for serving."""
+        await super().setup()
+        gc.set_threshold(*COLLECTOR_THRESHOLDS)
+        gc.freeze()
 
     async def cleanup(self) -> None:
         """Stop listening, answer what was sent before, end the application."""
@@ -54,6 +65,8 @@ class Runner(web.AppRunner):
             await site.stop()
         await _take_turns(READING_TURNS)
         await super().cleanup()
+        gc.unfreeze()
+        gc.set_threshold(*self._thresholds)
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
