@@ -26,10 +26,24 @@ class Effect:
 
     `body` and `at` say where a PLACE or ARRIVE puts it; `why` which operations (theirs: patches) made it;
     `agreed` that the other side did the same; `implied` that a removal took it along with what held it;
+    In an object both sides added, `outer` is what theirs added and `own` the body yours had it in.
     `needs` lists the effects of the same side without which it cannot be; `number` counts a side's effects.
     """
 
-    __slots__ = ("act", "agreed", "at", "body", "implied", "needs", "node", "number", "side", "why")
+    __slots__ = (
+        "act",
+        "agreed",
+        "at",
+        "body",
+        "implied",
+        "needs",
+        "node",
+        "number",
+        "outer",
+        "own",
+        "side",
+        "why",
+    )
 
     def __init__(
         self, act: Act, side: int, node: Node, why: list[int], body: Node | None = None, at: Slot = ""
@@ -44,6 +58,8 @@ class Effect:
         self.implied = False
         self.needs: list[Effect] = []
         self.number = 0
+        self.outer: Effect | None = None
+        self.own: Node | None = None
 
     @property
     def is_arrival(self) -> bool:
@@ -126,11 +142,12 @@ class Effects:
 
     def _collect(self) -> None:
         strand = self.strand
-        for node, view in strand.views.items():
+        for node in strand.changed:
             if node.mint == BASE:
-                if view.dead or view.moved or view.body is not node:
-                    self._collect_touched(node)
-            elif view.moved and not strand.gone(node):
+                self._collect_touched(node)
+                continue
+            view = strand.views[node]
+            if view.moved and not strand.gone(node):
                 self._collect_arrival(Effect(Act.ARRIVE, strand.side, node, view.why, view.up, view.at))
         for (body, gap), run in self.gaps.items():
             if len(run) > 1:
@@ -178,7 +195,9 @@ class Effects:
 
     def _collect_touched(self, node: Node) -> None:
         strand = self.strand
-        view = strand.views[node]
+        view = strand.views.get(node)
+        if view is None:
+            return  # taken back with what held it
         if strand.gone(node):
             up = node.up
             is_effect = (
@@ -219,22 +238,30 @@ class Effects:
 def _unchange(strand: Strand) -> None:
     """Take back new contents that equal what base had there."""
     forgotten: set[Node] = set()
-    moved = [node for node, view in strand.views.items() if node.mint == BASE and view.moved]
-    concerned = {holder for node in moved for holder in (*_origins(node), *strand.chain(node))}
-    for node, view in list(strand.views.items()):
-        if (
-            node.mint == BASE
-            and view.body is not node
-            and node in strand.views
-            and node not in concerned
-            and (type(view.body.raw) is type(node.raw) or not isinstance(node.raw, (dict, list)))
-            and same(strand.value(node), node.raw)
-        ):
+    concerned: set[Node] | None = None
+    for node in strand.changed:
+        view = strand.views.get(node)
+        if node.mint != BASE or view is None or view.body is node:
+            continue
+        if isinstance(node.raw, (dict, list)):
+            if type(view.body.raw) is not type(node.raw):
+                continue
+            concerned = _concerned(strand) if concerned is None else concerned
+            if node in concerned:
+                continue
+        if same(strand.value(node), node.raw):
             forgotten.update(strand.forget(node))
     if forgotten:
         for view in strand.views.values():  # what had come into those contents went with them
             if view.moved and view.up is not None and view.up.owner in forgotten:
                 view.dead = True
+
+
+def _concerned(strand: Strand) -> set[Node]:
+    """Return what an identity of base has moved out of, or into."""
+    views = strand.views
+    moved = [node for node in strand.changed if node.mint == BASE and node in views and views[node].moved]
+    return {holder for node in moved for holder in (*_origins(node), *strand.chain(node))}
 
 
 def _origins(node: Node) -> Iterator[Node]:

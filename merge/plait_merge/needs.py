@@ -98,6 +98,10 @@ class Needs:
         """
 
         def stands(effect: Effect) -> bool:
+            if effect.outer is not None and effect.outer in fallen:
+                twin = self._twins.get(effect.outer)
+                if twin is None or not stands(twin):
+                    return False
             return all(e in chosen or e not in contested for e in (effect, *self.of(effect)))
 
         kept = {effect for effect in made if not effect.agreed and stands(effect)}

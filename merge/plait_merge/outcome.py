@@ -13,6 +13,7 @@ from plait_merge.values import ABSENT, Absent, Json
 
 if TYPE_CHECKING:
     from plait_merge.settlement import Settlement
+    from plait_merge.weave import Knot
 
 Patch = list[dict[str, Any]]
 Kind = Literal[
@@ -118,6 +119,7 @@ class Conflict:
     your_operations: tuple[int, ...]
     their_patches: tuple[int, ...]
     depends: tuple[Dependent, ...] = ()
+    _knot: Knot | None = field(default=None, repr=False, compare=False, kw_only=True)
     _settlement: Settlement | None = field(default=None, repr=False, compare=False, kw_only=True)
 
     @cached_property
@@ -132,7 +134,7 @@ class Conflict:
     @cached_property
     def resolutions(self) -> dict[str, Patch]:
         assert self._settlement is not None
-        return self._settlement.resolutions(self.id)
+        return self._settlement.resolutions(self._knot)
 
     def as_json(self) -> dict[str, Json]:
         """The conflict as plain JSON, members without a place left out."""

@@ -87,6 +87,7 @@ class Overlaps:
             if kid is None:
                 continue
             mine = self._arrival(self.yours, kid, here, name, yours)
+            mine.outer, mine.own = theirs, there
             other = self.theirs.strand.member(theirs.node, name)
             if other is not None:
                 counterpart = self._arrival(self.theirs, other, here, name, theirs)

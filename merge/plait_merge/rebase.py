@@ -79,7 +79,7 @@ def resolve(theirs: Json | Absent, conflict: Conflicted, choices: Mapping[str, C
     A choice is "theirs", "yours", "base", "both" or {"value": anything}. Return a patch against *theirs*, the
     value the conflict was found on. Raises ChoiceError for one missing, unknown or without meaning.
     """
-    return conflict._settlement.patch(choices)
+    return conflict._settlement.patch(conflict.conflicts, choices)
 
 
 def _read(patch: AnyPatch, limits: Limits) -> tuple[Operation, ...]:

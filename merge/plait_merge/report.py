@@ -17,15 +17,10 @@ from plait_merge.weave import Guard, Knot, Weave
 
 def conflicted(weave: Weave) -> Conflicted:
     """Return all conflicts of a weave that is not clean, and what of yours is."""
-    knots = [(_conflict(weave, knot), knot) for knot in weave.knots]
-    guards = _together(_guard(weave, guard) for guard in weave.failed)
-    settlement = Settlement(
-        weave, {conflict.id: knot for conflict, knot in knots}, frozenset(guard.id for guard in guards)
-    )
-    conflicts = [*guards, *(conflict for conflict, _ in knots)]
+    settlement = Settlement(weave)
+    guards = _together(_guard(weave, guard, settlement) for guard in weave.failed)
+    conflicts = [*guards, *(_conflict(weave, knot, settlement) for knot in weave.knots)]
     conflicts.sort(key=lambda conflict: pointer_order(conflict.pointer.split("/")[1:]))
-    for conflict in conflicts:
-        object.__setattr__(conflict, "_settlement", settlement)
     clean = () if weave.failed else _clean_operations(weave, settlement.clean())
     return Conflicted(tuple(conflicts), settlement.clean_patch(), clean, _settlement=settlement)
 
@@ -41,7 +36,7 @@ def _clean_operations(weave: Weave, made: set[Effect]) -> tuple[int, ...]:
     return tuple(index for index in range(len(weave.operations)) if index not in waiting)
 
 
-def _conflict(weave: Weave, knot: Knot) -> Conflict:
+def _conflict(weave: Weave, knot: Knot, settlement: Settlement) -> Conflict:
     subject = knot.clash.subject
     if isinstance(subject, Node):
         base = Facet(subject.raw)
@@ -62,6 +57,8 @@ def _conflict(weave: Weave, knot: Knot) -> Conflict:
         your_operations=_dates(knot.yours),
         their_patches=_dates(knot.theirs),
         depends=_depends(weave, knot),
+        _knot=knot,
+        _settlement=settlement,
     )
 
 
@@ -84,7 +81,7 @@ def _depends(weave: Weave, knot: Knot) -> tuple[Dependent, ...]:
     )
 
 
-def _guard(weave: Weave, guard: Guard) -> Conflict:
+def _guard(weave: Weave, guard: Guard, settlement: Settlement) -> Conflict:
     here = weave.theirs.strand
     node = guard.node
     known = node.mint == BASE
@@ -99,6 +96,7 @@ def _guard(weave: Weave, guard: Guard) -> Conflict:
         yours=Facet(guard.value),
         your_operations=(guard.operation,),
         their_patches=tuple(sorted(weave.theirs.patches_around(node))),
+        _settlement=settlement,
     )
 
 

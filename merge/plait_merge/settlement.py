@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from plait_merge.diff import diff
-from plait_merge.effect import Effect
-from plait_merge.outcome import Choice, Facet, Patch, Side
+from plait_merge.effect import Act, Effect
+from plait_merge.outcome import Choice, Conflict, Facet, Patch, Side
 from plait_merge.overlap import Member
 from plait_merge.patch import apply_operations, read_patch
-from plait_merge.strand import Node
+from plait_merge.strand import BASE, YOURS, Node
 from plait_merge.values import Json
 from plait_merge.weave import Knot, Weave
 from plait_merge.writer import Layer, Writer
@@ -27,35 +27,36 @@ class ChoiceError(ValueError):
 
 
 class Settlement:
-    """Settle the knots of a weave, each by its conflict's id."""
+    """Settle the knots of a weave."""
 
-    def __init__(self, weave: Weave, knots: Mapping[str, Knot], guards: frozenset[str]) -> None:
+    def __init__(self, weave: Weave) -> None:
         self._weave = weave
-        self._knots = knots
-        self._guards = guards
 
-    def patch(self, choices: Mapping[str, Choice]) -> Patch:
-        """Write the settlement *choices* ask for, with all of yours that is clean. Raises ChoiceError."""
+    def patch(self, conflicts: Iterable[Conflict], choices: Mapping[str, Choice]) -> Patch:
+        """Write the settlement *choices* ask for, by conflict id, with all of yours that is clean.
+
+        Raises ChoiceError.
+        """
+        known = {conflict.id: conflict for conflict in conflicts}
         for name in choices:
-            if name not in self._knots and name not in self._guards:
+            if name not in known:
                 raise ChoiceError(name, "there is no such conflict")
-        for name in (*self._knots, *self._guards):
+        chosen: list[tuple[Knot, Choice]] = []
+        for name, conflict in known.items():
             if name not in choices:
                 raise ChoiceError(name, "has no choice")
-            self._check(name, choices[name])
-        if self._guards:
-            return []
-        return self._settled({name: choices[name] for name in self._knots}, alone=False)
+            self._check(conflict, choices[name])
+            if conflict._knot is not None:
+                chosen.append((conflict._knot, choices[name]))
+        return [] if self._weave.failed else self._settled(chosen, alone=False)
 
-    def resolutions(self, name: str) -> dict[str, Patch]:
-        """Write each choice that has a meaning for one conflict, all others left as theirs."""
-        if name in self._guards:
-            return {"theirs": []}
-        knot = self._knots[name]
+    def resolutions(self, knot: Knot | None) -> dict[str, Patch]:
+        """Write each choice that has a meaning for one conflict (None: a guard), the others as theirs."""
         found: dict[str, Patch] = {"theirs": []}
-        for choice in CHOICES[1:]:
-            if not self._guards and self._offers(knot, choice):
-                found[choice] = self._settled({name: choice}, alone=True)
+        if knot is not None and not self._weave.failed:
+            for choice in CHOICES[1:]:
+                if self._offers(knot, choice):
+                    found[choice] = self._settled([(knot, choice)], alone=True)
         return found
 
     def clean_patch(self) -> Patch:
@@ -67,16 +68,18 @@ class Settlement:
         weave = self._weave
         return weave.needs.standing(weave.yours.all, set(), weave.contested, set())
 
-    def _check(self, name: str, choice: Choice) -> None:
+    def _check(self, conflict: Conflict, choice: Choice) -> None:
+        refused = bool(self._weave.failed)
+        knot = conflict._knot
         if isinstance(choice, str):
             if choice not in CHOICES:
-                raise ChoiceError(name, f"{choice[:40]!r} is no choice")
-            if choice != "theirs" and (self._guards or not self._offers(self._knots[name], choice)):
-                raise ChoiceError(name, f"{choice!r} has no meaning for it")
+                raise ChoiceError(conflict.id, f"{choice[:40]!r} is no choice")
+            if choice != "theirs" and (refused or knot is None or not self._offers(knot, choice)):
+                raise ChoiceError(conflict.id, f"{choice!r} has no meaning for it")
         elif not isinstance(choice, Mapping) or choice.keys() != {"value"}:
-            raise ChoiceError(name, 'a choice is a word or {"value": …}')
-        elif self._guards or self._knots[name].clash.kind in ("move_move", "cycle"):
-            raise ChoiceError(name, "a value has no meaning for it")
+            raise ChoiceError(conflict.id, 'a choice is a word or {"value": …}')
+        elif refused or conflict.kind in ("move_move", "cycle"):
+            raise ChoiceError(conflict.id, "a value has no meaning for it")
 
     def _offers(self, knot: Knot, choice: str) -> bool:
         if choice == "base":
@@ -95,24 +98,46 @@ class Settlement:
             return None
         return _merged(node.raw, theirs, yours)
 
-    def _settled(self, choices: Mapping[str, Choice], *, alone: bool) -> Patch:
+    def _settled(self, choices: Iterable[tuple[Knot, Choice]], *, alone: bool) -> Patch:
         """Write *choices*; *alone* with nothing of yours but what depends on them."""
         weave = self._weave
         made: set[Effect] = set()
         undone: set[Effect] = set()
         values: dict[Node, Json] = {}
         members: dict[tuple[Node, str], Json] = {}
-        for name, choice in choices.items():
-            knot = self._knots[name]
+        for knot, choice in choices:
             side = self._put_value(knot, choice, values, members)
             if side in ("yours", "base"):
                 undone |= knot.theirs
             if side == "yours":
                 made |= knot.yours
         undone = weave.needs.fallen(undone)
-        wanted = weave.needs.alone(made, weave.contested) if alone else weave.yours.all
-        kept = weave.needs.standing(wanted, made, weave.contested, undone)
+        kept = weave.needs.standing(weave.yours.all, made, weave.contested, undone)
+        if alone:
+            few = weave.needs.alone(made, weave.contested)
+            few = weave.needs.standing(few, made, weave.contested, undone)
+            # Theirs may have moved something into what only another, clean, move of yours takes out.
+            kept = kept if self._is_circular(few, undone) else few
         return self._write(kept, undone, values, members)
+
+    def _is_circular(self, made: set[Effect], undone: set[Effect]) -> bool:
+        """Say whether something would end up inside itself."""
+        theirs, yours = self._weave.theirs, self._weave.yours
+        if not theirs.moved or not yours.moved:
+            return False
+        bodies = {e.node: e.body for e in theirs.place.values() if e not in undone}
+        bodies.update((e.node, e.body) for e in made if e.act is Act.PLACE)
+        for start in bodies:
+            seen: set[Node] = set()
+            body = bodies[start]
+            while body is not None and body.owner not in seen:
+                node = body.owner
+                seen.add(node)
+                strand = yours.strand if node.mint == YOURS else theirs.strand
+                body = bodies.get(node) or (node.up if node.mint == BASE else strand.up(node))
+            if body is not None:
+                return True
+        return False
 
     def _put_value(
         self,
@@ -144,6 +169,8 @@ class Settlement:
         values: dict[Node, Json] | None = None,
         members: dict[tuple[Node, str], Json] | None = None,
     ) -> Patch:
+        if not made and not undone and not values and not members:
+            return []
         weave = self._weave
         world = Layer(weave.theirs.strand)
         writer = Writer(world, weave.theirs, weave.yours, weave.in_order(made), undone, values, members)

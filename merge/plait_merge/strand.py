@@ -99,8 +99,10 @@ class Strand:
         self._dropped: dict[tuple[Node, str], Node] = {}
         self._clock = 0
         self._step = 0
+        self.changed: dict[Node, None] = {}  # all that was put somewhere, removed, or given a new content
         self._moves: dict[Node, None] = {}  # identities of base that were put somewhere
         self._gone: dict[Node, bool] = {}
+        self._cuts = False  # whether anything can be gone
 
     def replay(self, operations: Iterable[Operation], patch: int | None = None) -> None:
         """Replay one patch. Touches are dated *patch*, or each operation's index if it is None."""
@@ -208,6 +210,7 @@ class Strand:
         self._note_put(node)
 
     def _note_put(self, node: Node) -> None:
+        self.changed[node] = None
         view = self.views[node]
         view.why.append(self._clock)
         view.since = self._step
@@ -223,16 +226,20 @@ class Strand:
         return node
 
     def _kill(self, node: Node) -> None:
+        self.changed[node] = None
+        self._cuts = True
         view = self.view(node)
         view.dead = True
         view.why.append(self._clock)
 
     def _rewrite(self, node: Node, value: Json) -> None:
         view = self.view(node)
+        self._cuts = self._cuts or isinstance(view.body.raw, (dict, list))
         view.body = content = Node(value, None, "", self.side, self._step)
         content.owner = node
         view.members = view.order = None
         view.why_body.append(self._clock)
+        self.changed[node] = None
 
     def _blame(self, top: Node | None) -> None:
         """Date a change inside something this side added or replaced: it is a part of that change."""
@@ -396,6 +403,8 @@ class Strand:
 
     def gone(self, node: Node) -> bool:
         """Say whether *node* cannot be reached any more. Remembered: ask only when the replay is over."""
+        if not self._cuts:
+            return False
         known = self._gone.get(node)
         if known is None:
             known = self._gone[node] = self._is_gone(node)

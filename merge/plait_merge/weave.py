@@ -109,12 +109,15 @@ class Weave:
             groups.join((outer, inner))
         self.contested.update(inner for inner, _ in within)
         self.needs.link_copies(self.contested)
-        for effect in self.contested:
+        for effect in [effect for effect in self.contested if effect.needs]:
             groups.join([effect, *(need for need in self.needs.of(effect) if need in self.contested)])
         knots: dict[Effect, Knot] = {}
         for clash in clashes:
-            knot = knots.setdefault(groups.find(clash.effects[0]), Knot(clash, set(), set()))
-            if clash is not knot.clash and self._rank(clash) < self._rank(knot.clash):
+            top = groups.find(clash.effects[0])
+            knot = knots.get(top)
+            if knot is None:
+                knots[top] = Knot(clash, set(), set())
+            elif self._rank(clash) < self._rank(knot.clash):
                 knot.clash = clash
         for effect in self.contested:
             knot = knots[groups.find(effect)]

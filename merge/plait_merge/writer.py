@@ -107,7 +107,10 @@ class Writer:
         if not self.plain:
             self.stay_dead = {node for node, effect in theirs.dead.items() if effect not in taken_back}
         self.run_index: dict[Node, int] = {}
-        self.made = self._in_order(made)
+        # What was added inside something of theirs that is taken back is a part of yours again.
+        self.made = self._in_order(
+            e for e in made if e.act is not Act.ARRIVE or e.outer is None or e.outer not in undone
+        )
         self.values = values or {}
         self.members = members or {}
         self.copied = yours.copied
@@ -196,10 +199,12 @@ class Writer:
 
     def _aim(self) -> None:
         """Say for every identity concerned where it shall be and what it shall hold."""
+        taken_back = set(self.undone)
         for effect in self.made:
             if effect.is_arrival:
                 assert effect.body is not None
-                self.targets[effect.node] = Target(effect.body, effect.at)
+                apart = effect.own is not None and effect.outer in taken_back
+                self.targets[effect.node] = Target(effect.own if apart else effect.body, effect.at)  # type: ignore[arg-type]
             elif effect.act is Act.CONTENT:
                 self.contents[effect.node] = self.strand.views[effect.node].body
             else:
