@@ -39,9 +39,11 @@ class CommitFailed(Exception):
 class BatchWriter:
     """Write batches over one connection, which nobody else writes on."""
 
-    def __init__(self, connection: sqlite3.Connection, conflicts_open_max: int) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, conflicts_open_max: int, conflicts_open_bytes_max: int
+    ) -> None:
         self._connection = connection
-        self._conflicts_open_max = conflicts_open_max
+        self._conflicts_max = (conflicts_open_max, conflicts_open_bytes_max)
         self._seqs: dict[str, int] = {}
 
     def write(self, batch: Sequence[Commit]) -> list[CommitResult]:
@@ -172,7 +174,7 @@ class BatchWriter:
         return Committed(seq)
 
     def _drop_oldest_conflicts(self, addresses: set[Address]) -> None:
-        rows = [(*address, self._conflicts_open_max) for address in addresses]
+        rows = [(*address, *self._conflicts_max) for address in addresses]
         self._connection.executemany(sql.DROP_OLDEST_CONFLICTS, rows)
 
     def _next_seq(self, tenant: str) -> int:

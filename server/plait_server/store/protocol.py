@@ -54,9 +54,16 @@ class Store(Protocol):
         ...
 
     async def revisions(
-        self, address: Address, *, above: int, upto: int, limit: int, newest_first: bool = False
+        self,
+        address: Address,
+        *,
+        above: int,
+        upto: int,
+        limit: int,
+        newest_first: bool = False,
+        bytes_max: int | None = None,
     ) -> list[RevisionRecord]:
-        """Read revisions with above < n <= upto."""
+        """Read revisions with above < n <= upto; end with the one that makes them weigh over `bytes_max`."""
         ...
 
     async def documents(self, tenant: str, collection: str, *, after: str, limit: int) -> list[DocumentRow]:
@@ -70,9 +77,18 @@ class Store(Protocol):
     async def conflict(self, address: Address, conflict: str) -> ConflictRecord | None: ...
 
     async def conflicts(
-        self, address: Address, *, before: str | None, limit: int, now: int
+        self,
+        address: Address,
+        *,
+        before: str | None,
+        limit: int,
+        now: int,
+        bytes_max: int | None = None,
     ) -> list[ConflictRecord]:
-        """List conflicts that have not expired, newest first, from the first one older than `before`."""
+        """List conflicts neither settled nor expired, newest first, from the first one older than `before`.
+
+        Ends with the one that makes them weigh over `bytes_max`.
+        """
         ...
 
     async def prune(self, now: int, conflicts_max: int) -> None:

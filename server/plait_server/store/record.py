@@ -36,6 +36,11 @@ class RevisionRecord(Struct, frozen=True):
     policy: int | None = None
     seq: int = 0
 
+    @property
+    def weight(self) -> int:
+        """The bytes of its patches."""
+        return len(self.patch) + len(self.submitted or b"")
+
 
 class KeyRecord(Struct, frozen=True):
     """The stored answer to an idempotency key; from `expires` on the key is free again."""
@@ -60,6 +65,11 @@ class ConflictRecord(Struct, frozen=True):
     expires: int
     resolved: int | None = None
     resolved_revision: int | None = None
+
+    @property
+    def weight(self) -> int:
+        """The bytes of its body."""
+        return len(self.body)
 
 
 class Commit(Struct, frozen=True):

@@ -42,6 +42,7 @@ PRUNE_ROWS = 10_000
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
+Record = TypeVar("Record", RevisionRecord, ConflictRecord)
 
 
 class SqliteStore:
@@ -67,22 +68,29 @@ class SqliteStore:
         *,
         readers: int = 2,
         conflicts_open_max: int = 1_000,
+        conflicts_open_bytes_max: int = 16_777_216,
         pages_max: int | None = None,
         schema: Schema | None = None,
         factory: type[sqlite3.Connection] = sqlite3.Connection,
     ) -> "SqliteStore":
         """Open the file, making or migrating it, and hold it until `close` or the end of the process.
 
-        `pages_max` bounds the file's size in pages; `schema` and `factory` (of the writer's connection)
-        are for those who know better. Raises StoreRefused with a message for the operator.
+        Of the conflicts of a document the oldest go where they are more, or take more, than may be kept; the
+        newest stays. `pages_max` bounds the file's size in pages; `schema` and `factory` (of the writer's
+        connection) are for those who know better. Raises StoreRefused with a message for the operator.
         """
         path = Path(path)
-        options = _Options(conflicts_open_max, pages_max, schema or load_schema(), factory)
+        options = _Options(
+            conflicts_open_max, conflicts_open_bytes_max, pages_max, schema or load_schema(), factory
+        )
+        is_new = not _lock_file(path).exists()
         store = cls(path, options, _hold(path))
         try:
             await store._open_writer()
             await store._open_readers(readers)
         except BaseException as error:
+            if is_new:
+                _lock_file(path).unlink(missing_ok=True)
             await store.close()
             if isinstance(error, sqlite3.Error | _Strange):
                 raise StoreRefused(f"{path} cannot be opened: {error}.") from error
@@ -114,11 +122,20 @@ class SqliteStore:
         return await self._read(lambda connection: _load(connection, address, revision))
 
     async def revisions(
-        self, address: Address, *, above: int, upto: int, limit: int, newest_first: bool = False
+        self,
+        address: Address,
+        *,
+        above: int,
+        upto: int,
+        limit: int,
+        newest_first: bool = False,
+        bytes_max: int | None = None,
     ) -> list[RevisionRecord]:
         statement = sql.REVISIONS_NEWEST_FIRST if newest_first else sql.REVISIONS
-        rows = await self._fetch(statement, (*address, above, upto, limit))
-        return [RevisionRecord(*row) for row in rows]
+        row = (*address, above, upto, limit)
+        return await self._read(
+            lambda connection: _bounded(connection.execute(statement, row), RevisionRecord, bytes_max)
+        )
 
     async def documents(self, tenant: str, collection: str, *, after: str, limit: int) -> list[DocumentRow]:
         rows = await self._fetch(sql.DOCUMENTS, (tenant, collection, after, limit))
@@ -133,10 +150,18 @@ class SqliteStore:
         return ConflictRecord(*rows[0]) if rows else None
 
     async def conflicts(
-        self, address: Address, *, before: str | None, limit: int, now: int
+        self,
+        address: Address,
+        *,
+        before: str | None,
+        limit: int,
+        now: int,
+        bytes_max: int | None = None,
     ) -> list[ConflictRecord]:
-        rows = await self._fetch(sql.CONFLICTS, (*address, before, now, limit))
-        return [ConflictRecord(*row) for row in rows]
+        row = (*address, before, now, limit)
+        return await self._read(
+            lambda connection: _bounded(connection.execute(sql.CONFLICTS, row), ConflictRecord, bytes_max)
+        )
 
     async def close(self) -> None:
         # Readers first: the last connection to close checkpoints, and that has to be the writer.
@@ -151,7 +176,9 @@ class SqliteStore:
         options = self._options
         writer = self._writer = await _connect(self._path, options.factory)
         self.epoch = await _run(writer, _prepare, writer._conn, options)
-        self._batches = BatchWriter(writer._conn, options.conflicts_open_max)
+        self._batches = BatchWriter(
+            writer._conn, options.conflicts_open_max, options.conflicts_open_bytes_max
+        )
 
     async def _close_writer(self) -> None:
         writer, self._writer = self._writer, None
@@ -239,6 +266,7 @@ class SqliteStore:
 @dataclass(frozen=True, slots=True)
 class _Options:
     conflicts_open_max: int
+    conflicts_open_bytes_max: int
     pages_max: int | None
     schema: Schema
     factory: type[sqlite3.Connection]
@@ -269,12 +297,16 @@ async def _run(connection: aiosqlite.Connection, job: Callable[..., Result], *ar
     return result
 
 
+def _lock_file(path: Path) -> Path:
+    return Path(f"{path}.lock")
+
+
 def _hold(path: Path) -> IO[str]:
     """Lock the file beside the database. The lock ends with the process, however that ends."""
     if path.exists() and not os.access(path, os.W_OK):
         raise StoreRefused(f"{path} is read-only.")
     try:
-        lock = open(f"{path}.lock", "a")  # noqa: SIM115 - held open as long as the store is
+        lock = open(_lock_file(path), "a")  # noqa: SIM115 - held open as long as the store is
     except OSError as error:
         raise StoreRefused(f"{path} cannot be written: {error.strerror}.") from error
     try:
@@ -373,6 +405,19 @@ def _load(connection: sqlite3.Connection, address: Address, revision: int | None
     return StoredDocument(
         head, bool(deleted), created, updated, snapshot, [RevisionRecord(*row) for row in rows]
     )
+
+
+def _bounded(rows: sqlite3.Cursor, record: type[Record], bytes_max: int | None) -> list[Record]:
+    """Read records up to the one that makes them weigh more than `bytes_max`."""
+    records: list[Record] = []
+    weight = 0
+    with contextlib.closing(rows):
+        for row in rows:
+            records.append(record(*row))
+            weight += records[-1].weight
+            if bytes_max is not None and weight > bytes_max:
+                break
+    return records
 
 
 def _snapshot(connection: sqlite3.Connection, address: Address, n: int, value: bytes) -> None:

@@ -32,8 +32,11 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 DROP_OLDEST_CONFLICTS = """
 DELETE FROM conflicts WHERE tenant = ?1 AND collection = ?2 AND document = ?3 AND id IN (
-    SELECT id FROM conflicts WHERE tenant = ?1 AND collection = ?2 AND document = ?3
-    ORDER BY id DESC LIMIT -1 OFFSET ?4)
+    SELECT id FROM (
+        SELECT id, row_number() OVER newest AS place, sum(length(body)) OVER newest AS bytes
+        FROM conflicts WHERE tenant = ?1 AND collection = ?2 AND document = ?3
+        WINDOW newest AS (ORDER BY id DESC))
+    WHERE place > ?4 OR (bytes > ?5 AND place > 1))
 """
 SETTLE_CONFLICT = """
 UPDATE conflicts SET resolved = ?, resolved_revision = ?
@@ -65,7 +68,7 @@ WHERE tenant = ? AND collection = ? AND document = ? AND id = ?
 CONFLICTS = """
 SELECT id, author, base, head, body, opened, expires, resolved, resolved_revision FROM conflicts
 WHERE tenant = ? AND collection = ? AND document = ? AND (?4 IS NULL OR id < ?4) AND expires > ?5
-ORDER BY id DESC LIMIT ?6
+AND resolved IS NULL ORDER BY id DESC LIMIT ?6
 """
 PRUNE_KEYS = """
 DELETE FROM idempotency WHERE (tenant, caller, key) IN (

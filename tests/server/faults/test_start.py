@@ -55,6 +55,7 @@ def test_what_is_no_database_of_ours_is_refused_and_left_alone(
     before = file.read_bytes() if file.is_file() else None
     assert "plait.db cannot be opened" in sentence_of_a_refused_start(tmp_path)
     assert (file.read_bytes() if file.is_file() else None) == before
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.fixture

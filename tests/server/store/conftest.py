@@ -21,7 +21,11 @@ async def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         async def reopen() -> Store:
             if opened:
                 await opened.pop().close()
-            opened.append(await SqliteStore.open(tmp_path / "plait.db", conflicts_open_max=3))
+            opened.append(
+                await SqliteStore.open(
+                    tmp_path / "plait.db", conflicts_open_max=3, conflicts_open_bytes_max=1_000
+                )
+            )
             return opened[0]
 
         stack.push_async_callback(lambda: opened[0].close())

@@ -221,6 +221,47 @@ async def test_conflicts_are_listed_newest_first_and_bounded_per_document(store:
     assert await listed("c6", 1, NOW) == ["c5"]
 
 
+async def test_settled_conflicts_are_not_listed(store: Store) -> None:
+    kept = [replace(edit(1), revision=None, conflict=conflict(f"c{n}")) for n in range(3)]
+    await store.commit([edit(0), *kept])
+    await store.commit([replace(edit(1), settles="c1")])
+    assert [each.id for each in await store.conflicts(HERE, before=None, limit=9, now=NOW)] == ["c2", "c0"]
+    settled = await store.conflict(HERE, "c1")
+    assert settled is not None
+    assert settled.resolved_revision == 2
+
+
+async def test_conflicts_are_bounded_by_bytes_too_and_the_newest_stays(store: Store) -> None:
+    for name, size in [("c1", 600), ("c2", 300), ("c3", 300), ("c4", 300), ("c5", 5_000)]:
+        kept = replace(conflict(name), body=b"x" * size)
+        await store.commit([replace(edit(0), revision=None, conflict=kept)])
+        listed = [each.id for each in await store.conflicts(HERE, before=None, limit=9, now=NOW)]
+        expected = {
+            "c1": ["c1"],
+            "c2": ["c2", "c1"],
+            "c3": ["c3", "c2"],
+            "c4": ["c4", "c3", "c2"],
+            "c5": ["c5"],
+        }
+        assert expected[name] == listed
+
+
+async def test_a_list_ends_with_what_makes_it_weigh_too_much(store: Store) -> None:
+    await store.commit([edit(0), edit(1), edit(2)])
+    weight = [each.weight for each in await store.revisions(HERE, above=0, upto=3, limit=9)]
+    for count in (1, 2, 3):
+        revisions = await store.revisions(
+            HERE, above=0, upto=3, limit=9, bytes_max=sum(weight[:count]) - 1, newest_first=False
+        )
+        assert [each.n for each in revisions] == [1, 2, 3][:count]
+    kept = [
+        replace(edit(3), revision=None, conflict=replace(conflict(f"c{n}"), body=b"12345")) for n in range(3)
+    ]
+    await store.commit(kept)
+    conflicts = await store.conflicts(HERE, before=None, limit=9, now=NOW, bytes_max=7)
+    assert [each.id for each in conflicts] == ["c2", "c1"]
+
+
 async def test_pruning_drops_what_expired_and_the_oldest_conflicts(store: Store) -> None:
     await store.commit(
         [
