@@ -159,7 +159,7 @@ STORIES: dict[str, tuple[Any, list[Patch], Patch]] = {
 }
 
 
-# Both conflict, but engine and model do not name the conflict alike; which of the two names is better is open.
+# Both conflict, but engine and model do not name the conflict alike; which name is better is open.
 NAMED_DIFFERENTLY = {
     "a circle over what is only contested",
     "each moved the same thing into contents that clash",
