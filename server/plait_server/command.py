@@ -145,7 +145,11 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for signalled in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signalled, stopped.set)
-    store = await SqliteStore.open(settings.db)
+    store = await SqliteStore.open(
+        settings.db,
+        conflicts_open_max=settings.conflicts_open_max,
+        conflicts_open_bytes_max=settings.conflicts_open_bytes_max,
+    )
     service = await Service.open(store, limits=service_limits(settings))
     runner = Runner(create_app(service, settings), settings)
     try:

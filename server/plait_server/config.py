@@ -64,9 +64,16 @@ class Settings(BaseSettings):
 
     page_items: Count = Field(50, description="Entries in a list when the caller names no limit.")
     page_items_max: Count = Field(500, description="Entries in a list at most.")
+    page_bytes_max: Bytes = Field(
+        1_048_576, description="Patches in a page of history; the last may pass it."
+    )
     idempotency_ttl_s: Seconds = Field(86_400, description="How long an idempotency key is remembered.")
     conflict_ttl_s: Seconds = Field(604_800, description="How long an unsettled conflict is kept.")
-    conflicts_open_max: Count = Field(1_000, description="Unsettled conflicts kept per document.")
+    conflicts_open_max: Count = Field(1_000, description="Conflicts kept per document; the oldest go first.")
+    conflicts_open_bytes_max: Bytes = Field(16_777_216, description="Bytes of those; the oldest go first.")
+    conflicts_shown_max: Count = Field(
+        1_000, description="Conflicts in one 409; the kept conflict shows all of them."
+    )
     conflict_value_bytes_max: Bytes = Field(65_536, description="Longer values are left out of a conflict.")
     missed_revisions_max: Count = Field(100, description="Revisions listed in `missed` at most.")
     missed_bytes_max: Bytes = Field(65_536, description="Bytes of `missed` at most.")

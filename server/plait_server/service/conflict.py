@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Raw, Struct, json
 
-from plait_merge import ChoiceError, Conflict, Conflicted, Json, LimitExceeded, Limits, rebase, resolve
+from plait_merge import ChoiceError, Conflict, Conflicted, Facet, Json, LimitExceeded, Limits, rebase, resolve
 from plait_server import errors
 from plait_server.service.answer import ConflictView
 from plait_server.service.limits import ServiceLimits
@@ -69,61 +69,83 @@ def settle(theirs: Revision, conflicted: Conflicted, choices: Mapping[str, Json]
 
 
 def merge_conflict(
-    conflicted: Conflicted, base: int, since: Sequence[Revision], limits: ServiceLimits, conflict: str | None
+    conflicted: Conflicted,
+    changes: int,
+    base: int,
+    since: Sequence[Revision],
+    limits: ServiceLimits,
+    conflict: str | None,
 ) -> errors.MergeConflict:
-    """Tell the caller about a conflict; `conflict` is the id it is kept under, None where it is not."""
-    members = conflict_members(conflicted, base, since, limits)
+    """Tell the caller about a conflict of an edit of so many `changes`, the first of its parts.
+
+    `conflict` is the id it is kept under, None where it is not; under it all parts are shown.
+    """
+    members = conflict_members(conflicted, base, since, limits, limits.conflicts_shown_max)
     if conflict is not None:
         members["conflict"] = conflict
-    return errors.MergeConflict(_sentence(conflicted, base, since), members)
+    return errors.MergeConflict(_sentence(conflicted, changes, base, since), members)
 
 
 def conflict_members(
-    conflicted: Conflicted, base: int, since: Sequence[Revision], limits: ServiceLimits
+    conflicted: Conflicted,
+    base: int,
+    since: Sequence[Revision],
+    limits: ServiceLimits,
+    shown_max: int | None = None,
 ) -> dict[str, object]:
-    """Give the members of the problem document. `since` leads from the base to the conflict's head."""
+    """Give the members of the problem document. `since` leads from the base to the conflict's head.
+
+    What is large is encoded already. Cost: about 0.2 ms for each conflict shown, so many of them belong off
+    the event loop.
+    """
     longest = limits.conflict_value_bytes_max
     missed = join_missed(since, limits.missed_revisions_max, limits.missed_bytes_max)
     return {
         "base_revision": base,
         "head_revision": since[-1].n,
-        "conflicts": [_show(each, since, longest) for each in conflicted.conflicts],
+        "conflicts_total": len(conflicted.conflicts),
+        "conflicts": _raw([_show(each, since, longest) for each in conflicted.conflicts[:shown_max]]),
         "clean_operations": list(conflicted.clean_operations),
-        "clean_patch": conflicted.clean_patch,
+        "clean_patch": _raw(conflicted.clean_patch),
         "missed": None if missed is None else Raw(missed),
     }
 
 
-def _sentence(conflicted: Conflicted, base: int, since: Sequence[Revision]) -> str:
-    count = len(conflicted.conflicts)
-    places = "1 place overlaps" if count == 1 else f"{count} places overlap"
-    return f"{places} with revisions {base + 1} to {since[-1].n}."
+def _raw(value: object) -> Raw:
+    return Raw(encode(value))
+
+
+def _sentence(conflicted: Conflicted, changes: int, base: int, since: Sequence[Revision]) -> str:
+    count = len({operation for each in conflicted.conflicts for operation in each.your_operations})
+    first, last = base + 1, since[-1].n
+    revisions = f"revision {last}" if first == last else f"revisions {first}-{last}"
+    overlap = "overlaps" if count == 1 else "overlap"
+    return f"{count} of {changes} {'change' if changes == 1 else 'changes'} {overlap} {revisions}."
 
 
 def _show(conflict: Conflict, since: Sequence[Revision], longest: int) -> dict[str, object]:
     """Show a conflict: patches of theirs by revision and author, long values left out."""
     shown: dict[str, object] = conflict.as_json()
     del shown["their_patches"]
-    for side in ("base", "theirs", "yours"):
-        shown[side] = _shorten(shown[side], longest)
-    shown["theirs"] = {**_facet(shown["theirs"]), **_origin(conflict, since)}
+    shown["base"] = _facet(conflict.base, longest)
+    shown["theirs"] = {**_facet(conflict.theirs, longest), **_origin(conflict, since)}
+    shown["yours"] = _facet(conflict.yours, longest)
     shown["resolutions"] = {
-        choice: patch if len(encode(patch)) <= longest else None
-        for choice, patch in conflict.resolutions.items()
+        choice: _unless_long(patch, longest) for choice, patch in conflict.resolutions.items()
     }
     return shown
 
 
-def _facet(shown: object) -> dict[str, object]:
-    assert isinstance(shown, dict)
-    return shown
+def _facet(facet: Facet, longest: int) -> dict[str, object]:
+    if not facet.present:
+        return {"present": False}
+    value = _unless_long(facet.value, longest)
+    return {"present": True, "truncated": True} if value is None else {"present": True, "value": value}
 
 
-def _shorten(facet: object, longest: int) -> dict[str, object]:
-    shown = _facet(facet)
-    if shown["present"] and len(encode(shown["value"])) > longest:
-        return {"present": True, "truncated": True}
-    return shown
+def _unless_long(value: Json, longest: int) -> Raw | None:
+    encoded = encode(value)
+    return Raw(encoded) if len(encoded) <= longest else None
 
 
 def _origin(conflict: Conflict, since: Sequence[Revision]) -> dict[str, object]:

@@ -16,10 +16,10 @@ class ServiceLimits:
     answers_recent_max: int = 10_000
     """Answers to idempotency keys kept in memory; all are in the store."""
     conflict_ttl_s: float = 604_800
-    conflicts_open_max: int = 1_000
-    """Conflicts kept of one document."""
     conflicts_total_max: int = 100_000
     conflict_value_bytes_max: int = 65_536
+    conflicts_shown_max: int = 1_000
+    """Conflicts shown of one refused edit; where it is kept, all are."""
     missed_revisions_max: int = 100
     missed_bytes_max: int = 65_536
     open_documents_max: int = 20_000
@@ -34,6 +34,8 @@ class ServiceLimits:
     """Patches of less weight never cause a snapshot, however small the document is."""
     edits_waiting_max: int = 10_000
     page_items_max: int = 500
+    page_bytes_max: int = 1_048_576
+    """Patches in one page of history."""
     offload_bytes_min: int = 16_384
     """Work on more bytes than this leaves the event loop."""
     rounds_max: int = 5

@@ -94,13 +94,18 @@ class Replay:
             except LookupError:
                 pass
             else:
+                changes = len(read_kept(record).patch)
                 return await asyncio.to_thread(
-                    merge_conflict, conflicted, record.base, since, self._limits, record.id
+                    merge_conflict, conflicted, changes, record.base, since, self._limits, record.id
                 )
         members: dict[str, object] = {
             "base_revision": stored.base,
             "head_revision": stored.revision,
+            "conflicts_total": 0,
             "conflicts": [],
+            "clean_operations": [],
+            "clean_patch": [],
+            "missed": None,
         }
         return errors.MergeConflict("The edits overlapped; the conflict is no longer kept.", members)
 

@@ -153,14 +153,20 @@ class Service:
         self, caller: Caller, document: DocumentKey, limit: int, cursor: str | None
     ) -> Page[RevisionView]:
         """List revisions, newest first, also those of a deleted document. Raises NotFound, BadRequest."""
-        limit, upto = self._bounded(limit), _read_cursor(cursor)
         records = await self._store.revisions(
-            _address(caller, document), above=0, upto=upto, limit=limit + 1, newest_first=True
+            _address(caller, document),
+            above=0,
+            upto=_read_cursor(cursor),
+            limit=self._bounded(limit),
+            newest_first=True,
+            bytes_max=self.limits.page_bytes_max,
         )
         if not records and cursor is None:
             raise _no_document()
-        items = [_view_revision(document, record) for record in records[:limit]]
-        return Page(items, str(records[limit].n) if len(records) > limit else None)
+        # Revisions have no gaps: below number 1 there is nothing.
+        older = records[-1].n - 1 if records else 0
+        items = [_view_revision(document, record) for record in records]
+        return Page(items, str(older) if older else None)
 
     async def revision(self, caller: Caller, document: DocumentKey, n: int) -> RevisionView:
         """Give one revision. Raises NotFound."""
@@ -174,14 +180,19 @@ class Service:
     async def conflicts(
         self, caller: Caller, document: DocumentKey, limit: int, cursor: str | None
     ) -> Page[ConflictView]:
-        """List the kept conflicts of a document, newest first. Raises NotFound."""
-        limit = self._bounded(limit)
+        """List the open conflicts of a document, newest first. Raises NotFound."""
+        limit, bytes_max = self._bounded(limit), self.limits.page_bytes_max
         await self._existing(caller, document)
         records = await self._store.conflicts(
-            _address(caller, document), before=_ascii(cursor), limit=limit + 1, now=self._now()
+            _address(caller, document),
+            before=_ascii(cursor),
+            limit=limit + 1,
+            now=self._now(),
+            bytes_max=bytes_max,
         )
         items = [view_conflict(document, record) for record in records[:limit]]
-        return Page(items, items[-1].id if len(records) > limit else None)
+        is_cut = len(records) > limit or sum(record.weight for record in records) > bytes_max
+        return Page(items, items[-1].id if is_cut else None)
 
     async def conflict(self, caller: Caller, document: DocumentKey, conflict: str) -> ConflictView:
         """Give a kept conflict in full, as it was when it was found. Raises NotFound."""

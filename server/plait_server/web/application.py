@@ -63,8 +63,8 @@ def service_limits(settings: Settings) -> ServiceLimits:
         document_bytes_max=settings.document_bytes_max,
         idempotency_ttl_s=settings.idempotency_ttl_s,
         conflict_ttl_s=settings.conflict_ttl_s,
-        conflicts_open_max=settings.conflicts_open_max,
         conflict_value_bytes_max=settings.conflict_value_bytes_max,
+        conflicts_shown_max=settings.conflicts_shown_max,
         missed_revisions_max=settings.missed_revisions_max,
         missed_bytes_max=settings.missed_bytes_max,
         open_documents_max=settings.open_documents_max,
@@ -75,6 +75,7 @@ def service_limits(settings: Settings) -> ServiceLimits:
         snapshot_revisions_max=settings.snapshot_revisions_max,
         edits_waiting_max=settings.edits_waiting_max,
         page_items_max=settings.page_items_max,
+        page_bytes_max=settings.page_bytes_max,
     )
 
 

@@ -72,7 +72,7 @@ class Conflicts:
         page = await self._service.conflicts(
             caller_of(request), document_of(request), limit_of(request, self._settings), cursor_of(request)
         )
-        conflicts = [_as_json(conflict) for conflict in page.items if conflict.resolved is None]
+        conflicts = [_as_json(conflict) for conflict in page.items]
         body = {"conflicts": conflicts, "cursor": page.cursor}
         return web.Response(body=wire.encode(body), headers=page_headers(request, page.cursor))
 

@@ -36,9 +36,11 @@ PUBLISHED_LIMITS = (
     "copied_bytes_max",
     "message_bytes_max",
     "page_items_max",
+    "page_bytes_max",
     "missed_revisions_max",
     "missed_bytes_max",
     "conflict_value_bytes_max",
+    "conflicts_shown_max",
     "idempotency_ttl_s",
     "conflict_ttl_s",
 )

@@ -151,13 +151,16 @@ class Conflict(BaseModel):
     theirs: Facet
     yours: Facet
     your_operations: list[int]
-    resolutions: dict[str, Patch]
+    resolutions: dict[str, Patch | None] = Field(
+        description="What each choice would do; null where that is longer than is shown."
+    )
     depends: list[dict[str, Any]]
 
 
 class ConflictBody(ConflictEntry):
     """A kept conflict with everything needed to settle it."""
 
+    conflicts_total: int
     conflicts: list[Conflict]
     clean_operations: list[int]
     clean_patch: Patch
@@ -182,6 +185,7 @@ class ConflictProblem(ProblemBody):
     instance: str | None = Field(None, description="The conflict, kept as a resource.")
     base_revision: Revision
     head_revision: Revision
+    conflicts_total: int = Field(description="More than are shown, where there are very many.")
     conflicts: list[Conflict]
     clean_operations: list[int]
     clean_patch: Patch

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from plait_server.errors import PlaitServerError
 from plait_server.service import Answer, Caller, DocumentKey, Edit, Service, ServiceLimits
 from plait_server.store import Commit, CommitResult, Store
 from plait_server.store.sqlite import SqliteStore
+from plait_server.wire import decode, encode
 
 ANN = Caller("acme", "ann-token", "ann")
 BOB = Caller("acme", "bob-token", "bob")
@@ -120,7 +121,12 @@ async def refusal(awaitable: Awaitable[object]) -> PlaitServerError:
     return caught.value
 
 
+def as_json(members: Mapping[str, object]) -> dict[str, Any]:
+    """Give the members of a refusal as a caller reads them."""
+    read: dict[str, Any] = decode(encode(members))
+    return read
+
+
 def conflicts_of(error: PlaitServerError) -> list[dict[str, Any]]:
     """Give the conflicts a refusal shows."""
-    conflicts: Any = error.members["conflicts"]
-    return list(conflicts)
+    return list(as_json(error.members)["conflicts"])

@@ -3,12 +3,11 @@
 import asyncio
 from typing import Any
 
-import msgspec
 import pytest
 
 from plait_server.errors import AlreadyResolved
 from plait_server.service import Answer, Edit, IdempotencyKey, Service, ServiceLimits
-from server.service.bench import ANN, BOB, ORDER, Bench, conflicts_of, put, refusal, replacing, turns
+from server.service.bench import ANN, BOB, ORDER, Bench, as_json, conflicts_of, put, refusal, replacing, turns
 
 FIRST = {"title": "A", "count": 1, "items": ["x", "y"]}
 ADD_FIRST = {"op": "add", "path": "/items/0", "value": "w"}
@@ -26,7 +25,7 @@ async def conflict(service: Service) -> tuple[str, dict[str, Any]]:
     await service.edit(BOB, ORDER, replacing("/count", 2, base=2))
     await service.edit(BOB, ORDER, Edit(kind="patch", content=[ADD_FIRST]))
     mine = Edit(kind="patch", content=MINE, base=1, message="my view")
-    members: dict[str, Any] = dict((await refusal(service.edit(ANN, ORDER, mine))).members)
+    members = as_json((await refusal(service.edit(ANN, ORDER, mine))).members)
     return members["conflict"], members
 
 
@@ -51,8 +50,7 @@ async def test_a_conflict_says_what_who_and_when(service: Service) -> None:
     ) == ("theirs", 2, [2], "bob", "clearer")
     assert (members["base_revision"], members["head_revision"], members["clean_operations"]) == (1, 4, [2])
     assert members["clean_patch"] == [{"op": "remove", "path": "/items/2"}]
-    missed = msgspec.json.decode(msgspec.json.encode(members["missed"]))
-    assert [entry["revision"] for entry in missed] == [2, 3, 4]
+    assert [entry["revision"] for entry in members["missed"]] == [2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -78,8 +76,7 @@ async def test_a_conflict_is_shown_and_settled_the_same_after_a_restart(bench: B
     await bench.reopen()
     shown = (await bench.service.conflict(BOB, ORDER, id)).members
     assert shown is not None
-    expected = {name: value for name, value in members.items() if name not in ("conflict", "missed")}
-    assert expected == {name: value for name, value in shown.items() if name != "missed"}
+    assert {name: value for name, value in members.items() if name != "conflict"} == as_json(shown)
     answer = await settle(bench.service, id, members, "yours")
     assert (answer.outcome, answer.revision, answer.base) == ("merged", 6, 4)
     value = (await bench.service.read(ANN, ORDER)).value
@@ -207,6 +204,79 @@ async def test_long_values_are_left_out(service: Service) -> None:
     # What is not shown can still be chosen.
     await service.resolve(ANN, ORDER, str(error.members["conflict"]), choices={shown["id"]: "base"})
     assert (await service.read(ANN, ORDER)).value == {"a": "x" * 100_000}
+
+
+async def test_a_refusal_says_how_much_overlaps_what(service: Service) -> None:
+    await put(service, {"a": 0, "b": 0})
+    for value in (1, 2):
+        await service.edit(BOB, ORDER, replacing("/a", value))
+    both = [{"op": "replace", "path": path, "value": 9} for path in ("/a", "/b")]
+    told = [
+        (await refusal(service.edit(ANN, ORDER, edit))).detail
+        for edit in (
+            Edit(kind="patch", content=both, base=1),
+            replacing("/a", 9, base=2),
+            Edit(kind="delete", base=1),
+        )
+    ]
+    assert told == [
+        "1 of 2 changes overlaps revisions 2-3.",
+        "1 of 1 change overlaps revision 3.",
+        "1 of 1 change overlaps revisions 2-3.",
+    ]
+    await service.edit(BOB, ORDER, replacing("/b", 1))
+    error = await refusal(service.edit(ANN, ORDER, Edit(kind="patch", content=both, base=3)))
+    assert error.detail == "1 of 2 changes overlaps revision 4."
+    error = await refusal(service.edit(ANN, ORDER, Edit(kind="patch", content=both, base=1)))
+    assert error.detail == "2 of 2 changes overlap revisions 2-4."
+
+
+async def test_an_answer_shows_some_of_very_many_conflicts_and_what_is_kept_shows_all(bench: Bench) -> None:
+    service = await bench.reopen(ServiceLimits(conflicts_shown_max=10))
+    await put(service, {f"m{n}": 0 for n in range(25)})
+    for value in (1, 2):
+        edit = Edit(kind="merge_patch", content={f"m{n}": value for n in range(25)}, base=1)
+        if value == 1:
+            await service.edit(BOB, ORDER, edit)
+    error = await refusal(service.edit(ANN, ORDER, edit))
+    assert (len(conflicts_of(error)), error.members["conflicts_total"]) == (10, 25)
+    id = str(error.members["conflict"])
+    view = await service.conflict(ANN, ORDER, id)
+    assert view.members is not None
+    shown = as_json(view.members)
+    assert (len(shown["conflicts"]), shown["conflicts_total"]) == (25, 25)
+    assert (await settle(service, id, shown, "yours")).outcome == "applied"
+
+
+async def test_a_page_of_conflicts_is_full_however_many_were_settled(service: Service) -> None:
+    await put(service, {"a": 0})
+    await service.edit(BOB, ORDER, replacing("/a", 1))
+    ids = []
+    for value in range(2, 8):
+        error = await refusal(service.edit(ANN, ORDER, replacing("/a", value, base=1)))
+        ids.append(str(error.members["conflict"]))
+    for id in ids[2:]:
+        await service.resolve(ANN, ORDER, id, patch=[])
+    page = await service.conflicts(ANN, ORDER, 2, None)
+    assert ([view.id for view in page.items], page.cursor) == ([ids[1], ids[0]], None)
+
+
+async def test_pages_are_bounded_by_bytes_too_and_nothing_is_left_out(bench: Bench) -> None:
+    service = await bench.reopen(ServiceLimits(page_bytes_max=1_000))
+    await put(service, {"a": 0})
+    for n in range(6):
+        await service.edit(BOB, ORDER, replacing("/a", f"{n}" * 400))
+    for n in range(6):
+        await refusal(service.edit(ANN, ORDER, replacing("/a", f"{n}" * 401, base=1)))
+    for listing, expected in ((service.revisions, 7), (service.conflicts, 6)):
+        lengths, cursor = [], None
+        while True:
+            page = await listing(ANN, ORDER, 500, cursor)
+            lengths.append(len(page.items))
+            cursor = page.cursor
+            if cursor is None:
+                break
+        assert (sum(lengths), max(lengths)) == (expected, 3)
 
 
 async def test_conflicts_expire(bench: Bench) -> None:
