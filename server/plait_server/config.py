@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     copied_bytes_max: Bytes = Field(1_048_576, description="What the `copy` operations of a patch may add.")
     message_bytes_max: Bytes = Field(4_096, description="Length of the message of an edit.")
     header_bytes_max: Bytes = Field(8_190, description="Length of the request line or of one header field.")
+    head_bytes_max: Bytes = Field(65_536, description="Length of a whole request head.")
     headers_max: Count = Field(100, description="Header fields of one request.")
 
     request_start_timeout_s: Seconds = Field(15, description="Until a new connection has sent its headers.")

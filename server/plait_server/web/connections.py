@@ -12,8 +12,10 @@ from collections.abc import Coroutine
 from http import HTTPStatus
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import _ErrInfo
 
 from plait_server.config import Settings
 from plait_server.errors import Overloaded
@@ -89,13 +91,15 @@ class _Connections(web.Server):
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("_settings", "_silence", "_unread")
+    __slots__ = ("_body", "_head_bytes", "_settings", "_silence", "_unread")
 
     def __init__(self, server: web.Server, settings: Settings, options: dict[str, Any]) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self._settings = settings
         self._silence: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
+        self._body: StreamReader = EMPTY_PAYLOAD
+        self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -106,6 +110,28 @@ class _Connection(web.RequestHandler):
         for timer in (self._silence, self._unread):
             if timer is not None:
                 timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        # aiohttp bounds each line and their number, which together is far more than anybody needs.
+        requests = self._request_count
+        super().data_received(data)
+        if self._request_count != requests:
+            self._body = self._messages[-1][1]
+            self._head_bytes = 0
+        elif self._body.is_eof():
+            self._head_bytes += len(data)
+            if self._head_bytes > self._settings.head_bytes_max:
+                self._refuse_head()
+
+    def _refuse_head(self) -> None:
+        if self._close or self._force_close:
+            return
+        error = LineTooLong(b"", self._settings.head_bytes_max)
+        self._messages.append((_ErrInfo(status=400, exc=error, message=error.message), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        self._request_count += 1
+        self._close = True
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 (aiohttp's name)
         """Let the request under way finish, for `timeout` seconds in all; aiohttp may take twice that."""
@@ -160,6 +186,8 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
+        if isinstance(exc, ConnectionError):
+            raise exc  # the client is gone: nobody is to be told, and nothing is wrong here
         if request.writer.output_size > 0:
             raise ConnectionError("The answer was already begun.")
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
