@@ -77,9 +77,9 @@ class Needs:
                     for cause in _causes(side, copy.source, copy.step):
                         self._link(effect, cause)
 
-    def of(self, effect: Effect) -> Iterator[Effect]:
-        """Yield what *effect* needs, directly or by others."""
-        return _reached([effect], lambda e: e.needs)
+    def of(self, *effects: Effect) -> Iterator[Effect]:
+        """Yield what *effects* need, directly or by others."""
+        return _reached(effects, lambda effect: effect.needs)
 
     def dependents(self, effects: Iterable[Effect]) -> Iterator[Effect]:
         """Yield what needs any of *effects*, directly or by others."""
@@ -97,26 +97,34 @@ class Needs:
         What both did alike is theirs', unless theirs' has *fallen*: then it stands for itself.
         """
 
-        def stands(effect: Effect) -> bool:
-            if effect.outer is not None and effect.outer in fallen:
-                twin = self._twins.get(effect.outer)
-                if twin is None or not stands(twin):
-                    return False
-            return all(e in chosen or e not in contested for e in (effect, *self.of(effect)))
+        twins = [twin for effect in fallen if (twin := self._twins.get(effect)) is not None]
+        candidates = [effect for effect in made if not effect.agreed]
+        lost = self._lost([*candidates, *twins], chosen, contested)
+        kept = {effect for effect in (*candidates, *twins) if effect not in lost}
+        return {effect for effect in kept if self._is_held(effect, kept, fallen)}
 
-        kept = {effect for effect in made if not effect.agreed and stands(effect)}
-        twins = (self._twins.get(effect) for effect in fallen)
-        return kept | {twin for twin in twins if twin is not None and stands(twin)}
+    def _is_held(self, effect: Effect, kept: set[Effect], fallen: set[Effect]) -> bool:
+        """Say whether the object both added that *effect* lies in is there: theirs', or else yours."""
+        while effect.outer is not None and effect.outer in fallen:
+            twin = self._twins.get(effect.outer)
+            if twin is None or twin not in kept:
+                return False
+            effect = twin
+        return True
+
+    def _lost(self, effects: Iterable[Effect], chosen: set[Effect], contested: set[Effect]) -> set[Effect]:
+        """Return what cannot be because *effects* are, or need, something contested and not *chosen*."""
+        effects = list(effects)
+        around = {*effects, *self.of(*effects)}
+        dropped = {effect for effect in around if effect in contested and effect not in chosen}
+        return dropped | set(self.dependents(dropped))
 
     def alone(self, chosen: set[Effect], contested: set[Effect]) -> set[Effect]:
         """Return *chosen*, of yours, with the clean effects they need and those that need only them."""
-        found = set(chosen)
-        for effect in (*self.dependents(chosen), *_reached(chosen, lambda e: e.needs)):
-            needs = list(self.of(effect))
-            if effect not in contested and all(need in chosen or need not in contested for need in needs):
-                found.add(effect)
-                found.update(need for need in needs if need not in contested)
-        return found
+        wanted = [*chosen, *self.dependents(chosen)]
+        lost = self._lost(wanted, chosen, contested)
+        found = [effect for effect in wanted if effect in chosen or effect not in lost]
+        return {*found, *(need for need in self.of(*found) if need not in contested)}
 
 
 def came_from(node: Node, holder: Node) -> bool:

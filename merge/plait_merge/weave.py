@@ -22,7 +22,7 @@ from plait_merge.values import ABSENT, Absent, Json, same
 from plait_merge.writer import Layer, Writer
 
 Operations = Sequence[Operation]
-GUARD_REPLAYS_MAX = 32  # tests judged by a replay of all before them; further ones fail unseen
+GUARD_REPLAYS_MAX = 16  # tests judged by a replay of all before them; further ones fail unseen
 
 
 @dataclass(slots=True, eq=False)

@@ -17,6 +17,8 @@ from plait_merge.pointer import format_pointer
 from plait_merge.strand import BASE, Node, Slot, Strand, View
 from plait_merge.values import ABSENT, Json, same
 
+BUSY_MAX = 48  # things that wait for one another to make room; what comes then is parked
+
 
 class Layer(Strand):
     """Theirs' strand, to be written on without changing it."""
@@ -392,7 +394,9 @@ class Writer:
         return False
 
     def _awaits(self, node: Node) -> bool:
-        """Say whether *node* shall go into something that is about to be placed itself."""
+        """Say whether *node* has to wait: for something about to be placed, which it shall go into."""
+        if len(self.busy) >= BUSY_MAX:
+            return True
         target = self.targets[node]
         body: Node | None = target.body
         while body is not None and body.owner is not self.world.void:
