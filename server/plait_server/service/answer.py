@@ -30,6 +30,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     replayed: bool = False
     settled: str | None = None
     """Id of the conflict this edit settled."""
+    notes: tuple[dict[str, Json], ...] = ()
+    """What the author of a merged edit may want to know."""
 
 
 class DocumentView(Struct, frozen=True, kw_only=True):

@@ -55,7 +55,7 @@ class Submission(Struct, frozen=True):
 class Change(Struct, frozen=True):
     """A new revision: `patch` (JSON) leads from the tip to `value`, which takes at most `size_bound` bytes.
 
-    `submitted` is the patch as submitted, where it differs.
+    `submitted` is the patch as submitted, where it differs; `notes` what the merge has to say.
     """
 
     kind: RevisionKind
@@ -64,6 +64,7 @@ class Change(Struct, frozen=True):
     patch: bytes
     submitted: bytes | None
     size_bound: int
+    notes: tuple[dict[str, Json], ...] = ()
 
 
 class Unchanged(Struct, frozen=True):
@@ -192,9 +193,9 @@ def decide(
         raise inapplicable(outcome, operations)
     if not outcome.patch:
         return Unchanged()
-    return _change(
-        read_patch(outcome.patch, STORED), outcome.patch, outcome.value, submission, document, limits
-    )
+    notes = tuple([note.as_json() for note in outcome.notes])
+    operations = read_patch(outcome.patch, STORED)
+    return _change(operations, outcome.patch, outcome.value, submission, document, limits, notes)
 
 
 def _apply(submission: Submission, document: OpenDocument, limits: ServiceLimits) -> Decision:
@@ -257,6 +258,7 @@ def _change(
     submission: Submission,
     document: OpenDocument,
     limits: ServiceLimits,
+    notes: tuple[dict[str, Json], ...] = (),
 ) -> Change:
     if value is ABSENT:
         kind: RevisionKind = "delete"
@@ -266,7 +268,7 @@ def _change(
     size = _bound_size(document.size_bound, value, operations, encoded, limits.document_bytes_max)
     is_other = patch is not submission.patch and patch != submission.patch
     submitted = encode(submission.patch) if is_other else None
-    return Change(kind, value, operations, encoded, submitted, size)
+    return Change(kind, value, operations, encoded, submitted, size, notes)
 
 
 def _bound_size(

@@ -314,6 +314,7 @@ class _Attempt(Struct):
             revision=self.tip.n if self.revision is None else self.revision.n,
             base=self.base or None,
             settled=self.edit.resolves,
+            notes=self.decision.notes if isinstance(self.decision, Change) else (),
             conflict=self.conflict,
         )
 
@@ -383,6 +384,7 @@ class _Attempt(Struct):
             epoch=self.editor.epoch,
             value=value,
             settled=self.edit.resolves,
+            notes=change.notes if isinstance(change, Change) else (),
         )
 
     def _outcome(self) -> Outcome:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from msgspec import Struct, json
 
+from plait_merge import Json
 from plait_server.errors import IdempotencyInProgress, IdempotencyKeyReused
 from plait_server.service.request import Caller, IdempotencyKey
 from plait_server.store import KeyRecord, Store
@@ -29,6 +30,7 @@ class StoredAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     revision: int
     base: int | None = None
     settled: str | None = None
+    notes: tuple[dict[str, Json], ...] = ()
     conflict: str | None = None
     detail: str | None = None
     members: dict[str, object] | None = None

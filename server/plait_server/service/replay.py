@@ -75,6 +75,7 @@ class Replay:
             value=ABSENT,
             replayed=True,
             settled=stored.settled,
+            notes=stored.notes,
         )
 
     async def _revisions(self, document: OpenDocument, above: int, upto: int) -> Sequence[Revision]:

@@ -137,6 +137,8 @@ class EditAnswers:
         more = b""
         if answer.settled is not None:
             more = b',"settled":"%b"' % answer.settled.encode()
+        if answer.notes:
+            more += b',"notes":%b' % wire.encode(answer.notes)
         if wanted is Return.REPRESENTATION:
             more += b',"value":%b' % await self._value(caller, answer)
         headers["Content-Type"] = JSON

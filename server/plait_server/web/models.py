@@ -53,6 +53,17 @@ class Missed(BaseModel):
     patch: Patch
 
 
+class Note(BaseModel):
+    """Something a clean merge did that its author may want to know.
+
+    `stale_copy`: the operation copied a value that others have changed since; what its author saw was kept.
+    """
+
+    note: Literal["stale_copy"]
+    operation: int = Field(description="Index in the submitted patch.")
+    pointer: str
+
+
 class EditResult(BaseModel):
     """What became of an edit. With `missed` and `patch` the caller is at `revision` without another GET."""
 
@@ -64,6 +75,7 @@ class EditResult(BaseModel):
     missed: list[Missed] | None = Field(description="null where it is too long: read the revisions instead.")
     epoch: Epoch
     settled: str | None = Field(None, description="Id of the conflict this edit settled.")
+    notes: list[Note] | None = Field(None, description="Left out where there are none.")
     value: Any = Field(None, description="The document, where Prefer: return=representation asked for it.")
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from plait_server.service import DocumentKey, Edit, IfMatch, Service
+from plait_server.service import DocumentKey, Edit, IdempotencyKey, IfMatch, Service
 from server.service.bench import ANN, BOB, ORDER, conflicts_of, decided, put, refusal, replacing
 
 
@@ -329,6 +329,20 @@ async def test_the_patch_kept_is_the_effective_one_and_the_submitted_one_stands_
     assert (revision.base, revision.author, revision.message) == (1, "ann", "tidy")
     assert revision.submitted is not None
     assert b'"op":"test"' in revision.submitted
+
+
+async def test_a_merge_says_that_it_kept_a_copy_of_what_has_changed(moved: Service) -> None:
+    """Also as a dry run, and when the answer is given again."""
+    note = {"note": "stale_copy", "operation": 1, "pointer": "/headline"}
+    copy = {"op": "copy", "from": "/title", "path": "/headline"}
+    dry = await moved.edit(ANN, ORDER, patch(SET_COUNT, copy, base=1, dry_run=True))
+    assert (dry.outcome, dry.notes) == ("would_merge", (note,))
+    edit = patch(SET_COUNT, copy, base=1, key=IdempotencyKey("k", "f"))
+    for _ in range(2):
+        answer = await moved.edit(ANN, ORDER, edit)
+        assert (answer.outcome, answer.notes) == ("merged", (note,))
+    assert answer.replayed
+    assert (await moved.edit(ANN, ORDER, patch(copy))).notes == ()
 
 
 async def test_members_that_mean_nothing_are_not_kept(moved: Service) -> None:
