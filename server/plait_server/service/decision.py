@@ -92,6 +92,8 @@ def check_conditions(
     creates = edit.kind == "create" or (edit.kind == "put" and edit.if_none_match)
     if tip.live and (creates or edit.if_none_match):
         raise _failed("The document exists.", tip)
+    if creates and edit.kind == "put" and edit.if_match is not None:
+        raise _failed("There is no document to match.", tip)
     if creates:
         return tip.n
     if tip.n == 0:
@@ -307,7 +309,8 @@ def deleted(tip: Revision) -> errors.Deleted:
 
 
 def _failed(detail: str, tip: Revision, changed: list[str] | None = None) -> errors.PreconditionFailed:
-    return errors.PreconditionFailed(detail, {"head_revision": tip.n, "changed": changed})
+    head = {"head_revision": tip.n} if tip.n else {}
+    return errors.PreconditionFailed(detail, {**head, "changed": changed})
 
 
 def _required(detail: str, tip: Revision | None = None) -> errors.PreconditionRequired:

@@ -113,12 +113,12 @@ class _Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         # aiohttp bounds each line and their number, which together is far more than anybody needs.
-        requests = self._request_count
+        requests, of_a_head = self._request_count, self._body.is_eof()
         super().data_received(data)
         if self._request_count != requests:
             self._body = self._messages[-1][1]
             self._head_bytes = 0
-        elif self._body.is_eof():
+        elif of_a_head:
             self._head_bytes += len(data)
             if self._head_bytes > self._settings.head_bytes_max:
                 self._refuse_head()
@@ -176,7 +176,7 @@ class _Connection(web.RequestHandler):
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
         # What reaches no handler arrives as an exception: no such path, no such method, an odd Expect.
         if isinstance(resp, web.HTTPException):
-            resp = self._answer(problem_of(resp), request_id_of(request))
+            resp = self._answer(problem_of(resp, request.rel_url.raw_path), request_id_of(request))
         return super().finish_response(request, resp, start_time)
 
     def handle_error(

@@ -12,7 +12,7 @@ from plait_server.web import models
 from plait_server.web.documents import PATCH_TYPES
 from plait_server.web.pages import only_query
 from plait_server.web.problems import Problem
-from plait_server.web.routes import Route
+from plait_server.web.routes import FRONT, Route
 
 FEATURES = (
     "conditional-requests",
@@ -57,7 +57,7 @@ class Health:
         return (
             Route(
                 "GET",
-                "/v1",
+                FRONT,
                 self.features,
                 "Versions, limits and features: detect, never guess",
                 {200: models.Features},

@@ -11,6 +11,7 @@ from aiohttp import web
 from plait_server import wire
 from plait_server.web.conditions import BadHeader, single
 from plait_server.web.problems import Problem
+from plait_server.web.routes import why_not_found
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -69,11 +70,11 @@ def _subject(token: str) -> str:
     return subject
 
 
-def problem_of(error: web.HTTPException) -> Problem:
-    """Say in a problem document what aiohttp says in plain text."""
+def problem_of(error: web.HTTPException, raw_path: str) -> Problem:
+    """Say in a problem document what aiohttp says in plain text; `raw_path` is as it was sent."""
     match error.status:
         case 404:
-            return Problem("not-found", "There is no such resource.")
+            return Problem("not-found", why_not_found(raw_path))
         case 405:
             allow = error.headers.get("Allow", "")
             return Problem("method-not-allowed", f"Allowed here: {allow}.", headers={"Allow": allow})

@@ -1,8 +1,10 @@
 """One row per method and path: what serves it and what it says about itself in the OpenAPI document."""
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -15,13 +17,26 @@ ID_PATTERN: Final = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,128}"
 REVISION_PATTERN: Final = "[1-9][0-9]{0,17}"
 CONFLICT_PATTERN: Final = "[A-Za-z0-9_-]{1,64}"
 
-COLLECTION: Final = f"/v1/docs/{{collection:{COLLECTION_PATTERN}}}"
+FRONT: Final = "/v1"
+"""The only path that may end in a slash."""
+COLLECTION: Final = f"{FRONT}/docs/{{collection:{COLLECTION_PATTERN}}}"
 DOCUMENT: Final = f"{COLLECTION}/{{id:{ID_PATTERN}}}"
 REVISIONS: Final = f"{DOCUMENT}/revisions"
 REVISION: Final = f"{REVISIONS}/{{revision:{REVISION_PATTERN}}}"
 CONFLICTS: Final = f"{DOCUMENT}/conflicts"
 CONFLICT: Final = f"{CONFLICTS}/{{conflict:{CONFLICT_PATTERN}}}"
 RESOLUTION: Final = f"{CONFLICT}/resolution"
+
+
+COLLECTION_RULE: Final = (
+    "A collection is named by a lower-case letter and up to 62 lower-case letters, digits, _ and -."
+)
+ID_RULE: Final = (
+    "A document is named by 1 to 128 letters, digits, ., _, ~ and -; . and .. alone are no names."
+)
+NOT_HERE: Final = (
+    "There is no such resource. GET /v1 says what this server is, GET /openapi.json all it serves."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +73,22 @@ def register(
             resource.add_route(route.method, handler)
             if route.method == "GET":
                 resource.add_route("HEAD", handler)
+            if path == FRONT:
+                application.router.add_route(route.method, f"{FRONT}/", handler)
         resource.add_route("OPTIONS", guard(_options(rows)))
+
+
+def why_not_found(raw_path: str) -> str:
+    """Say why a path, as it was sent, leads nowhere: mostly it names something as nothing can be named."""
+    named = raw_path.removeprefix("/v1/docs/")
+    if named == raw_path:
+        return NOT_HERE
+    collection, *below = [unquote(segment) for segment in named.split("/")]
+    if not re.fullmatch(COLLECTION_PATTERN, collection):
+        return COLLECTION_RULE
+    if below and not re.fullmatch(ID_PATTERN, below[0]):
+        return ID_RULE
+    return NOT_HERE
 
 
 def methods(rows: list[Route]) -> str:

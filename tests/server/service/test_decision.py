@@ -258,6 +258,8 @@ ON_A_TOMBSTONE = [
     (patch(SET_COUNT, if_match=IfMatch((3,))), "precondition-failed"),
     (patch(SET_COUNT, if_match=IfMatch(any=True)), "precondition-failed"),
     (Edit(kind="put", content={}), "precondition-required"),
+    (Edit(kind="put", content={}, if_match=IfMatch((3,))), "precondition-failed"),
+    (Edit(kind="put", content={}, if_match=IfMatch((3,)), if_none_match=True), "precondition-failed"),
     (Edit(kind="put", content={"title": "new"}, base=2), "merge-conflict"),
     (Edit(kind="delete", base=2), "noop"),
     (Edit(kind="delete", base=3), "noop"),
@@ -280,6 +282,8 @@ NOWHERE = [
     (patch(SET_COUNT, if_match=IfMatch(any=True)), "not-found"),
     (Edit(kind="put", content=1), "precondition-required"),
     (Edit(kind="put", content=1, base=1), "not-found"),
+    (Edit(kind="put", content=1, if_none_match=True, if_match=IfMatch((1,))), "precondition-failed"),
+    (Edit(kind="put", content=1, if_none_match=True, if_match=IfMatch(any=True)), "precondition-failed"),
     (Edit(kind="delete"), "not-found"),
     (Edit(kind="delete", base=1), "not-found"),
 ]

@@ -402,6 +402,31 @@ async def test_a_path_that_names_nothing_is_404(client: ClientSession, method: s
 
 
 @pytest.mark.parametrize(
+    ("path", "word"),
+    [
+        ("/", "GET /v1"),
+        ("/v2", "GET /v1"),
+        ("/v1/docs/orders/7/diff", "/openapi.json"),
+        ("/v1/docs/Orders/7", "collection"),
+        ("/v1/docs/%4frders", "collection"),
+        ("/v1/docs/" + "x" * 64, "collection"),
+        ("/v1/docs/orders/a%20b", "128"),
+        ("/v1/docs/orders/a%2Fb", "128"),
+        ("/v1/docs/orders/" + "x" * 129, "128"),
+        ("/v1/docs/orders/", "128"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_a_path_that_names_nothing_says_what_a_name_may_be(
+    client: ClientSession, method: str, path: str, word: str
+) -> None:
+    base = client._base_url
+    assert base is not None
+    answer = await client.request(method, URL(f"{base.origin()}{path}", encoded=True))
+    assert word in (await refused(client, answer, 404, "not-found"))["detail"]
+
+
+@pytest.mark.parametrize(
     "query",
     [
         "?revision=0",

@@ -32,3 +32,8 @@ async def test_every_answer_says_who_may_keep_it_and_which_request_it_answers(cl
             assert answer.headers["Cache-Control"] == "private"
             assert answer.headers["X-Request-Id"]
             assert answer.headers["Server"] == "plait"
+
+
+async def test_a_slash_at_the_end_of_the_front_page_is_forgiven(client: ClientSession) -> None:
+    async with client.get("/v1") as plain, client.get("/v1/") as slashed:
+        assert (slashed.status, await slashed.json()) == (200, await plain.json())
