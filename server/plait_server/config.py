@@ -4,7 +4,9 @@ Settings are built in one place, `load`, from flags, then `PLAIT_*` environment 
 `plait.toml`, then the defaults below. Nothing else in the server reads the environment.
 """
 
+import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +19,9 @@ from pydantic_settings import (
 )
 
 DEFAULT_FILE = Path("plait.toml")
+PREFIX = "PLAIT_"
+FOR_TESTS = ("PLAIT_TEST_", "PLAIT_FAULTS")
+"""Variables that begin like this belong to the tests."""
 
 Bytes = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -30,7 +35,7 @@ class ConfigError(Exception):
 class Settings(BaseSettings):
     """The effective settings of one server. Immutable; unknown names are refused."""
 
-    model_config = SettingsConfigDict(env_prefix="PLAIT_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
@@ -110,12 +115,24 @@ def load(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
     class Loaded(Settings):
         model_config = SettingsConfigDict(toml_file=file or DEFAULT_FILE)
 
+    _refuse_unknown_variables(os.environ)
     try:
         return Loaded(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         raise ConfigError("\n".join(map(_sentence, error.errors()))) from error
     except ValueError as error:
         raise ConfigError(f"{file or DEFAULT_FILE} is not TOML: {error}.") from error
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    """Refuse a variable that looks like a setting and is none: a typo must not be ignored."""
+    known = [f"{PREFIX}{name}".upper() for name in Settings.model_fields]
+    for name in environment:
+        wanted = name.upper()
+        if wanted.startswith(PREFIX) and wanted not in known and not wanted.startswith(FOR_TESTS):
+            likely = get_close_matches(wanted, known, 1)
+            hint = f"; did you mean {likely[0]}?" if likely else "."
+            raise ConfigError(f"There is no setting for the environment variable {name!r}{hint}")
 
 
 def _sentence(error: Any) -> str:

@@ -89,6 +89,18 @@ def test_an_unknown_setting_is_refused_by_name(tmp_path: Path) -> None:
     assert "'prot'" in refusal(run(tmp_path, *SERVE))
 
 
+def test_an_unknown_variable_is_refused_by_name_with_the_likely_one(tmp_path: Path) -> None:
+    told = refusal(run(tmp_path, *SERVE, PLAIT_PROT="8080"))
+    assert "'PLAIT_PROT'" in told
+    assert "PLAIT_PORT?" in told
+    assert "'PLAIT_COLOUR'" in refusal(run(tmp_path, *SERVE, PLAIT_COLOUR="blue"))
+
+
+def test_variables_of_the_tests_are_not_settings(tmp_path: Path) -> None:
+    shown = run(tmp_path, "config", "show", PLAIT_TEST_POSTGRES="x", PLAIT_FAULTS="thorough")
+    assert shown.returncode == 0
+
+
 def test_a_setting_without_sense_is_refused_by_name(tmp_path: Path) -> None:
     assert "'port'" in refusal(run(tmp_path, "serve", PLAIT_PORT="eighty"))
     assert "'port'" in refusal(run(tmp_path, "serve", PLAIT_PORT="99999"))

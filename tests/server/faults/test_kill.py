@@ -28,9 +28,9 @@ async def test_nothing_acknowledged_is_lost_and_nothing_is_done_twice(
 ) -> None:
     """Writers of every kind, killed again and again over one growing database.
 
-    When to kill and what to send again is drawn at random; PLAIT_SEED chooses the draws.
+    When to kill and what to send again is drawn at random; PLAIT_TEST_SEED chooses the draws.
     """
-    random = Random(int(os.environ.get("PLAIT_SEED", "1")))
+    random = Random(int(os.environ.get("PLAIT_TEST_SEED", "1")))
     tokens, ledger, restarts_s = count(1), Ledger(), []
     server = await start()
     async with server.client() as client:
