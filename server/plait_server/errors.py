@@ -4,6 +4,7 @@
     ├── Invalid                 the caller's mistake; sending it again cannot help
     │   ├── MalformedPatch      malformed-patch
     │   ├── BadRequest          bad-header
+    │   ├── MalformedFrame      malformed-frame
     │   ├── InvalidValue        invalid-value
     │   ├── TooLarge            too-large
     │   ├── PatchInapplicable   patch-inapplicable
@@ -15,6 +16,8 @@
     │   ├── TestFailed          test-failed
     │   ├── BaseUnknown         base-unknown
     │   ├── BaseUnavailable     base-unavailable
+    │   ├── BaseRefused         base-refused
+    │   ├── CursorExpired       cursor-expired
     │   ├── AlreadyResolved     already-resolved
     │   ├── PreconditionFailed  precondition-failed
     │   └── Deleted             deleted
@@ -68,6 +71,13 @@ class BadRequest(Invalid):
 
     code = "bad-header"
     title = "Bad request"
+
+
+class MalformedFrame(Invalid):
+    """A frame of a live connection that cannot be understood. Members: `id`, where it could be read."""
+
+    code = "malformed-frame"
+    title = "Malformed frame"
 
 
 class InvalidValue(Invalid):
@@ -143,6 +153,20 @@ class BaseUnavailable(Overtaken):
 
     code = "base-unavailable"
     title = "Base unavailable"
+
+
+class BaseRefused(Overtaken):
+    """The edit this one was made on was refused, so this one is too."""
+
+    code = "base-refused"
+    title = "Base refused"
+
+
+class CursorExpired(Overtaken):
+    """The cursor belongs to another epoch of the store: read from the beginning."""
+
+    code = "cursor-expired"
+    title = "Cursor expired"
 
 
 class AlreadyResolved(Overtaken):

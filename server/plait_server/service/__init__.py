@@ -10,7 +10,7 @@ from plait_server.service.answer import (
     Readiness,
     RevisionView,
 )
-from plait_server.service.limits import ServiceLimits
+from plait_server.service.limits import LiveLimits, ServiceLimits
 from plait_server.service.request import (
     Caller,
     DocumentKey,
@@ -33,6 +33,7 @@ __all__ = [
     "EditKind",
     "IdempotencyKey",
     "IfMatch",
+    "LiveLimits",
     "MergeMode",
     "Outcome",
     "Page",

@@ -4,12 +4,26 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Raw, Struct, json
 
-from plait_merge import ChoiceError, Conflict, Conflicted, Facet, Json, LimitExceeded, Limits, rebase, resolve
+from plait_merge import (
+    ChoiceError,
+    Conflict,
+    Conflicted,
+    Facet,
+    Inapplicable,
+    Json,
+    LimitExceeded,
+    Limits,
+    MalformedPatch,
+    read_patch,
+    rebase,
+    resolve,
+)
 from plait_server import errors
 from plait_server.service.answer import ConflictView
 from plait_server.service.limits import ServiceLimits
+from plait_server.service.lineage import Ancestor, carry_over, see
 from plait_server.service.moment import format_moment
-from plait_server.service.refusal import bad_choice, too_large
+from plait_server.service.refusal import bad_choice, inapplicable, malformed, too_large
 from plait_server.service.request import DocumentKey
 from plait_server.service.revision import Revision, join_missed
 from plait_server.store import ConflictRecord
@@ -84,6 +98,40 @@ def merge_conflict(
     if conflict is not None:
         members["conflict"] = conflict
     return errors.MergeConflict(_sentence(conflicted, changes, base, since), members)
+
+
+def carried(
+    ancestor: Ancestor,
+    submitted: Json,
+    base: Revision,
+    since: Sequence[Revision],
+    committed: Revision,
+    limits: ServiceLimits,
+) -> Json:
+    """Give an edit that was made on what its author saw after `ancestor` as one made on `committed`.
+
+    Raises MergeConflict and what any patch is refused with.
+    """
+    try:
+        operations = read_patch(submitted, limits.values)
+        outcome = carry_over(see(ancestor, base, since, committed), operations, limits.values)
+    except MalformedPatch as error:
+        raise malformed(error) from error
+    except LimitExceeded as error:
+        raise too_large(error, limits.values) from error
+    if isinstance(outcome, LimitExceeded):
+        raise too_large(outcome, limits.values)
+    if isinstance(outcome, Inapplicable):
+        raise inapplicable(outcome, operations)
+    if isinstance(outcome, Conflicted):
+        members = {
+            **conflict_members(outcome, ancestor.root, (committed,), limits),
+            "missed": None,
+        }
+        raise errors.MergeConflict(
+            "The edit overlaps what others did before the one it was made on.", members
+        )
+    return outcome.patch
 
 
 def conflict_members(

@@ -270,7 +270,7 @@ class _Attempt(Struct):
             edit.message,
             edit.trace,
         )
-        self.revision = Revision(record.n, record, change.operations, change.value)
+        self.revision = Revision(record.n, record, change.operations, change.value, edit.origin)
         self.document.append(self.revision, change.size_bound)
         return record
 

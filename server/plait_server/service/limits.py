@@ -6,6 +6,31 @@ from plait_merge.values import LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True)
+class LiveLimits:
+    """What one live connection may take."""
+
+    hello_timeout_s: float = 10
+    hello_bytes_max: int = 16_384
+    frame_bytes_max: int = 65_536
+    queue_frames_max: int = 256
+    queue_bytes_max: int = 1_048_576
+    slow_timeout_s: float = 20
+    heartbeat_s: float = 25
+    subscriptions_max: int = 1_000
+    edits_in_flight_max: int = 32
+    composed_revisions_max: int = 1_000
+    composed_bytes_max: int = 262_144
+    """Whoever missed more than this gets a snapshot."""
+    presence_bytes_max: int = 4_096
+    presence_interval_s: float = 0.1
+    presence_ttl_s: float = 30
+    depth_max: int = 64
+    integer_digits_max: int = 1_000
+    tick_s: float = 1
+    """How often the hub looks at the clock for everybody."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceLimits:
     """Limits of the service. `values` are those of the engine."""
 
@@ -38,5 +63,6 @@ class ServiceLimits:
     """Patches in one page of history."""
     offload_bytes_min: int = 16_384
     """Work on more bytes than this leaves the event loop."""
+    live: LiveLimits = field(default=LiveLimits())
     rounds_max: int = 5
     """How often an edit is decided again because another process was faster."""

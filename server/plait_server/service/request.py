@@ -69,3 +69,5 @@ class Edit(Struct, frozen=True, kw_only=True):
     key: IdempotencyKey | None = None
     trace: str | None = None
     weight_bytes: int = 0
+    origin: int = 0
+    """Given to the revision this makes, so that a live connection knows its own. 0: nobody asks."""

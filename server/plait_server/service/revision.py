@@ -38,6 +38,8 @@ class Revision(Struct, eq=False):
     record: RevisionRecord
     operations: tuple[Operation, ...]
     value: Json | Absent
+    origin: int = 0
+    """The `origin` of the edit that made it, in this process."""
     _missed: bytes | None = None
     _body: bytes | None = None
 

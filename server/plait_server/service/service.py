@@ -3,7 +3,9 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+import msgspec
 
 from plait_merge import ABSENT, Absent, Json
 from plait_server import errors
@@ -16,18 +18,23 @@ from plait_server.service.answer import (
     Readiness,
     RevisionView,
 )
+from plait_server.service.backlog import Backlogs
 from plait_server.service.committer import Committer
-from plait_server.service.conflict import conflict_members, read_kept, settle, view_conflict
+from plait_server.service.conflict import carried, conflict_members, read_kept, settle, view_conflict
 from plait_server.service.decision import deleted
 from plait_server.service.document import OpenDocument
 from plait_server.service.documents import Documents
 from plait_server.service.edit import Editor
+from plait_server.service.feed import feed_cursor, read_feed_cursor
+from plait_server.service.hub import Hub
 from plait_server.service.idempotency import IdempotencyKeys
 from plait_server.service.identifier import identifier
 from plait_server.service.limits import ServiceLimits
+from plait_server.service.lineage import Ancestor
 from plait_server.service.replay import Replay
 from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey
-from plait_server.service.revision import CommittedRevision
+from plait_server.service.revision import CommittedRevision, Revision
+from plait_server.service.session import Backlog
 from plait_server.store import Address, ConflictRecord, RevisionRecord, Store
 
 TICK_S = 5.0
@@ -47,14 +54,18 @@ class Service:
         clock: Callable[[], float],
         random_bytes: Callable[[int], bytes],
         on_committed: Callable[[CommittedRevision], None] | None,
+        monotonic: Callable[[], float],
     ) -> None:
         self.limits = limits
         self.epoch = store.epoch
         self._store = store
         self._clock = clock
         self._random_bytes = random_bytes
+        self.hub = Hub(limits.live, monotonic)
+        self._on_committed = on_committed
         self._documents = Documents(store, limits)
-        self._committer = Committer(store, self._documents, limits, on_committed)
+        self._backlogs = Backlogs(self._documents, self.hub, limits, store.epoch)
+        self._committer = Committer(store, self._documents, limits, self._committed)
         self._replay = Replay(self._documents, store, limits, store.epoch)
         self._editor = Editor(
             self._documents,
@@ -77,13 +88,14 @@ class Service:
         clock: Callable[[], float] = time.time,
         random_bytes: Callable[[int], bytes] = os.urandom,
         on_committed: Callable[[CommittedRevision], None] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> "Service":
         """Open the service over an open store, which it closes at the end.
 
         `clock` gives seconds since 1970; `on_committed` hears of every durable revision, in order for
-        each document, and must not block.
+        each document, and must not block. `monotonic` gives seconds that only go forward.
         """
-        return cls(store, limits, clock, random_bytes, on_committed)
+        return cls(store, limits, clock, random_bytes, on_committed, monotonic)
 
     async def close(self) -> None:
         """Finish and acknowledge what was taken, then close the store. Edits that come later are refused."""
@@ -91,6 +103,7 @@ class Service:
         self._housekeeping.cancel()
         await asyncio.gather(self._housekeeping, return_exceptions=True)
         await self._committer.close()
+        await self.hub.close()
         await self._store.close()
 
     def ready(self) -> Readiness:
@@ -105,6 +118,70 @@ class Service:
     def edit(self, caller: Caller, document: DocumentKey, edit: Edit) -> Coroutine[None, None, Answer]:
         """Take an edit; the answer comes when it is durable. Raises what it is refused with."""
         return self._editor.edit(caller, document, edit)
+
+    async def edit_on(self, caller: Caller, document: DocumentKey, edit: Edit, ancestor: Ancestor) -> Answer:
+        """Take an edit that was made on an accepted edit of the same author, without seeing what others
+        did meanwhile. Raises what it is refused with; a conflict with the others' edits is not kept."""
+        if not ancestor.plain:
+            edit = msgspec.structs.replace(
+                edit, content=await self._carried(caller, document, edit, ancestor)
+            )
+        return await self.edit(caller, document, msgspec.structs.replace(edit, base=ancestor.revision))
+
+    async def _carried(self, caller: Caller, document: DocumentKey, edit: Edit, ancestor: Ancestor) -> Json:
+        """Rebase an edit from what its author saw to the revision his edit before it led to."""
+        opened = await self._documents.open(_address(caller, document))
+        base, revisions = await self._documents.span(opened, ancestor.base, ancestor.revision)
+        committed = revisions[-1] if revisions else base
+        since = revisions[:-1] if ancestor.changed else revisions
+        return await asyncio.to_thread(carried, ancestor, edit.content, base, since, committed, self.limits)
+
+    def revisions_since(
+        self, caller: Caller, document: DocumentKey, revision: int | None
+    ) -> Sequence[Revision]:
+        """Give the committed revisions after one, as far as they are in memory."""
+        opened = self._documents.get(_address(caller, document))
+        if opened is None or revision is None or opened.at(revision) is None:
+            return ()
+        return opened.since(revision, opened.head.n)
+
+    def backlog_at_once(
+        self, caller: Caller, document: DocumentKey, after: int | None, epoch: str | None
+    ) -> Backlog | None:
+        """Give what came after a revision, or a snapshot, where that needs no waiting. Raises NotFound."""
+        return self._backlogs.at_once(_address(caller, document), after, epoch)
+
+    async def backlog(
+        self, caller: Caller, document: DocumentKey, after: int | None, epoch: str | None
+    ) -> Backlog:
+        """Give what came after a revision, or a snapshot. Raises NotFound, StoreUnavailable."""
+        return await self._backlogs.load(_address(caller, document), after, epoch)
+
+    async def changes(
+        self, caller: Caller, cursor: str | None, limit: int, wait_s: float
+    ) -> Page[RevisionView]:
+        """Give the tenant's revisions after a cursor, oldest first, and the cursor of those that follow.
+
+        Where there is none, wait for one for so long. Raises BadRequest, CursorExpired.
+        """
+        limit, after = self._bounded(limit), read_feed_cursor(cursor, self.epoch)
+        deadline = self.hub.clock() + wait_s
+        while True:
+            # Listen first, then look: what is committed in between is not slept through.
+            with self.hub.listening(caller.tenant) as change:
+                changes = await self._store.changes(caller.tenant, above=after, limit=limit)
+                remaining_s = deadline - self.hub.clock()
+                if changes or remaining_s <= 0 or self.hub.closing:
+                    break
+                await asyncio.wait({change}, timeout=remaining_s)
+        items = [_view_revision(DocumentKey(row.collection, row.id), row.revision) for row in changes]
+        last = changes[-1].revision.seq if changes else after
+        return Page(items, feed_cursor(last, self.epoch))
+
+    def _committed(self, committed: CommittedRevision) -> None:
+        self.hub.publish(committed)
+        if self._on_committed is not None:
+            self._on_committed(committed)
 
     async def create(self, caller: Caller, collection: str, edit: Edit) -> Answer:
         """Create a document under an id that sorts by time."""

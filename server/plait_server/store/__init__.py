@@ -4,6 +4,7 @@ from plait_server.store.protocol import Store
 from plait_server.store.record import (
     Address,
     AlreadySettled,
+    ChangeRow,
     Commit,
     CommitResult,
     Committed,
@@ -21,6 +22,7 @@ from plait_server.store.record import (
 __all__ = [
     "Address",
     "AlreadySettled",
+    "ChangeRow",
     "Commit",
     "CommitResult",
     "Committed",

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from plait_server.store.record import (
     Address,
+    ChangeRow,
     Commit,
     CommitResult,
     ConflictRecord,
@@ -68,6 +69,10 @@ class Store(Protocol):
 
     async def documents(self, tenant: str, collection: str, *, after: str, limit: int) -> list[DocumentRow]:
         """List documents that are not deleted, by id, from the first one after `after`."""
+        ...
+
+    async def changes(self, tenant: str, *, above: int, limit: int) -> list[ChangeRow]:
+        """Read the revisions of all documents with seq > above, by seq: in order for each document."""
         ...
 
     async def key(self, tenant: str, caller: str, key: str, now: int) -> KeyRecord | None:

@@ -135,6 +135,14 @@ class StoredDocument(Struct, frozen=True):
     revisions: list[RevisionRecord]
 
 
+class ChangeRow(Struct, frozen=True):
+    """A revision in the feed, and whose it is."""
+
+    collection: str
+    id: str
+    revision: RevisionRecord
+
+
 class DocumentRow(Struct, frozen=True):
     """A document in a list."""
 

@@ -25,6 +25,7 @@ from plait_server.store import statements as sql
 from plait_server.store.batch import BatchWriter, CommitFailed
 from plait_server.store.record import (
     Address,
+    ChangeRow,
     Commit,
     CommitResult,
     ConflictRecord,
@@ -140,6 +141,10 @@ class SqliteStore:
     async def documents(self, tenant: str, collection: str, *, after: str, limit: int) -> list[DocumentRow]:
         rows = await self._fetch(sql.DOCUMENTS, (tenant, collection, after, limit))
         return [DocumentRow(*row) for row in rows]
+
+    async def changes(self, tenant: str, *, above: int, limit: int) -> list[ChangeRow]:
+        rows = await self._fetch(sql.CHANGES, (tenant, above, limit))
+        return [ChangeRow(row[0], row[1], RevisionRecord(*row[2:])) for row in rows]
 
     async def key(self, tenant: str, caller: str, key: str, now: int) -> KeyRecord | None:
         records = [KeyRecord(*row) for row in await self._fetch(sql.KEY, (tenant, caller, key))]

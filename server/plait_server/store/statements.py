@@ -57,6 +57,11 @@ SELECT n, kind, patch, base, submitted, author, caller, key, at, message, trace,
 WHERE tenant = ? AND collection = ? AND document = ? AND n > ? AND n <= ? ORDER BY n LIMIT ?
 """
 REVISIONS_NEWEST_FIRST = REVISIONS.replace("ORDER BY n", "ORDER BY n DESC")
+CHANGES = """
+SELECT collection, document, n, kind, patch, base, submitted, author, caller, key, at, message, trace, policy,
+       seq FROM revisions
+WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?
+"""
 DOCUMENTS = """
 SELECT id, head, created, updated FROM documents
 WHERE tenant = ? AND collection = ? AND id > ? AND deleted = 0 ORDER BY id LIMIT ?

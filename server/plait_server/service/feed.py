@@ -1,0 +1,30 @@
+"""The cursor of the feed: a place among all revisions of a tenant, in one epoch of the store."""
+
+import base64
+import binascii
+import re
+
+from plait_server.errors import BadRequest, CursorExpired
+
+_CURSOR = re.compile(r"([^.]{1,64})\.(0|[1-9][0-9]{0,15})")
+
+
+def feed_cursor(seq: int, epoch: str) -> str:
+    """Write a cursor. Nobody but this server should look into it."""
+    return base64.urlsafe_b64encode(f"{epoch}.{seq}".encode()).decode().rstrip("=")
+
+
+def read_feed_cursor(cursor: str | None, epoch: str) -> int:
+    """Read a cursor back; None is the beginning. Raises BadRequest, CursorExpired."""
+    if cursor is None:
+        return 0
+    try:
+        stated = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+    except (ValueError, binascii.Error):
+        stated = ""
+    read = _CURSOR.fullmatch(stated)
+    if read is None or not read[2].isascii():
+        raise BadRequest("The cursor is none of this feed.")
+    if read[1] != epoch:
+        raise CursorExpired("The store is another one since; read the feed from its beginning.")
+    return int(read[2])
