@@ -84,6 +84,21 @@ class Settings(BaseSettings):
     missed_revisions_max: Count = Field(100, description="Revisions listed in `missed` at most.")
     missed_bytes_max: Bytes = Field(65_536, description="Bytes of `missed` at most.")
 
+    live_connections_max: Count = Field(10_000, description="Live connections at once.")
+    live_subscriptions_max: Count = Field(1_000, description="Documents one live connection may follow.")
+    live_frame_bytes_max: Bytes = Field(65_536, description="Largest frame of a live client.")
+    live_queue_frames_max: Annotated[int, Field(ge=8)] = Field(
+        256, description="Frames that wait for one live client at most."
+    )
+    live_queue_bytes_max: Bytes = Field(1_048_576, description="Bytes of those frames at most.")
+    live_hello_timeout_s: Seconds = Field(10, description="Until a live client has said who it is.")
+    live_slow_timeout_s: Seconds = Field(20, description="Until a live client that does not read is cut.")
+    live_heartbeat_s: Seconds = Field(25, description="Between two signs of life on a live connection.")
+    live_origins: tuple[str, ...] = Field(
+        (), description="Origins of other sites whose pages may connect without a token."
+    )
+    changes_wait_max_s: Seconds = Field(60, description="How long the feed waits for a change at most.")
+
     open_documents_max: Count = Field(20_000, description="Documents kept open in memory.")
     open_bytes_max: Bytes = Field(134_217_728, description="Values and revisions of all open documents.")
     open_idle_s: Seconds = Field(300, description="Until a document nobody uses is closed.")

@@ -10,16 +10,21 @@ from aiohttp.web_protocol import RequestPayloadError
 from plait_merge.values import Limits
 from plait_server.config import Settings
 from plait_server.errors import PlaitServerError
-from plait_server.service import Service, ServiceLimits
+from plait_server.service import LiveLimits, Service, ServiceLimits
+from plait_server.web.asyncapi import AsyncDescription
+from plait_server.web.changes import Changes
 from plait_server.web.conditions import BadHeader
 from plait_server.web.conflicts import Conflicts
 from plait_server.web.documents import Documents
+from plait_server.web.events import Events
 from plait_server.web.health import Health
 from plait_server.web.history import History
+from plait_server.web.live import Live
 from plait_server.web.openapi import Description
 from plait_server.web.problems import Problem, problem_of_refusal, problem_response
 from plait_server.web.requests import request_id_of
 from plait_server.web.routes import Handler, Route, register
+from plait_server.web.tickets import Tickets
 
 SERVICE: Final = web.AppKey("service", Service)
 SETTINGS: Final = web.AppKey("settings", Settings)
@@ -37,15 +42,22 @@ def create_app(service: Service, settings: Settings) -> web.Application:
     application = web.Application()
     application[SERVICE] = service
     application[SETTINGS] = settings
+    tickets = Tickets(service.hub.clock)
     routes = (
         *Documents(service, settings).routes(),
         *History(service, settings).routes(),
         *Conflicts(service, settings).routes(),
+        *Live(service, settings, tickets).routes(),
+        *Events(service, settings).routes(),
+        *Changes(service, settings).routes(),
+        *tickets.routes(),
         *Health(service, settings).routes(),
+        *AsyncDescription().routes(),
     )
     description = Description(routes, settings)
     application[ROUTES] = (*routes, description.route())
     register(application, application[ROUTES], _guarding(settings.problem_base))
+    application.on_shutdown.append(_send_away)
     application.cleanup_ctx.append(_closed_at_the_end)
     return application
 
@@ -76,7 +88,28 @@ def service_limits(settings: Settings) -> ServiceLimits:
         edits_waiting_max=settings.edits_waiting_max,
         page_items_max=settings.page_items_max,
         page_bytes_max=settings.page_bytes_max,
+        live=_live_limits(settings),
     )
+
+
+def _live_limits(settings: Settings) -> LiveLimits:
+    soonest_s = min(settings.live_hello_timeout_s, settings.live_slow_timeout_s, settings.live_heartbeat_s)
+    return LiveLimits(
+        hello_timeout_s=settings.live_hello_timeout_s,
+        frame_bytes_max=settings.live_frame_bytes_max,
+        queue_frames_max=settings.live_queue_frames_max,
+        queue_bytes_max=settings.live_queue_bytes_max,
+        slow_timeout_s=settings.live_slow_timeout_s,
+        heartbeat_s=settings.live_heartbeat_s,
+        subscriptions_max=settings.live_subscriptions_max,
+        depth_max=settings.depth_max,
+        integer_digits_max=settings.integer_digits_max,
+        tick_s=min(1.0, soonest_s / 4),
+    )
+
+
+async def _send_away(application: web.Application) -> None:
+    await application[SERVICE].hub.go_away()
 
 
 async def _closed_at_the_end(application: web.Application) -> AsyncIterator[None]:

@@ -15,13 +15,18 @@ from plait_server.web.problems import Problem
 from plait_server.web.routes import FRONT, Route
 
 FEATURES = (
+    "changes",
     "conditional-requests",
     "conflicts",
     "dry-run",
+    "events",
     "history",
     "idempotency",
+    "live",
     "merge-modes",
     "prefer",
+    "presence",
+    "tickets",
     "views-by-pointer",
 )
 """What a client may rely on; a client detects, it never guesses from a version."""
@@ -43,6 +48,9 @@ PUBLISHED_LIMITS = (
     "conflicts_shown_max",
     "idempotency_ttl_s",
     "conflict_ttl_s",
+    "live_frame_bytes_max",
+    "live_subscriptions_max",
+    "changes_wait_max_s",
 )
 
 

@@ -116,6 +116,32 @@ class RevisionList(BaseModel):
     cursor: str | None
 
 
+class Change(BaseModel):
+    """A revision in the feed."""
+
+    document: str
+    revision: Revision
+    kind: Literal["create", "edit", "delete"]
+    author: str
+    at: str
+    message: str | None
+    patch: Patch = Field(description="As committed; applied to the revision before it gives this one.")
+
+
+class ChangeList(BaseModel):
+    """Revisions of all documents, in order for each document."""
+
+    changes: list[Change]
+    cursor: str = Field(description="Pass it as ?since= for what follows; opaque.")
+
+
+class Ticket(BaseModel):
+    """Opens one live connection, once."""
+
+    ticket: str
+    expires_s: float
+
+
 class ConflictEntry(BaseModel):
     """A kept conflict."""
 

@@ -37,6 +37,10 @@ QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "limit": ("Entries in one page.", {"type": "integer", "minimum": 1}),
     "cursor": ("The cursor of the page before.", {"type": "string"}),
     "revision": ("An earlier revision.", {"type": "integer", "minimum": 1}),
+    "since": ("The cursor of the answer before; without one, from the beginning.", {"type": "string"}),
+    "wait": ("Seconds to wait for a change where there is none.", {"type": "number", "minimum": 0}),
+    "ticket": ("A ticket from POST /v1/tickets.", {"type": "string"}),
+    "from": ("The revision the client is at.", {"type": "integer", "minimum": 0}),
     "pointer": ("A part of the document, as JSON Pointer; it has a tag of its own.", {"type": "string"}),
 }
 HEADERS: Final = {
@@ -45,6 +49,9 @@ HEADERS: Final = {
     "If-None-Match": "On a write `*`: create, never replace. On a read: 304 if this is what it would send.",
     "Idempotency-Key": "Names this one edit, so that it can be sent again: 1-255 visible ASCII characters.",
     "Prefer": "return=minimal or return=representation (RFC 7240).",
+    "Authorization": "A bearer token.",
+    "Sec-WebSocket-Protocol": "plait.v1.json, and plait.bearer.<base64url of the token> to say who it is.",
+    "Last-Event-ID": "The revision the client is at; it wins over ?from=.",
     "Plait-Author": "Who edits, kept in history.",
     "traceparent": "W3C Trace Context, kept in history.",
 }
@@ -131,15 +138,17 @@ def _parameters(route: Route) -> Iterable[dict[str, Any]]:
 
 def _successes(route: Route) -> dict[str, Any]:
     return {
-        str(status): _success(status, model, has_body=status not in (204, 304))
+        str(status): _success(status, model, route.media_type, has_body=status not in (101, 204, 304))
         for status, model in route.answers.items()
     }
 
 
-def _success(status: int, model: type[BaseModel] | None, *, has_body: bool) -> dict[str, Any]:
+def _success(
+    status: int, model: type[BaseModel] | None, media_type: str, *, has_body: bool
+) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": HTTPStatus(status).phrase}
     if has_body:
-        answer["content"] = {JSON: {"schema": _reference(model)}}
+        answer["content"] = {media_type: {"schema": _reference(model)}}
     return answer
 
 

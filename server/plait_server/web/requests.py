@@ -49,7 +49,12 @@ def author_of(request: web.BaseRequest) -> str:
     authorization = request.headers.get("Authorization")
     if authorization is None or authorization[:7].lower() != "bearer ":
         return ""
-    return _sane("Authorization", _subject(authorization[7:].strip()))
+    return author_of_token(authorization[7:].strip())
+
+
+def author_of_token(token: str) -> str:
+    """Name the subject of a bearer token. Raises BadHeader."""
+    return _sane("Authorization", _subject(token))
 
 
 def _sane(name: str, author: str) -> str:

@@ -21,6 +21,7 @@ FRONT: Final = "/v1"
 """The only path that may end in a slash."""
 COLLECTION: Final = f"{FRONT}/docs/{{collection:{COLLECTION_PATTERN}}}"
 DOCUMENT: Final = f"{COLLECTION}/{{id:{ID_PATTERN}}}"
+EVENTS: Final = f"{DOCUMENT}/events"
 REVISIONS: Final = f"{DOCUMENT}/revisions"
 REVISION: Final = f"{REVISIONS}/{{revision:{REVISION_PATTERN}}}"
 CONFLICTS: Final = f"{DOCUMENT}/conflicts"
@@ -57,6 +58,7 @@ class Route:
     body: dict[str, type[BaseModel] | None] | None = None
     query: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
+    media_type: str = "application/json"
 
 
 def register(
