@@ -89,7 +89,9 @@ class Sessions(RuleBasedStateMachine):
         value = {"n": n}
         operation = {"op": "add", "path": "" if n == 1 else "/n", "value": value if n == 1 else n}
         patch = json.dumps([operation]).encode()
-        record = RevisionRecord(n, "create" if n == 1 else "edit", patch, None, None, "b", "b", None, 0, "", "")
+        record = RevisionRecord(
+            n, "create" if n == 1 else "edit", patch, None, None, "b", "b", None, 0, "", ""
+        )
         revision = Revision(n, record, (), value, origin)
         chain.append(revision)
         if document in self.followed:
