@@ -215,7 +215,7 @@ async def test_who_is_slow_is_told_everything_in_fewer_frames(serve: Serve) -> N
         narrow(slow)
         text = "x" * 20_000
         for number in range(1, 301):
-            patch = [
+            patch: list[dict[str, Any]] = [
                 {"op": "replace", "path": "/n", "value": number},
                 {"op": "replace", "path": "/text", "value": text},
             ]
@@ -344,11 +344,11 @@ def narrow(live: Live) -> None:
     assert connection is not None
     assert connection.transport is not None
     connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-    connection.transport.pause_reading()  # type: ignore[attr-defined]
+    connection.transport.pause_reading()
     receive = live.websocket.receive
 
     async def resumed(*arguments: Any, **named: Any) -> Any:
-        connection.transport.resume_reading()  # type: ignore[attr-defined, union-attr]
+        connection.transport.resume_reading()  # type: ignore[union-attr]
         live.websocket.receive = receive  # type: ignore[method-assign]
         return await receive(*arguments, **named)
 

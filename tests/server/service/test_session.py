@@ -393,7 +393,13 @@ def test_the_same_edit_has_the_same_fingerprint_and_another_has_another() -> Non
         return submit.edit.key.fingerprint
 
     assert fingerprint() == fingerprint(id=2)
-    others = [{"base": 2}, {"doc": "orders/2"}, {"patch": [1]}, {"merge": "yours"}, {"message": "m"}]
+    others: list[dict[str, Any]] = [
+        {"base": 2},
+        {"doc": "orders/2"},
+        {"patch": [1]},
+        {"merge": "yours"},
+        {"message": "m"},
+    ]
     assert len({fingerprint(), *(fingerprint(**other) for other in others)}) == 6
 
 
