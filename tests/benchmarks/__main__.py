@@ -16,6 +16,7 @@ from pathlib import Path
 from . import engine
 from .distinct import distinct
 from .hot import hot
+from .live import live
 from .memory import memory
 from .rounds import note
 from .row import Row, table
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "hot": hot,
     "sizes": sizes,
     "memory": memory,
+    "live": live,
 }
 
 

@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.child plait SETTINGS.json
     python -m tests.benchmarks.child bare  ANSWER.json
+    python -m tests.benchmarks.child loop  ANYTHING.json
 
 Prints its port, and ends when its standard input does. Both run on the loop and the core they are told.
 """
@@ -31,7 +32,7 @@ def main() -> None:
     if int(core) >= 0:
         os.sched_setaffinity(0, {int(core)})
     given = msgspec.json.decode(Path(file).read_bytes())
-    serving = _plait(given) if kind == "plait" else _bare(given)
+    serving = {"plait": _plait, "bare": _bare, "loop": _loop}[kind](given)
     with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
         runner.run(_serve(serving))
 
@@ -74,6 +75,31 @@ async def _bare(given: dict[str, Any]) -> AsyncIterator[web.AppRunner]:
     application = web.Application()
     application.router.add_patch("/v1/docs/{collection}/{id}", answer)
     runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    yield runner
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def _loop(given: dict[str, Any]) -> AsyncIterator[web.AppRunner]:
+    """Serve the least that tells many of something: a loop that sends them all the same text."""
+    sockets: list[web.WebSocketResponse] = []
+
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(protocols=("plait.v1.json",), compress=False)
+        await socket.prepare(request)
+        sockets.append(socket)
+        async for message in socket:
+            if message.data == "hello":
+                await socket.send_str("ready")
+                continue
+            for each in sockets:
+                await each.send_str(message.data)
+        return socket
+
+    application = web.Application()
+    application.router.add_get("/v1/live", serve)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
     yield runner
     await runner.cleanup()

@@ -27,8 +27,28 @@ class Scale:
     """Of each document in the benchmark of document sizes."""
     open_documents: int
     waits_for_closing: bool
+    subscribers: tuple[int, ...]
+    messages: int
+    """To each subscriber in one round."""
+    deaf_edits: int
 
 
-FULL = Scale(15, 0.04, 1_000_000, 4_000, 10_000, 1_000, 7, 4, 4_000, 1_050, 10_000, True)
-QUICK = Scale(5, 0.01, 1_000_000, 4_000, 10_000, 1_000, 3, 2, 800, 75, 2_000, False)
-TINY = Scale(1, 0.0, 10_000, 40, 200, 20, 1, 1, 40, 4, 20, False)
+FULL = Scale(
+    15,
+    0.04,
+    1_000_000,
+    4_000,
+    10_000,
+    1_000,
+    7,
+    4,
+    4_000,
+    1_050,
+    10_000,
+    True,
+    (1, 100, 1_000, 5_000),
+    40,
+    20_000,
+)
+QUICK = Scale(5, 0.01, 1_000_000, 4_000, 10_000, 1_000, 3, 2, 800, 75, 2_000, False, (1, 1_000), 20, 2_000)
+TINY = Scale(1, 0.0, 10_000, 40, 200, 20, 1, 1, 40, 4, 20, False, (1, 20), 2, 20)

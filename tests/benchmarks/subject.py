@@ -90,7 +90,7 @@ class Subject:
     async def measure(self, places: Sequence[Sequence[Place]], edits: int) -> Sample:
         """Have edits made, one connection for each group of places, and see what they took."""
         everything = [place for group in places for place in group]
-        with _pinned():
+        with pinned():
             connections = await connect(self.port, places)
             await run(connections, max(len(connections), edits // WARM_UP))
             attempts, acknowledged = _made(everything)
@@ -108,7 +108,7 @@ def _made(places: Sequence[Place]) -> tuple[int, int]:
 
 
 @contextmanager
-def _pinned() -> Iterator[None]:
+def pinned() -> Iterator[None]:
     """Keep to the last core for the time."""
     os.sched_setaffinity(0, CORES[-1:])
     try:
@@ -130,6 +130,13 @@ async def bare(folder: Path, answer: Answer, loop: str = FAST_LOOP) -> AsyncIter
     """Run the bare handler, which gives one answer to everything."""
     given = {"headers": answer.headers, "body": answer.body.decode()}
     async with _child("bare", loop, folder, given) as (port, pid):
+        yield Subject(port, pid, None)
+
+
+@asynccontextmanager
+async def bare_loop(folder: Path, loop: str = FAST_LOOP) -> AsyncIterator[Subject]:
+    """Run the bare sockets: what one sends is sent to all, one after the other."""
+    async with _child("loop", loop, folder, {}) as (port, pid):
         yield Subject(port, pid, None)
 
 

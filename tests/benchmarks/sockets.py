@@ -1,0 +1,197 @@
+"""Cheap ends of live connections: raw protocols that count what comes instead of reading it.
+
+Frames of the client are masked with zeros, which a server cannot tell from any other mask.
+"""
+
+import asyncio
+import re
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_HANDSHAKE = (
+    b"GET /v1/live HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    b"Sec-WebSocket-Protocol: plait.v1.json\r\n\r\n"
+)
+_REVISION = re.compile(rb'"rev":(\d+)')
+HELLO = b'{"t":"hello"}'
+
+
+def masked(text: bytes) -> bytes:
+    """Write a text frame as a client does."""
+    length = len(text)
+    head = struct.pack("!BB", 0x81, 0x80 | length)
+    if length > 125:
+        head = struct.pack("!BBH", 0x81, 0x80 | 126, length)
+    return head + bytes(4) + text
+
+
+@dataclass(slots=True)
+class Arrivals:
+    """When a round of messages came: one to each of `expected` listeners."""
+
+    expected: int = 0
+    came: int = 0
+    first: float = 0
+    last: float = 0
+    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def expect(self, count: int) -> asyncio.Future[None]:
+        self.expected, self.came, self.done = count, 0, asyncio.get_running_loop().create_future()
+        return self.done
+
+    def count(self, number: int) -> None:
+        now = time.perf_counter()
+        if not self.came:
+            self.first = now
+        self.came += number
+        if self.came >= self.expected and not self.done.done():
+            self.last = now
+            self.done.set_result(None)
+
+
+class Listener(asyncio.Protocol):
+    """Follows a document and counts its revisions."""
+
+    def __init__(self, arrivals: Arrivals, marker: bytes, ready: bytes) -> None:
+        self._arrivals = arrivals
+        self._marker = marker
+        self._ready = ready
+        self._begun = b""
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self.ready.done():
+            # A frame that is cut in two by the network is counted where its beginning is.
+            self._arrivals.count(data.count(self._marker))
+            return
+        self._begun += data
+        if self._ready in self._begun:
+            self._begun = b""
+            self.ready.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(ConnectionError("The server closed a connection."))
+
+
+async def listen(
+    port: int, count: int, arrivals: Arrivals, first: Sequence[bytes], marker: bytes, ready: bytes
+) -> list[Listener]:
+    """Open connections that send `first` and are ready when they are sent `ready`."""
+    listeners: list[Listener] = []
+    for start in range(0, count, 100):
+        some = [await _open(port, arrivals, marker, ready) for _ in range(min(100, count - start))]
+        for listener in some:
+            listener.transport.write(_HANDSHAKE + b"".join(map(masked, first)))
+        await asyncio.gather(*(listener.ready for listener in some))
+        listeners += some
+    return listeners
+
+
+async def _open(port: int, arrivals: Arrivals, marker: bytes, ready: bytes) -> Listener:
+    loop = asyncio.get_running_loop()
+    _, listener = await loop.create_connection(lambda: Listener(arrivals, marker, ready), "127.0.0.1", port)
+    return listener
+
+
+async def follow(port: int, count: int, arrivals: Arrivals, document: str) -> list[Listener]:
+    """Open connections that follow one document."""
+    sub = b'{"t":"sub","id":1,"doc":"%b"}' % document.encode()
+    return await listen(port, count, arrivals, (HELLO, sub), b'{"t":"rev"', b'"t":"caught_up"')
+
+
+def deaf(port: int, document: str) -> socket.socket:
+    """Open a connection that follows a document and never reads."""
+    ends = socket.create_connection(("127.0.0.1", port))
+    ends.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    sub = b'{"t":"sub","id":1,"doc":"%b"}' % document.encode()
+    ends.sendall(_HANDSHAKE + masked(HELLO) + masked(sub))
+    return ends
+
+
+class Writer(asyncio.Protocol):
+    """Edits one place of one document over a live connection, the next when the last is applied."""
+
+    def __init__(self, document: str, pointer: str, revision: int) -> None:
+        self._template = (
+            b'{"t":"edit","id":1,"doc":"%b","base":%%d,"patch":[{"op":"replace","path":"%b","value":%%d}]}'
+            % (document.encode(), pointer.encode())
+        )
+        self._revision = revision
+        self._value = 1_000_000
+        self._applied: Callable[[], bool] | None = None
+        self.welcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.idle: asyncio.Future[None] | None = None
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(_HANDSHAKE + masked(HELLO))
+
+    def data_received(self, data: bytes) -> None:
+        if b'{"t":"applied"' in data:
+            found = _REVISION.search(data)
+            assert found is not None
+            self._revision = int(found[1])
+            assert self._applied is not None
+            if self._applied():
+                self.send()
+            elif self.idle is not None:
+                self.idle.set_result(None)
+        elif b'{"t":"welcome"' in data and not self.welcome.done():
+            self.welcome.set_result(None)
+        elif b'"t":"problem"' in data:
+            raise RuntimeError(data)
+
+    def begin(self, applied: Callable[[], bool]) -> asyncio.Future[None]:
+        """Edit until `applied`, told of each edit, says that it is enough."""
+        self._applied, self.idle = applied, asyncio.get_running_loop().create_future()
+        self.send()
+        return self.idle
+
+    def send(self) -> None:
+        self._value += 1
+        self.transport.write(masked(self._template % (self._revision, self._value)))
+
+
+async def writers(port: int, places: Sequence[tuple[str, str]]) -> list[Writer]:
+    """Open a connection for each document and pointer."""
+    loop = asyncio.get_running_loop()
+    opened: list[Writer] = []
+    for document, pointer in places:
+        _, writer = await loop.create_connection(_making(document, pointer), "127.0.0.1", port)
+        await writer.welcome
+        opened.append(writer)
+    return opened
+
+
+def _making(document: str, pointer: str) -> Callable[[], Writer]:
+    return lambda: Writer(document, pointer, 1)
+
+
+async def write(opened: Sequence[Writer], edits: int) -> None:
+    """Have so many edits applied, over all connections together."""
+    left = edits
+
+    def applied() -> bool:
+        nonlocal left
+        left -= 1
+        return left > 0
+
+    await asyncio.gather(*(writer.begin(applied) for writer in opened))
+
+
+def close(ends: Sequence[Any]) -> None:
+    for each in ends:
+        each.transport.abort()
