@@ -63,7 +63,8 @@ class Weave:
         self.yours = Effects(strands[1])
         self.overlaps = Overlaps(self.theirs, self.yours)
         self.contested: set[Effect] = set()
-        self.knots = self._tie(self.overlaps.clashes) if self.overlaps.clashes else []
+        self.overlaps.find_circles(set())
+        self.knots = self._tie() if self.overlaps.clashes else []
         self._replays: dict[int, Weave] = {}
         self.failed = [guard for test in strands[1].tests if not self._holds(guard := Guard(*test))]
 
@@ -98,8 +99,13 @@ class Weave:
 
     # Knots.
 
-    def _tie(self, clashes: Sequence[Clash]) -> list[Knot]:
+    def _tie(self) -> list[Knot]:
         self.needs = Needs(self.theirs, self.yours, self.overlaps.alike)
+        clashes = self.overlaps.clashes
+        grown = True
+        while grown:  # what lies on a circle is contested, and what needs that may be dropped too
+            contested = {effect for clash in clashes for effect in clash.effects}
+            grown = self.overlaps.find_circles(contested | set(self.needs.dependents(contested)))
         groups = _Groups()
         for clash in clashes:
             groups.join(clash.effects)

@@ -137,26 +137,26 @@ class Writer:
             if self.silent:
                 self.silent = False
                 self._write_whole()
-        for node, value in self.values.items():
-            if not self._is_covered(node):
-                self._emit_value("replace", self.path(node), value)
-        for (body, name), value in self.members.items():
-            if body.owner not in self.values and not self._is_covered(body.owner):
-                self._emit_value("add", self._member_path(body, name), value)
+        self._write_chosen()
         return self.patch
 
-    def _member_path(self, body: Node, name: str) -> list[str]:
-        return [] if body.owner is self.world.void else [*self.path(body.owner), name]
-
-    def _is_covered(self, node: Node) -> bool:
-        """Say whether a chosen value stands for all around *node*, or nothing does any more."""
+    def _write_chosen(self) -> None:
+        """Put the values chosen in their places; one inside another has none."""
         world = self.world
-        return node is not world.void and (
-            world.gone(node) or any(holder in self.values for holder in world.chain(node))
-        )
+        tops = {*self.values, *(world.member(body.owner, name) for body, name in self.members)}
+        for node, value in self.values.items():
+            if not world.gone(node) and tops.isdisjoint(world.chain(node)):
+                self._emit_value("replace", self.path(node), value)
+        for (body, name), value in self.members.items():
+            owner = body.owner
+            if not world.gone(owner) and owner not in tops and tops.isdisjoint(world.chain(owner)):
+                self._emit_value("add", self._member_path(body, name), value)
 
     def path(self, node: Node) -> list[str]:
         return [] if node is self.world.void else self.world.tokens(node)
+
+    def _member_path(self, body: Node, name: str) -> list[str]:
+        return [] if body.owner is self.world.void else [*self.path(body.owner), name]
 
     def _in_order(self, made: Iterable[Effect]) -> list[Effect]:
         """Order effects as yours made them, the elements of one run together and in their order."""
