@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     head_bytes_max: Bytes = Field(65_536, description="Length of a whole request head.")
     headers_max: Count = Field(100, description="Header fields of one request.")
 
+    connections_max: Count = Field(10_000, description="Open connections; one more is answered 503.")
     request_start_timeout_s: Seconds = Field(15, description="Until a new connection has sent its headers.")
     body_timeout_s: Seconds = Field(30, description="Until a request body is complete.")
     write_timeout_s: Seconds = Field(30, description="Until a client that does not read is cut.")
