@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     conflicts_open_max: Count = Field(1_000, description="Conflicts kept per document; the oldest go first.")
     conflicts_open_bytes_max: Bytes = Field(16_777_216, description="Bytes of those; the oldest go first.")
     conflicts_shown_max: Count = Field(
-        1_000, description="Conflicts in one 409; the kept conflict shows all of them."
+        1_000, description="Conflicts in one answer; the kept conflict has the rest by page."
     )
     conflict_value_bytes_max: Bytes = Field(65_536, description="Longer values are left out of a conflict.")
     missed_revisions_max: Count = Field(100, description="Revisions listed in `missed` at most.")

@@ -32,7 +32,10 @@ def read_kept(record: ConflictRecord) -> Kept:
 
 
 def view_conflict(
-    document: DocumentKey, record: ConflictRecord, members: dict[str, object] | None = None
+    document: DocumentKey,
+    record: ConflictRecord,
+    members: dict[str, object] | None = None,
+    cursor: str | None = None,
 ) -> ConflictView:
     """Show a kept conflict, in full with the members of its problem document."""
     return ConflictView(
@@ -47,6 +50,7 @@ def view_conflict(
         resolved_revision=record.resolved_revision,
         previous=read_kept(record).previous,
         members=members,
+        cursor=cursor,
     )
 
 
@@ -76,11 +80,11 @@ def merge_conflict(
     limits: ServiceLimits,
     conflict: str | None,
 ) -> errors.MergeConflict:
-    """Tell the caller about a conflict of an edit of so many `changes`, the first of its parts.
+    """Tell the caller about a conflict of an edit of so many `changes`.
 
-    `conflict` is the id it is kept under, None where it is not; under it all parts are shown.
+    `conflict` is the id it is kept under, None where it is not.
     """
-    members = conflict_members(conflicted, base, since, limits, limits.conflicts_shown_max)
+    members = conflict_members(conflicted, base, since, limits)
     if conflict is not None:
         members["conflict"] = conflict
     return errors.MergeConflict(_sentence(conflicted, changes, base, since), members)
@@ -91,20 +95,21 @@ def conflict_members(
     base: int,
     since: Sequence[Revision],
     limits: ServiceLimits,
-    shown_max: int | None = None,
+    first: int = 0,
 ) -> dict[str, object]:
     """Give the members of the problem document. `since` leads from the base to the conflict's head.
 
-    What is large is encoded already. Cost: about 0.2 ms for each conflict shown, so many of them belong off
-    the event loop.
+    A page of the conflicts is shown, from number `first`. What is large is encoded already. Cost: a
+    millisecond or more for each conflict shown where there are thousands: off the event loop with them.
     """
     longest = limits.conflict_value_bytes_max
+    shown = conflicted.conflicts[first : first + limits.conflicts_shown_max]
     missed = join_missed(since, limits.missed_revisions_max, limits.missed_bytes_max)
     return {
         "base_revision": base,
         "head_revision": since[-1].n,
         "conflicts_total": len(conflicted.conflicts),
-        "conflicts": _raw([_show(each, since, longest) for each in conflicted.conflicts[:shown_max]]),
+        "conflicts": _raw([_show(each, since, longest) for each in shown]),
         "clean_operations": list(conflicted.clean_operations),
         "clean_patch": _raw(conflicted.clean_patch),
         "missed": None if missed is None else Raw(missed),

@@ -194,16 +194,26 @@ class Service:
         is_cut = len(records) > limit or sum(record.weight for record in records) > bytes_max
         return Page(items, items[-1].id if is_cut else None)
 
-    async def conflict(self, caller: Caller, document: DocumentKey, conflict: str) -> ConflictView:
-        """Give a kept conflict in full, as it was when it was found. Raises NotFound."""
+    async def conflict(
+        self, caller: Caller, document: DocumentKey, conflict: str, cursor: str | None = None
+    ) -> ConflictView:
+        """Give a kept conflict as it was when it was found, a page of it where it has very many parts.
+
+        Raises NotFound, BadRequest.
+        """
+        first = 0 if cursor is None else _read_cursor(cursor)
         record = await self._kept(caller, document, conflict)
         opened = await self._existing(caller, document)
         try:
             conflicted, since, _ = await self._replay.conflicted(opened, record)
         except LookupError as error:
             raise errors.NotFound("The conflict can no longer be shown.") from error
-        members = await asyncio.to_thread(conflict_members, conflicted, record.base, since, self.limits)
-        return view_conflict(document, record, members)
+        members = await asyncio.to_thread(
+            conflict_members, conflicted, record.base, since, self.limits, first
+        )
+        following = first + self.limits.conflicts_shown_max
+        is_last = following >= len(conflicted.conflicts)
+        return view_conflict(document, record, members, None if is_last else str(following))
 
     async def resolve(
         self,

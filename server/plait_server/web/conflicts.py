@@ -46,6 +46,7 @@ class Conflicts:
                 "Read a conflict with everything needed to settle it",
                 {200: models.ConflictBody},
                 READ_PROBLEMS,
+                query=("cursor",),
             ),
             Route(
                 "POST",
@@ -77,11 +78,12 @@ class Conflicts:
         return web.Response(body=wire.encode(body), headers=page_headers(request, page.cursor))
 
     async def one(self, request: web.Request) -> web.Response:
-        only_query(request)
+        only_query(request, "cursor")
         conflict = await self._service.conflict(
-            caller_of(request), document_of(request), request.match_info["conflict"]
+            caller_of(request), document_of(request), request.match_info["conflict"], cursor_of(request)
         )
-        return web.Response(body=wire.encode(_as_json(conflict)), headers=page_headers(request, None))
+        body = {**_as_json(conflict), "cursor": conflict.cursor}
+        return web.Response(body=wire.encode(body), headers=page_headers(request, conflict.cursor))
 
     async def resolve(self, request: web.Request) -> web.Response:
         only_query(request)

@@ -173,6 +173,9 @@ class ConflictBody(ConflictEntry):
     """A kept conflict with everything needed to settle it."""
 
     conflicts_total: int
+    cursor: str | None = Field(
+        description="Pass it as ?cursor= for more of its conflicts, where they are very many."
+    )
     conflicts: list[Conflict]
     clean_operations: list[int]
     clean_patch: Patch
