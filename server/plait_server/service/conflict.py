@@ -1,6 +1,7 @@
 """Conflicts as resources: what is kept of one, how it is shown, and its settlement as a patch."""
 
 from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 from msgspec import Raw, Struct, json
 
@@ -73,6 +74,7 @@ def settle(theirs: Revision, conflicted: Conflicted, choices: Mapping[str, Json]
 
 
 def merge_conflict(
+    document: DocumentKey,
     conflicted: Conflicted,
     changes: int,
     base: int,
@@ -84,13 +86,14 @@ def merge_conflict(
 
     `conflict` is the id it is kept under, None where it is not.
     """
-    members = conflict_members(conflicted, base, since, limits)
+    members = conflict_members(document, conflicted, base, since, limits)
     if conflict is not None:
         members["conflict"] = conflict
     return errors.MergeConflict(_sentence(conflicted, changes, base, since), members)
 
 
 def conflict_members(
+    document: DocumentKey,
     conflicted: Conflicted,
     base: int,
     since: Sequence[Revision],
@@ -102,14 +105,13 @@ def conflict_members(
     A page of the conflicts is shown, from number `first`. What is large is encoded already. Cost: a
     millisecond or more for each conflict shown where there are thousands: off the event loop with them.
     """
-    longest = limits.conflict_value_bytes_max
     shown = conflicted.conflicts[first : first + limits.conflicts_shown_max]
     missed = join_missed(since, limits.missed_revisions_max, limits.missed_bytes_max)
     return {
         "base_revision": base,
         "head_revision": since[-1].n,
         "conflicts_total": len(conflicted.conflicts),
-        "conflicts": _raw([_show(each, since, longest) for each in shown]),
+        "conflicts": _raw([_show(document, each, base, since, limits) for each in shown]),
         "clean_operations": list(conflicted.clean_operations),
         "clean_patch": _raw(conflicted.clean_patch),
         "missed": None if missed is None else Raw(missed),
@@ -128,12 +130,16 @@ def _sentence(conflicted: Conflicted, changes: int, base: int, since: Sequence[R
     return f"{count} of {changes} {'change' if changes == 1 else 'changes'} {overlap} {revisions}."
 
 
-def _show(conflict: Conflict, since: Sequence[Revision], longest: int) -> dict[str, object]:
-    """Show a conflict: patches of theirs by revision and author, long values left out."""
+def _show(
+    document: DocumentKey, conflict: Conflict, base: int, since: Sequence[Revision], limits: ServiceLimits
+) -> dict[str, object]:
+    """Show a conflict: patches of theirs by revision and author, links in place of long values."""
+    longest, head = limits.conflict_value_bytes_max, since[-1].n
     shown: dict[str, object] = conflict.as_json()
     del shown["their_patches"]
-    shown["base"] = _facet(conflict.base, longest)
-    shown["theirs"] = {**_facet(conflict.theirs, longest), **_origin(conflict, since)}
+    shown["base"] = _facet(conflict.base, longest, _link(document, base, conflict.pointer))
+    theirs = _facet(conflict.theirs, longest, _link(document, head, conflict.pointer_theirs))
+    shown["theirs"] = {**theirs, **_origin(conflict, since)}
     shown["yours"] = _facet(conflict.yours, longest)
     shown["resolutions"] = {
         choice: _unless_long(patch, longest) for choice, patch in conflict.resolutions.items()
@@ -141,11 +147,22 @@ def _show(conflict: Conflict, since: Sequence[Revision], longest: int) -> dict[s
     return shown
 
 
-def _facet(facet: Facet, longest: int) -> dict[str, object]:
+def _facet(facet: Facet, longest: int, link: str | None = None) -> dict[str, object]:
+    """Show what one side has; `link` is where it can be read. What the caller sent is nowhere else."""
     if not facet.present:
         return {"present": False}
     value = _unless_long(facet.value, longest)
-    return {"present": True, "truncated": True} if value is None else {"present": True, "value": value}
+    if value is not None:
+        return {"present": True, "value": value}
+    truncated: dict[str, object] = {"present": True, "truncated": True}
+    return truncated if link is None else {**truncated, "link": link}
+
+
+def _link(document: DocumentKey, revision: int, pointer: str | None) -> str | None:
+    if pointer is None:
+        return None
+    part = f"&pointer={quote(pointer)}" if pointer else ""
+    return f"/v1/docs/{document.collection}/{document.id}?revision={revision}{part}"
 
 
 def _unless_long(value: Json, longest: int) -> Raw | None:

@@ -209,7 +209,7 @@ class Service:
         except LookupError as error:
             raise errors.NotFound("The conflict can no longer be shown.") from error
         members = await asyncio.to_thread(
-            conflict_members, conflicted, record.base, since, self.limits, first
+            conflict_members, document, conflicted, record.base, since, self.limits, first
         )
         following = first + self.limits.conflicts_shown_max
         is_last = following >= len(conflicted.conflicts)
@@ -226,6 +226,7 @@ class Service:
         message: str | None = None,
         key: IdempotencyKey | None = None,
         trace: str | None = None,
+        weight_bytes: int = 0,
     ) -> Answer:
         """Settle a conflict by a choice for each of its parts, or by a patch against its head.
 
@@ -243,6 +244,7 @@ class Service:
             resolves=conflict,
             key=key,
             trace=trace,
+            weight_bytes=record.weight + weight_bytes,
         )
         return await self.edit(caller, document, edit)
 

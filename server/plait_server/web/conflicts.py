@@ -101,6 +101,7 @@ class Conflicts:
             message=stated.message,
             key=key_of(request, body),
             trace=trace_of(request),
+            weight_bytes=len(body),
         )
         return await self._answers.respond(request, caller, answer, known_base=True)
 

@@ -148,7 +148,8 @@ class Facet(BaseModel):
     author: str | None = None
     at: str | None = None
     message: str | None = None
-    truncated: bool = False
+    truncated: bool = Field(False, description="The value is longer than is shown.")
+    link: str | None = Field(None, description="Where a truncated value can be read.")
 
 
 class Conflict(BaseModel):

@@ -196,7 +196,9 @@ async def test_long_values_are_left_out(service: Service) -> None:
     await service.edit(BOB, ORDER, replacing("/a", "y" * 100_000))
     error = await refusal(service.edit(ANN, ORDER, replacing("/a", "z", base=1)))
     [shown] = conflicts_of(error)
-    assert shown["base"] == {"present": True, "truncated": True}
+    link = "/v1/docs/orders/1?revision={}&pointer=/a".format
+    assert shown["base"] == {"present": True, "truncated": True, "link": link(1)}
+    assert shown["theirs"]["link"] == link(2)
     assert (shown["theirs"]["truncated"], shown["theirs"]["revision"]) == (True, 2)
     assert shown["yours"] == {"present": True, "value": "z"}
     assert shown["resolutions"]["theirs"] == []

@@ -68,7 +68,7 @@ COLLECTION_ROUTE = "/v1/docs/{collection}"
 DOCUMENT_ROUTE = "/v1/docs/{collection}/{id}"
 
 
-async def test_every_answer_is_as_it_is_described(walk: Walk) -> None:
+async def test_every_answer_is_as_it_is_described(walk: Walk, client: ClientSession) -> None:
     """Through every route, with everything an answer may hold; no route with a body is left out."""
     send = walk.send
     new = {"If-None-Match": "*", "Plait-Author": "ann"}
@@ -92,6 +92,9 @@ async def test_every_answer_is_as_it_is_described(walk: Walk) -> None:
     headers = {**PATCH, "Plait-Base": "5"}
     conflict = await send("PATCH", DOCUMENT_ROUTE, DOC, 409, json=yours, headers=headers)
     assert [part["base"].get("truncated", False) for part in conflict["conflicts"]] == [True, False]
+    for side in ("base", "theirs"):
+        async with client.get(conflict["conflicts"][0][side]["link"]) as answer:
+            assert LONG in await answer.json()
     assert None in conflict["conflicts"][0]["resolutions"].values()
     removal = await send("DELETE", DOCUMENT_ROUTE, DOC, 409, headers={"Plait-Base": "5"})
     assert removal["conflicts"][0]["yours"] == {"present": False}
