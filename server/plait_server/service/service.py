@@ -152,7 +152,7 @@ class Service:
     async def revisions(
         self, caller: Caller, document: DocumentKey, limit: int, cursor: str | None
     ) -> Page[RevisionView]:
-        """List revisions, newest first, also those of a deleted document. Raises NotFound, BadRequest."""
+        """List revisions, newest first, also those of a deleted document. Raises NotFound, BadQuery."""
         records = await self._store.revisions(
             _address(caller, document),
             above=0,
@@ -199,7 +199,7 @@ class Service:
     ) -> ConflictView:
         """Give a kept conflict as it was when it was found, a page of it where it has very many parts.
 
-        Raises NotFound, BadRequest.
+        Raises NotFound, BadQuery.
         """
         first = 0 if cursor is None else _read_cursor(cursor)
         record = await self._kept(caller, document, conflict)
@@ -325,8 +325,8 @@ def _read_cursor(cursor: str | None) -> int:
     return int(cursor)
 
 
-def _bad_cursor() -> errors.BadRequest:
-    return errors.BadRequest("The cursor is none of this list.")
+def _bad_cursor() -> errors.BadQuery:
+    return errors.BadQuery("The cursor is none of this list.")
 
 
 def _view_revision(document: DocumentKey, record: RevisionRecord) -> RevisionView:

@@ -254,7 +254,7 @@ async def test_very_many_conflicts_are_shown_page_by_page(bench: Bench) -> None:
     assert (shown[:10], len(shown), cursors) == (conflicts_of(error), 25, ["10", "20", None])
     assert (await settle(service, id, {"conflicts": shown}, "yours")).outcome == "applied"
     for odd in ("x", "-1", "1_0"):
-        assert (await refusal(service.conflict(ANN, ORDER, id, odd))).code == "bad-header"
+        assert (await refusal(service.conflict(ANN, ORDER, id, odd))).code == "bad-query"
 
 
 async def test_a_page_of_conflicts_is_full_however_many_were_settled(service: Service) -> None:
