@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 
 from plait_merge.diff import diff
 from plait_merge.effect import Act, Effect
+from plait_merge.layer import Layer
 from plait_merge.outcome import Choice, Conflict, Facet, Patch, Side
 from plait_merge.overlap import Member
 from plait_merge.patch import apply_operations, read_patch
 from plait_merge.strand import BASE, YOURS, Node
 from plait_merge.values import Json
 from plait_merge.weave import Knot, Weave
-from plait_merge.writer import Layer, Writer
+from plait_merge.writer import write, write_settled
 
 CHOICES: tuple[Side, ...] = ("theirs", "yours", "base", "both")
 
@@ -61,7 +62,9 @@ class Settlement:
 
     def clean_patch(self) -> Patch:
         """Write what of yours is clean."""
-        return [] if self._weave.failed else self._write(self.clean(), set())
+        weave = self._weave
+        made = set() if weave.failed else self.clean()
+        return write(weave.theirs, weave.yours, weave.in_order(made)) if made else []
 
     def clean(self) -> set[Effect]:
         """Return the effects of yours that no conflict touches and that need none."""
@@ -173,8 +176,8 @@ class Settlement:
             return []
         weave = self._weave
         world = Layer(weave.theirs.strand)
-        writer = Writer(world, weave.theirs, weave.yours, weave.in_order(made), undone, values, members)
-        return writer.write()
+        ordered = weave.in_order(made)
+        return write_settled(world, weave.theirs, weave.yours, ordered, undone, values, members)
 
 
 def _merged(base: Json, theirs: Json, yours: Json) -> Facet | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from plait_merge.effect import Act, Effect, Effects
+from plait_merge.layer import Layer
 from plait_merge.needs import Needs
 from plait_merge.outcome import KINDS, Note, Patch
 from plait_merge.overlap import Clash, Member, Overlaps, base_tokens, pointer_order
@@ -19,7 +20,7 @@ from plait_merge.patch import Operation, apply_operations, read_patch
 from plait_merge.pointer import Tokens, format_pointer
 from plait_merge.strand import BASE, THEIRS, YOURS, Node, Strand, weft
 from plait_merge.values import ABSENT, Absent, Json, same
-from plait_merge.writer import Layer, Writer
+from plait_merge.writer import write, write_settled
 
 Operations = Sequence[Operation]
 GUARD_REPLAYS_MAX = 16  # tests judged by a replay of all before them; further ones fail unseen
@@ -77,8 +78,7 @@ class Weave:
     def write(self) -> Patch:
         """Write what yours did on theirs. Only for a clean weave, and only once: it is written in place."""
         made = [effect for effect in self.yours.all if not effect.agreed]
-        world = Layer(self.theirs.strand) if self.yours.moved else self.theirs.strand
-        return Writer(world, self.theirs, self.yours, made).write()
+        return write(self.theirs, self.yours, made, last=True)
 
     def notes(self) -> tuple[Note, ...]:
         """Tell of copies whose source theirs has changed since."""
@@ -177,7 +177,7 @@ class Weave:
             made = self.needs.standing(made | chosen, chosen, self.contested, undone)
         node = self.yours.strand.find(guard.path)
         world = Layer(self.theirs.strand)
-        patch = Writer(world, self.theirs, self.yours, self.in_order(made), undone, plain=False).write()
+        patch = write_settled(world, self.theirs, self.yours, self.in_order(made), undone)
         at = self._tokens_in(world, node)
         if at is None:
             return False
