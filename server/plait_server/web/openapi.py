@@ -55,6 +55,7 @@ SHARED_PROBLEMS: Final = (
     "expectation-failed",
     "headers-too-large",
     "internal",
+    "overloaded",
 )
 
 
