@@ -115,12 +115,11 @@ class Settlement:
             if side == "yours":
                 made |= knot.yours
         undone = weave.needs.fallen(undone)
-        kept = weave.needs.standing(weave.yours.all, made, weave.contested, undone)
-        if alone:
-            few = weave.needs.alone(made, weave.contested)
-            few = weave.needs.standing(few, made, weave.contested, undone)
-            # Theirs may have moved something into what only another, clean, move of yours takes out.
-            kept = kept if self._is_circular(few, undone) else few
+        wanted = weave.needs.alone(made, weave.contested) if alone else weave.yours.all
+        kept = weave.needs.standing(wanted, made, weave.contested, undone)
+        if alone and self._is_circular(kept, undone):
+            # Theirs moved something into what only another, clean, move of yours takes out.
+            kept = weave.needs.standing(weave.yours.all, made, weave.contested, undone)
         return self._write(kept, undone, values, members)
 
     def _is_circular(self, made: set[Effect], undone: set[Effect]) -> bool:
