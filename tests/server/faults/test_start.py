@@ -113,11 +113,11 @@ def test_a_read_only_database_is_refused(used: Path) -> None:
 
 @needs_setpriv
 def test_a_read_only_folder_is_refused(used: Path) -> None:
-    """Also with the database in it: its log cannot be made there."""
+    """Also with the database in it: what belongs beside it cannot be made there."""
     used.chmod(0o500)
     try:
         told = sentence_of_a_refused_start(used, prefix=AS_ANYBODY)
-        assert "plait.db cannot be opened" in told
+        assert "plait.db cannot be written" in told
         told = sentence_of_a_refused_start(used, "--db", "other.db", prefix=AS_ANYBODY)
         assert "other.db cannot be written" in told
     finally:
