@@ -9,6 +9,8 @@ import contextlib
 import sqlite3
 from collections.abc import Sequence
 
+from msgspec.structs import astuple
+
 from plait_server.store import statements as sql
 from plait_server.store.record import (
     Address,
@@ -262,22 +264,7 @@ class _Chain:
 
 
 def _revision_row(address: Address, revision: RevisionRecord, seq: int) -> Row:
-    return (
-        *address,
-        revision.n,
-        revision.kind,
-        revision.patch,
-        revision.base,
-        revision.submitted,
-        revision.author,
-        revision.caller,
-        revision.key,
-        revision.at,
-        revision.message,
-        revision.trace,
-        revision.policy,
-        seq,
-    )
+    return (*address, *astuple(revision)[:-1], seq)
 
 
 def _key_row(tenant: str, key: KeyRecord) -> Row:
