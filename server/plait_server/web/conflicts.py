@@ -82,7 +82,7 @@ class Conflicts:
         )
         return page_response(request, {**_as_json(conflict), "cursor": conflict.cursor})
 
-    async def resolve(self, request: web.Request) -> web.Response:
+    async def resolve(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
         if request.content_type != JSON:
             raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})

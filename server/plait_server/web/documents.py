@@ -125,7 +125,7 @@ class Documents:
             ),
         )
 
-    async def patch(self, request: web.Request) -> web.Response:
+    async def patch(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
         media_type = _media_type(request)
         kind = PATCH_TYPES.get(media_type)
@@ -168,7 +168,7 @@ class Documents:
             weight_bytes=len(body),
         )
 
-    async def put(self, request: web.Request) -> web.Response:
+    async def put(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
         content, body = await self._document_in(request)
         caller = caller_of(request)
@@ -176,7 +176,7 @@ class Documents:
         answer = await self._service.edit(caller, document_of(request), edit)
         return await self._answers.respond(request, caller, answer, known_base=True)
 
-    async def post(self, request: web.Request) -> web.Response:
+    async def post(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
         content, body = await self._document_in(request)
         caller = caller_of(request)
