@@ -42,6 +42,7 @@ class Overlaps:
         self.theirs = theirs
         self.yours = yours
         self.clashes: list[Clash] = []
+        self._circles: set[frozenset[Node]] = set()
         self.alike: dict[Effect, Effect] = {}  # effects of yours that theirs has as well
         self.within: list[tuple[Effect, Effect]] = []  # removals inside what the other side removed
         self.twins: dict[Node, Node] = {}  # bodies of yours that are one with a body of theirs
@@ -53,7 +54,6 @@ class Overlaps:
             self._meet_removals(x, y)
             self._meet_places(x, y)
             self._meet_containers(x, y)
-        self._find_circles()
 
     def _clash(self, kind: Kind, subject: Node | Member, *effects: Effect) -> None:
         self.clashes.append(Clash(kind, subject, effects))
@@ -281,28 +281,25 @@ class Overlaps:
 
     # Circles.
 
-    def _find_circles(self) -> None:
-        """Find moves of both sides that would put something inside itself.
+    def find_circles(self, loose: set[Effect]) -> bool:
+        """Find moves of both sides that would put something inside itself; say whether any are new.
 
-        A node whose place is contested counts with every place it may come to, so that no choice can close
-        a circle; and what lies on a circle is contested, so the search goes on until nothing new is found.
+        *loose* are the effects that a choice may drop. A node whose moves are all loose counts with the place
+        it had in base as well, so that no choice can close a circle.
         """
         if not self.theirs.moved or not self.yours.moved:
-            return
-        found: set[frozenset[Node]] = set()
-        grown = True
-        while grown:
-            contested = {effect for clash in self.clashes for effect in clash.effects}
-            ways = {node: self._ways(node, contested) for node in {**self.theirs.place, **self.yours.place}}
-            grown = False
-            for circle in circles({node: [up for _, up in ends] for node, ends in ways.items()}):
-                moves = [e for n in circle for e, up in ways[n] if e is not None and up in circle]
-                if circle not in found and {e.side for e in moves if not e.agreed} == {THEIRS, YOURS}:
-                    found.add(circle)
-                    grown = True
-                    self._clash("cycle", min(circle, key=_base_pointer), *(e for e in moves if not e.agreed))
+            return False
+        known = len(self._circles)
+        ways = {node: self._ways(node, loose) for node in {**self.theirs.place, **self.yours.place}}
+        for circle in circles({node: [up for _, up in ends] for node, ends in ways.items()}):
+            moves = [e for n in circle for e, up in ways[n] if e is not None and up in circle]
+            mixed = {effect.side for effect in moves if not effect.agreed} == {THEIRS, YOURS}
+            if mixed and circle not in self._circles:
+                self._circles.add(circle)
+                self._clash("cycle", min(circle, key=_base_pointer), *(e for e in moves if not e.agreed))
+        return len(self._circles) > known
 
-    def _ways(self, node: Node, contested: set[Effect]) -> list[tuple[Effect | None, Node]]:
+    def _ways(self, node: Node, loose: set[Effect]) -> list[tuple[Effect | None, Node]]:
         """Return the places *node* may come to, each as the next moved node around it."""
         ways: list[tuple[Effect | None, Node]] = []
         places = [e for e in (self.theirs.place.get(node), self.yours.place.get(node)) if e is not None]
@@ -311,7 +308,7 @@ class Overlaps:
             up = self._moved_around(effect.body, effect.side)
             if up is not None:
                 ways.append((effect, up))
-        if node.up is not None and contested.issuperset(e for e in places if not e.agreed):
+        if node.up is not None and loose.issuperset(e for e in places if not e.agreed):
             up = self._moved_around(node.up, BASE)
             if up is not None:
                 ways.append((None, up))

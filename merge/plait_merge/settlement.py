@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 
 from plait_merge.diff import diff
 from plait_merge.effect import Act, Effect
+from plait_merge.layer import Layer
 from plait_merge.outcome import Choice, Conflict, Facet, Patch, Side
 from plait_merge.overlap import Member
 from plait_merge.patch import apply_operations, read_patch
 from plait_merge.strand import BASE, YOURS, Node
 from plait_merge.values import Json
 from plait_merge.weave import Knot, Weave
-from plait_merge.writer import Layer, Writer
+from plait_merge.writer import write, write_settled
 
 CHOICES: tuple[Side, ...] = ("theirs", "yours", "base", "both")
 
@@ -61,7 +62,9 @@ class Settlement:
 
     def clean_patch(self) -> Patch:
         """Write what of yours is clean."""
-        return [] if self._weave.failed else self._write(self.clean(), set())
+        weave = self._weave
+        made = set() if weave.failed else self.clean()
+        return write(weave.theirs, weave.yours, weave.in_order(made)) if made else []
 
     def clean(self) -> set[Effect]:
         """Return the effects of yours that no conflict touches and that need none."""
@@ -112,12 +115,11 @@ class Settlement:
             if side == "yours":
                 made |= knot.yours
         undone = weave.needs.fallen(undone)
-        kept = weave.needs.standing(weave.yours.all, made, weave.contested, undone)
-        if alone:
-            few = weave.needs.alone(made, weave.contested)
-            few = weave.needs.standing(few, made, weave.contested, undone)
-            # Theirs may have moved something into what only another, clean, move of yours takes out.
-            kept = kept if self._is_circular(few, undone) else few
+        wanted = weave.needs.alone(made, weave.contested) if alone else weave.yours.all
+        kept = weave.needs.standing(wanted, made, weave.contested, undone)
+        if alone and self._is_circular(kept, undone):
+            # Theirs moved something into what only another, clean, move of yours takes out.
+            kept = weave.needs.standing(weave.yours.all, made, weave.contested, undone)
         return self._write(kept, undone, values, members)
 
     def _is_circular(self, made: set[Effect], undone: set[Effect]) -> bool:
@@ -173,8 +175,8 @@ class Settlement:
             return []
         weave = self._weave
         world = Layer(weave.theirs.strand)
-        writer = Writer(world, weave.theirs, weave.yours, weave.in_order(made), undone, values, members)
-        return writer.write()
+        ordered = weave.in_order(made)
+        return write_settled(world, weave.theirs, weave.yours, ordered, undone, values, members)
 
 
 def _merged(base: Json, theirs: Json, yours: Json) -> Facet | None:

@@ -340,10 +340,6 @@ class Strand:
         entries = range(len(body.raw)) if view is None or view.order is None else view.order
         return [body.kid(entry) if isinstance(entry, int) else entry for entry in entries]
 
-    def elements_at(self, tokens: list[str]) -> list[Node]:
-        """Return the elements of the array at *tokens*."""
-        return self.elements_of(self.find(tuple(tokens)))
-
     def position(self, node: Node) -> int:
         """Return the index of *node* in the array it is in. O(log width), O(width) in an added array."""
         up = self.up(node)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from plait_merge.effect import Act, Effect, Effects
+from plait_merge.layer import Layer
 from plait_merge.needs import Needs
 from plait_merge.outcome import KINDS, Note, Patch
 from plait_merge.overlap import Clash, Member, Overlaps, base_tokens, pointer_order
@@ -19,7 +20,7 @@ from plait_merge.patch import Operation, apply_operations, read_patch
 from plait_merge.pointer import Tokens, format_pointer
 from plait_merge.strand import BASE, THEIRS, YOURS, Node, Strand, weft
 from plait_merge.values import ABSENT, Absent, Json, same
-from plait_merge.writer import Layer, Writer
+from plait_merge.writer import write, write_settled
 
 Operations = Sequence[Operation]
 GUARD_REPLAYS_MAX = 16  # tests judged by a replay of all before them; further ones fail unseen
@@ -63,7 +64,8 @@ class Weave:
         self.yours = Effects(strands[1])
         self.overlaps = Overlaps(self.theirs, self.yours)
         self.contested: set[Effect] = set()
-        self.knots = self._tie(self.overlaps.clashes) if self.overlaps.clashes else []
+        self.overlaps.find_circles(set())
+        self.knots = self._tie() if self.overlaps.clashes else []
         self._replays: dict[int, Weave] = {}
         self.failed = [guard for test in strands[1].tests if not self._holds(guard := Guard(*test))]
 
@@ -76,8 +78,7 @@ class Weave:
     def write(self) -> Patch:
         """Write what yours did on theirs. Only for a clean weave, and only once: it is written in place."""
         made = [effect for effect in self.yours.all if not effect.agreed]
-        world = Layer(self.theirs.strand) if self.yours.moved else self.theirs.strand
-        return Writer(world, self.theirs, self.yours, made).write()
+        return write(self.theirs, self.yours, made, last=True)
 
     def notes(self) -> tuple[Note, ...]:
         """Tell of copies whose source theirs has changed since."""
@@ -98,8 +99,13 @@ class Weave:
 
     # Knots.
 
-    def _tie(self, clashes: Sequence[Clash]) -> list[Knot]:
+    def _tie(self) -> list[Knot]:
         self.needs = Needs(self.theirs, self.yours, self.overlaps.alike)
+        clashes = self.overlaps.clashes
+        grown = True
+        while grown:  # what lies on a circle is contested, and what needs that may be dropped too
+            contested = {effect for clash in clashes for effect in clash.effects}
+            grown = self.overlaps.find_circles(contested | set(self.needs.dependents(contested)))
         groups = _Groups()
         for clash in clashes:
             groups.join(clash.effects)
@@ -171,7 +177,7 @@ class Weave:
             made = self.needs.standing(made | chosen, chosen, self.contested, undone)
         node = self.yours.strand.find(guard.path)
         world = Layer(self.theirs.strand)
-        patch = Writer(world, self.theirs, self.yours, self.in_order(made), undone, plain=False).write()
+        patch = write_settled(world, self.theirs, self.yours, self.in_order(made), undone)
         at = self._tokens_in(world, node)
         if at is None:
             return False

@@ -145,6 +145,7 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for signalled in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signalled, stopped.set)
+    await _try_address(settings)
     store = await SqliteStore.open(
         settings.db,
         conflicts_open_max=settings.conflicts_open_max,
@@ -159,6 +160,17 @@ async def _serve(settings: Settings) -> None:
         await stopped.wait()
     finally:
         await runner.cleanup()
+
+
+async def _try_address(settings: Settings) -> None:
+    """Refuse to start where nobody could listen, before a database is made there for nothing."""
+    loop = asyncio.get_running_loop()
+    try:
+        server = await loop.create_server(asyncio.Protocol, settings.host, settings.port, start_serving=False)
+    except OSError as error:
+        raise StartRefused(_why_not_listening(error, settings)) from error
+    server.close()
+    await server.wait_closed()
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> None:

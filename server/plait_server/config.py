@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     head_bytes_max: Bytes = Field(65_536, description="Length of a whole request head.")
     headers_max: Count = Field(100, description="Header fields of one request.")
 
+    connections_max: Count = Field(10_000, description="Open connections; one more is answered 503.")
     request_start_timeout_s: Seconds = Field(15, description="Until a new connection has sent its headers.")
     body_timeout_s: Seconds = Field(30, description="Until a request body is complete.")
     write_timeout_s: Seconds = Field(30, description="Until a client that does not read is cut.")
@@ -78,7 +79,7 @@ class Settings(BaseSettings):
     conflicts_open_max: Count = Field(1_000, description="Conflicts kept per document; the oldest go first.")
     conflicts_open_bytes_max: Bytes = Field(16_777_216, description="Bytes of those; the oldest go first.")
     conflicts_shown_max: Count = Field(
-        1_000, description="Conflicts in one 409; the kept conflict shows all of them."
+        1_000, description="Conflicts in one answer; the kept conflict has the rest by page."
     )
     conflict_value_bytes_max: Bytes = Field(65_536, description="Longer values are left out of a conflict.")
     missed_revisions_max: Count = Field(100, description="Revisions listed in `missed` at most.")

@@ -3,7 +3,7 @@
     PlaitServerError
     ├── Invalid                 the caller's mistake; sending it again cannot help
     │   ├── MalformedPatch      malformed-patch
-    │   ├── BadRequest          bad-header
+    │   ├── BadQuery            bad-query
     │   ├── MalformedFrame      malformed-frame
     │   ├── InvalidValue        invalid-value
     │   ├── TooLarge            too-large
@@ -66,11 +66,11 @@ class MalformedPatch(Invalid):
     title = "Malformed patch"
 
 
-class BadRequest(Invalid):
-    """Two things the request says cannot both be meant."""
+class BadQuery(Invalid):
+    """A cursor is none of the list it is used with."""
 
-    code = "bad-header"
-    title = "Bad request"
+    code = "bad-query"
+    title = "Bad query parameter"
 
 
 class MalformedFrame(Invalid):

@@ -118,6 +118,7 @@ async def test_a_port_in_use_is_refused_in_one_sentence(tmp_path: Path) -> None:
         told = refusal(run(tmp_path, "serve", "--port", port, "--db", "other.db"))
     assert port in told
     assert "--port" in told
+    assert not any(name.startswith("other.db") for name in os.listdir(tmp_path))
 
 
 async def test_a_second_server_on_one_file_is_refused_in_one_sentence(tmp_path: Path) -> None:

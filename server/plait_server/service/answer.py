@@ -92,6 +92,8 @@ class ConflictView(Struct, frozen=True, kw_only=True):
     previous: str | None
     """The conflict whose resolution ran into this one."""
     members: dict[str, object] | None = None
+    cursor: str | None = None
+    """That of the next page of its conflicts, where they are very many."""
 
 
 class Page(Struct, Generic[Item], frozen=True):

@@ -1,6 +1,7 @@
 """Conflicts as resources: what is kept of one, how it is shown, and its settlement as a patch."""
 
 from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 from msgspec import Raw, Struct, json
 
@@ -46,7 +47,10 @@ def read_kept(record: ConflictRecord) -> Kept:
 
 
 def view_conflict(
-    document: DocumentKey, record: ConflictRecord, members: dict[str, object] | None = None
+    document: DocumentKey,
+    record: ConflictRecord,
+    members: dict[str, object] | None = None,
+    cursor: str | None = None,
 ) -> ConflictView:
     """Show a kept conflict, in full with the members of its problem document."""
     return ConflictView(
@@ -61,6 +65,7 @@ def view_conflict(
         resolved_revision=record.resolved_revision,
         previous=read_kept(record).previous,
         members=members,
+        cursor=cursor,
     )
 
 
@@ -83,6 +88,7 @@ def settle(theirs: Revision, conflicted: Conflicted, choices: Mapping[str, Json]
 
 
 def merge_conflict(
+    document: DocumentKey,
     conflicted: Conflicted,
     changes: int,
     base: int,
@@ -90,17 +96,18 @@ def merge_conflict(
     limits: ServiceLimits,
     conflict: str | None,
 ) -> errors.MergeConflict:
-    """Tell the caller about a conflict of an edit of so many `changes`, the first of its parts.
+    """Tell the caller about a conflict of an edit of so many `changes`.
 
-    `conflict` is the id it is kept under, None where it is not; under it all parts are shown.
+    `conflict` is the id it is kept under, None where it is not.
     """
-    members = conflict_members(conflicted, base, since, limits, limits.conflicts_shown_max)
+    members = conflict_members(document, conflicted, base, since, limits)
     if conflict is not None:
         members["conflict"] = conflict
     return errors.MergeConflict(_sentence(conflicted, changes, base, since), members)
 
 
 def carried(
+    document: DocumentKey,
     ancestor: Ancestor,
     submitted: Json,
     base: Revision,
@@ -125,7 +132,7 @@ def carried(
         raise inapplicable(outcome, operations)
     if isinstance(outcome, Conflicted):
         members = {
-            **conflict_members(outcome, ancestor.root, (committed,), limits),
+            **conflict_members(document, outcome, ancestor.root, (committed,), limits),
             "missed": None,
         }
         raise errors.MergeConflict(
@@ -135,24 +142,25 @@ def carried(
 
 
 def conflict_members(
+    document: DocumentKey,
     conflicted: Conflicted,
     base: int,
     since: Sequence[Revision],
     limits: ServiceLimits,
-    shown_max: int | None = None,
+    first: int = 0,
 ) -> dict[str, object]:
     """Give the members of the problem document. `since` leads from the base to the conflict's head.
 
-    What is large is encoded already. Cost: about 0.2 ms for each conflict shown, so many of them belong off
-    the event loop.
+    A page of the conflicts is shown, from number `first`. What is large is encoded already. Cost:
+    about 0.2 ms for each conflict shown, so many of them belong off the event loop.
     """
-    longest = limits.conflict_value_bytes_max
+    shown = conflicted.conflicts[first : first + limits.conflicts_shown_max]
     missed = join_missed(since, limits.missed_revisions_max, limits.missed_bytes_max)
     return {
         "base_revision": base,
         "head_revision": since[-1].n,
         "conflicts_total": len(conflicted.conflicts),
-        "conflicts": _raw([_show(each, since, longest) for each in conflicted.conflicts[:shown_max]]),
+        "conflicts": _raw([_show(document, each, base, since, limits) for each in shown]),
         "clean_operations": list(conflicted.clean_operations),
         "clean_patch": _raw(conflicted.clean_patch),
         "missed": None if missed is None else Raw(missed),
@@ -171,12 +179,16 @@ def _sentence(conflicted: Conflicted, changes: int, base: int, since: Sequence[R
     return f"{count} of {changes} {'change' if changes == 1 else 'changes'} {overlap} {revisions}."
 
 
-def _show(conflict: Conflict, since: Sequence[Revision], longest: int) -> dict[str, object]:
-    """Show a conflict: patches of theirs by revision and author, long values left out."""
+def _show(
+    document: DocumentKey, conflict: Conflict, base: int, since: Sequence[Revision], limits: ServiceLimits
+) -> dict[str, object]:
+    """Show a conflict: patches of theirs by revision and author, links in place of long values."""
+    longest, head = limits.conflict_value_bytes_max, since[-1].n
     shown: dict[str, object] = conflict.as_json()
     del shown["their_patches"]
-    shown["base"] = _facet(conflict.base, longest)
-    shown["theirs"] = {**_facet(conflict.theirs, longest), **_origin(conflict, since)}
+    shown["base"] = _facet(conflict.base, longest, _link(document, base, conflict.pointer))
+    theirs = _facet(conflict.theirs, longest, _link(document, head, conflict.pointer_theirs))
+    shown["theirs"] = {**theirs, **_origin(conflict, since)}
     shown["yours"] = _facet(conflict.yours, longest)
     shown["resolutions"] = {
         choice: _unless_long(patch, longest) for choice, patch in conflict.resolutions.items()
@@ -184,11 +196,22 @@ def _show(conflict: Conflict, since: Sequence[Revision], longest: int) -> dict[s
     return shown
 
 
-def _facet(facet: Facet, longest: int) -> dict[str, object]:
+def _facet(facet: Facet, longest: int, link: str | None = None) -> dict[str, object]:
+    """Show what one side has; `link` is where it can be read. What the caller sent is nowhere else."""
     if not facet.present:
         return {"present": False}
     value = _unless_long(facet.value, longest)
-    return {"present": True, "truncated": True} if value is None else {"present": True, "value": value}
+    if value is not None:
+        return {"present": True, "value": value}
+    truncated: dict[str, object] = {"present": True, "truncated": True}
+    return truncated if link is None else {**truncated, "link": link}
+
+
+def _link(document: DocumentKey, revision: int, pointer: str | None) -> str | None:
+    if pointer is None:
+        return None
+    part = f"&pointer={quote(pointer)}" if pointer else ""
+    return f"/v1/docs/{document.collection}/{document.id}?revision={revision}{part}"
 
 
 def _unless_long(value: Json, longest: int) -> Raw | None:

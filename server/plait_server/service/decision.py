@@ -36,7 +36,7 @@ from plait_merge.touch import written
 from plait_server import errors
 from plait_server.service.document import OpenDocument
 from plait_server.service.limits import ServiceLimits
-from plait_server.service.refusal import inapplicable, malformed, too_large
+from plait_server.service.refusal import inapplicable, malformed, show, too_large
 from plait_server.service.request import Edit, MergeMode
 from plait_server.service.revision import STORED, Revision
 from plait_server.store import RevisionKind
@@ -112,7 +112,7 @@ def check_conditions(
     if not 1 <= base <= tip.n:
         raise _base_unknown(f"There is no revision {base} of this document.", tip, epoch)
     if edit.merge == "strict" and base != tip.n:
-        raise _failed("The document moved.", tip, changed(base))
+        raise _failed(f"The document moved: it is at revision {tip.n}.", tip, changed(base))
     return base
 
 
@@ -128,7 +128,7 @@ def _check_if_match(edit: Edit, tip: Revision, changed: Callable[[int], list[str
     if not tip.live:
         raise _failed("The document is deleted.", tip)
     seen = condition.revisions[0] if len(condition.revisions) == 1 else 0
-    raise _failed("The document moved.", tip, changed(seen))
+    raise _failed(f"The document moved: it is at revision {tip.n}.", tip, changed(seen))
 
 
 def submission_of(edit: Edit, base: Revision, limits: Limits) -> Submission:
@@ -139,7 +139,7 @@ def submission_of(edit: Edit, base: Revision, limits: Limits) -> Submission:
     try:
         if edit.kind == "patch":
             operations = read_patch(edit.content, limits)
-            _refuse_deletion(operations)
+            _refuse_deletion(operations, base.value)
             return Submission(operations, edit.content)
         patch = _patch_of(edit, base.value, limits)
         return Submission(read_patch(patch, limits), patch)
@@ -159,12 +159,12 @@ def _patch_of(edit: Edit, base: Json | Absent, limits: Limits) -> Json:
     return [{"op": "remove", "path": ""}] if base is not ABSENT else []
 
 
-def _refuse_deletion(operations: tuple[Operation, ...]) -> None:
+def _refuse_deletion(operations: tuple[Operation, ...], base: Json | Absent) -> None:
     for number, operation in enumerate(operations):
         if operation.op == "remove" and not operation.path:
             raise errors.PatchInapplicable(
                 f"Operation {number} (remove the document): a patch cannot delete it; DELETE does.",
-                {"operation": number, "pointer": "", "reason": "unsupported"},
+                {"operation": number, "pointer": "", "reason": "unsupported", "found": show(base)},
             )
 
 
@@ -309,8 +309,8 @@ def deleted(tip: Revision) -> errors.Deleted:
 
 
 def _failed(detail: str, tip: Revision, changed: list[str] | None = None) -> errors.PreconditionFailed:
-    head = {"head_revision": tip.n} if tip.n else {}
-    return errors.PreconditionFailed(detail, {**head, "changed": changed})
+    members = {"head_revision": tip.n, "changed": changed} if tip.n else None
+    return errors.PreconditionFailed(detail, members)
 
 
 def _required(detail: str, tip: Revision | None = None) -> errors.PreconditionRequired:

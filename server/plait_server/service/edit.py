@@ -362,7 +362,15 @@ class _Attempt(Struct):
 
     async def _merge_conflict(self, overlap: Overlap) -> errors.MergeConflict:
         changes = len(overlap.submission.operations)
-        arguments = (overlap.conflicted, changes, self.base, self.since, self.editor.limits, self.conflict)
+        arguments = (
+            self.key,
+            overlap.conflicted,
+            changes,
+            self.base,
+            self.since,
+            self.editor.limits,
+            self.conflict,
+        )
         many = len(overlap.conflicted.conflicts) > CONFLICTS_AT_ONCE
         if many or self._takes_long() or self.document.size_bound > self.editor.limits.offload_bytes_min:
             return await asyncio.to_thread(merge_conflict, *arguments)

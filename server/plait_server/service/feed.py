@@ -4,7 +4,7 @@ import base64
 import binascii
 import re
 
-from plait_server.errors import BadRequest, CursorExpired
+from plait_server.errors import BadQuery, CursorExpired
 
 _CURSOR = re.compile(r"([^.]{1,64})\.(0|[1-9][0-9]{0,15})")
 
@@ -15,7 +15,7 @@ def feed_cursor(seq: int, epoch: str) -> str:
 
 
 def read_feed_cursor(cursor: str | None, epoch: str) -> int:
-    """Read a cursor back; None is the beginning. Raises BadRequest, CursorExpired."""
+    """Read a cursor back; None is the beginning. Raises BadQuery, CursorExpired."""
     if cursor is None:
         return 0
     try:
@@ -24,7 +24,7 @@ def read_feed_cursor(cursor: str | None, epoch: str) -> int:
         stated = ""
     read = _CURSOR.fullmatch(stated)
     if read is None or not read[2].isascii():
-        raise BadRequest("The cursor is none of this feed.")
+        raise BadQuery("The cursor is none of this feed.")
     if read[1] != epoch:
         raise CursorExpired("The store is another one since; read the feed from its beginning.")
     return int(read[2])

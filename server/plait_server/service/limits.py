@@ -44,7 +44,7 @@ class ServiceLimits:
     conflicts_total_max: int = 100_000
     conflict_value_bytes_max: int = 65_536
     conflicts_shown_max: int = 1_000
-    """Conflicts shown of one refused edit; where it is kept, all are."""
+    """Conflicts of one refused edit shown at a time."""
     missed_revisions_max: int = 100
     missed_bytes_max: int = 65_536
     open_documents_max: int = 20_000

@@ -63,7 +63,7 @@ def inapplicable(error: Inapplicable, operations: Sequence[Operation]) -> errors
         "operation": number,
         "pointer": error.pointer,
         "reason": error.reason,
-        "found": _found(error.found),
+        "found": show(error.found),
     }
     refusal = errors.TestFailed if error.reason == "test" else errors.PatchInapplicable
     return refusal(detail, members)
@@ -129,7 +129,7 @@ def _kind(found: Json | Absent) -> str:
             return "a number"
 
 
-def _found(found: Json | Absent) -> dict[str, object]:
+def show(found: Json | Absent) -> dict[str, object]:
     """Show what is there; what is long is described by its kind and size."""
     if found is ABSENT:
         return {"present": False}

@@ -95,9 +95,10 @@ class Replay:
             except LookupError:
                 pass
             else:
+                document = DocumentKey(stored.collection, stored.id)
                 changes = len(read_kept(record).patch)
                 return await asyncio.to_thread(
-                    merge_conflict, conflicted, changes, record.base, since, self._limits, record.id
+                    merge_conflict, document, conflicted, changes, record.base, since, self._limits, record.id
                 )
         members: dict[str, object] = {
             "base_revision": stored.base,

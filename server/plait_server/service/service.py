@@ -134,7 +134,9 @@ class Service:
         base, revisions = await self._documents.span(opened, ancestor.base, ancestor.revision)
         committed = revisions[-1] if revisions else base
         since = revisions[:-1] if ancestor.changed else revisions
-        return await asyncio.to_thread(carried, ancestor, edit.content, base, since, committed, self.limits)
+        return await asyncio.to_thread(
+            carried, document, ancestor, edit.content, base, since, committed, self.limits
+        )
 
     def revisions_since(
         self, caller: Caller, document: DocumentKey, revision: int | None
@@ -162,14 +164,16 @@ class Service:
     ) -> Page[RevisionView]:
         """Give the tenant's revisions after a cursor, oldest first, and the cursor of those that follow.
 
-        Where there is none, wait for one for so long. Raises BadRequest, CursorExpired.
+        Where there is none, wait for one for so long. Raises BadQuery, CursorExpired.
         """
         limit, after = self._bounded(limit), read_feed_cursor(cursor, self.epoch)
         deadline = self.hub.clock() + wait_s
         while True:
             # Listen first, then look: what is committed in between is not slept through.
             with self.hub.listening(caller.tenant) as change:
-                changes = await self._store.changes(caller.tenant, above=after, limit=limit)
+                changes = await self._store.changes(
+                    caller.tenant, above=after, limit=limit, bytes_max=self.limits.page_bytes_max
+                )
                 remaining_s = deadline - self.hub.clock()
                 if changes or remaining_s <= 0 or self.hub.closing:
                     break
@@ -229,7 +233,7 @@ class Service:
     async def revisions(
         self, caller: Caller, document: DocumentKey, limit: int, cursor: str | None
     ) -> Page[RevisionView]:
-        """List revisions, newest first, also those of a deleted document. Raises NotFound, BadRequest."""
+        """List revisions, newest first, also those of a deleted document. Raises NotFound, BadQuery."""
         records = await self._store.revisions(
             _address(caller, document),
             above=0,
@@ -271,16 +275,26 @@ class Service:
         is_cut = len(records) > limit or sum(record.weight for record in records) > bytes_max
         return Page(items, items[-1].id if is_cut else None)
 
-    async def conflict(self, caller: Caller, document: DocumentKey, conflict: str) -> ConflictView:
-        """Give a kept conflict in full, as it was when it was found. Raises NotFound."""
+    async def conflict(
+        self, caller: Caller, document: DocumentKey, conflict: str, cursor: str | None = None
+    ) -> ConflictView:
+        """Give a kept conflict as it was when it was found, a page of it where it has very many parts.
+
+        Raises NotFound, BadQuery.
+        """
+        first = 0 if cursor is None else _read_cursor(cursor)
         record = await self._kept(caller, document, conflict)
         opened = await self._existing(caller, document)
         try:
             conflicted, since, _ = await self._replay.conflicted(opened, record)
         except LookupError as error:
             raise errors.NotFound("The conflict can no longer be shown.") from error
-        members = await asyncio.to_thread(conflict_members, conflicted, record.base, since, self.limits)
-        return view_conflict(document, record, members)
+        members = await asyncio.to_thread(
+            conflict_members, document, conflicted, record.base, since, self.limits, first
+        )
+        following = first + self.limits.conflicts_shown_max
+        is_last = following >= len(conflicted.conflicts)
+        return view_conflict(document, record, members, None if is_last else str(following))
 
     async def resolve(
         self,
@@ -293,6 +307,7 @@ class Service:
         message: str | None = None,
         key: IdempotencyKey | None = None,
         trace: str | None = None,
+        weight_bytes: int = 0,
     ) -> Answer:
         """Settle a conflict by a choice for each of its parts, or by a patch against its head.
 
@@ -310,6 +325,7 @@ class Service:
             resolves=conflict,
             key=key,
             trace=trace,
+            weight_bytes=record.weight + weight_bytes,
         )
         return await self.edit(caller, document, edit)
 
@@ -390,8 +406,8 @@ def _read_cursor(cursor: str | None) -> int:
     return int(cursor)
 
 
-def _bad_cursor() -> errors.BadRequest:
-    return errors.BadRequest("The cursor is none of this list.")
+def _bad_cursor() -> errors.BadQuery:
+    return errors.BadQuery("The cursor is none of this list.")
 
 
 def _view_revision(document: DocumentKey, record: RevisionRecord) -> RevisionView:

@@ -515,7 +515,9 @@ class Session:
             self._problem(errors.TooLarge("The presence is too large.", members), document, None)
             return []
         if document not in self._subscriptions:
-            self._problem(errors.BadRequest("Presence needs a subscription of the document."), document, None)
+            self._problem(
+                errors.MalformedFrame("Presence needs a subscription of the document."), document, None
+            )
             return []
         return [Announce(document, frame.state, frame.rev)]
 

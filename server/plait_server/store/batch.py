@@ -9,6 +9,8 @@ import contextlib
 import sqlite3
 from collections.abc import Sequence
 
+from msgspec.structs import astuple
+
 from plait_server.store import statements as sql
 from plait_server.store.record import (
     Address,
@@ -25,6 +27,7 @@ from plait_server.store.record import (
 
 Row = tuple[object, ...]
 
+UNWEIGHED_MAX = 10_000
 _COMMITTED_WITHOUT_REVISION = Committed(0)
 
 
@@ -43,7 +46,10 @@ class BatchWriter:
         self, connection: sqlite3.Connection, conflicts_open_max: int, conflicts_open_bytes_max: int
     ) -> None:
         self._connection = connection
-        self._conflicts_max = (conflicts_open_max, conflicts_open_bytes_max)
+        self._conflicts_open_max = conflicts_open_max
+        self._conflicts_open_bytes_max = conflicts_open_bytes_max
+        # The bytes of conflicts each document got since its conflicts were last weighed.
+        self._unweighed: dict[Address, int] = {}
         self._seqs: dict[str, int] = {}
 
     def write(self, batch: Sequence[Commit]) -> list[CommitResult]:
@@ -68,6 +74,7 @@ class BatchWriter:
 
     def _roll_back(self) -> None:
         self._seqs.clear()
+        self._unweighed.clear()
         if self._connection.in_transaction:
             # SQLite may have rolled back by itself; what matters is that no transaction stays open.
             with contextlib.suppress(sqlite3.Error):
@@ -106,7 +113,7 @@ class BatchWriter:
             return None
         if conflicts:
             many(sql.INSERT_CONFLICT, conflicts)
-            self._drop_oldest_conflicts({commit.address for commit in batch if commit.conflict is not None})
+            self._drop_oldest_conflicts([commit for commit in batch if commit.conflict is not None])
         return results
 
     def _move_heads(self, chains: dict[Address, "_Chain"]) -> bool:
@@ -166,16 +173,36 @@ class BatchWriter:
                 return self._already_settled(address, commit.settles)
         if commit.conflict is not None:
             execute(sql.INSERT_CONFLICT, _conflict_row(address, commit.conflict))
-            self._drop_oldest_conflicts({address})
+            self._drop_oldest_conflicts([commit])
         if revision is None:
             return _COMMITTED_WITHOUT_REVISION
         seq = self._next_seq(address.tenant)
         execute(sql.INSERT_REVISION, _revision_row(address, revision, seq))
         return Committed(seq)
 
-    def _drop_oldest_conflicts(self, addresses: set[Address]) -> None:
-        rows = [(*address, *self._conflicts_max) for address in addresses]
+    def _drop_oldest_conflicts(self, commits: Sequence[Commit]) -> None:
+        """Make room for the conflicts of `commits`, which are written."""
+        addresses = {commit.address for commit in commits}
+        rows = [(*address, self._conflicts_open_max) for address in addresses]
         self._connection.executemany(sql.DROP_OLDEST_CONFLICTS, rows)
+        rows = [(*address, self._conflicts_open_bytes_max) for address in self._worth_weighing(commits)]
+        self._connection.executemany(sql.DROP_HEAVY_CONFLICTS, rows)
+
+    def _worth_weighing(self, commits: Sequence[Commit]) -> set[Address]:
+        """Say which documents may have too heavy conflicts now.
+
+        To weigh a thousand takes 2 ms: it is done at first, and again after each sixteenth of what may be.
+        """
+        if len(self._unweighed) > UNWEIGHED_MAX:
+            self._unweighed.clear()
+        due: set[Address] = set()
+        for address, conflict in ((commit.address, commit.conflict) for commit in commits):
+            unweighed = self._unweighed.get(address, self._conflicts_open_bytes_max)
+            self._unweighed[address] = unweighed + (conflict.weight if conflict else 0)
+            if self._unweighed[address] > self._conflicts_open_bytes_max // 16:
+                due.add(address)
+        self._unweighed |= dict.fromkeys(due, 0)
+        return due
 
     def _next_seq(self, tenant: str) -> int:
         last = self._seqs.get(tenant)
@@ -237,22 +264,7 @@ class _Chain:
 
 
 def _revision_row(address: Address, revision: RevisionRecord, seq: int) -> Row:
-    return (
-        *address,
-        revision.n,
-        revision.kind,
-        revision.patch,
-        revision.base,
-        revision.submitted,
-        revision.author,
-        revision.caller,
-        revision.key,
-        revision.at,
-        revision.message,
-        revision.trace,
-        revision.policy,
-        seq,
-    )
+    return (*address, *astuple(revision)[:-1], seq)
 
 
 def _key_row(tenant: str, key: KeyRecord) -> Row:

@@ -71,8 +71,13 @@ class Store(Protocol):
         """List documents that are not deleted, by id, from the first one after `after`."""
         ...
 
-    async def changes(self, tenant: str, *, above: int, limit: int) -> list[ChangeRow]:
-        """Read the revisions of all documents with seq > above, by seq: in order for each document."""
+    async def changes(
+        self, tenant: str, *, above: int, limit: int, bytes_max: int | None = None
+    ) -> list[ChangeRow]:
+        """Read the revisions of all documents with seq > above, by seq: in order for each document.
+
+        Ends with the one that makes them weigh over `bytes_max`.
+        """
         ...
 
     async def key(self, tenant: str, caller: str, key: str, now: int) -> KeyRecord | None:

@@ -142,6 +142,11 @@ class ChangeRow(Struct, frozen=True):
     id: str
     revision: RevisionRecord
 
+    @property
+    def weight(self) -> int:
+        """The bytes of its patches."""
+        return self.revision.weight
+
 
 class DocumentRow(Struct, frozen=True):
     """A document in a list."""

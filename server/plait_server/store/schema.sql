@@ -25,7 +25,8 @@ CREATE TABLE revisions (
     collection TEXT NOT NULL,
     document TEXT NOT NULL,
     n INTEGER NOT NULL,             -- 1, 2, 3 ... without gaps
-    kind TEXT NOT NULL CHECK (kind IN ('create', 'edit', 'delete')),
+    -- Not IN, for which SQLite would build a table of its own at each insertion.
+    kind TEXT NOT NULL CHECK (kind = 'edit' OR kind = 'create' OR kind = 'delete'),
     patch BLOB NOT NULL,            -- as committed: leads from revision n - 1 to n
     base INTEGER,                   -- what the caller had seen
     submitted BLOB,                 -- the patch as submitted, where it differs

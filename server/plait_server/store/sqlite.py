@@ -43,7 +43,7 @@ PRUNE_ROWS = 10_000
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
-Record = TypeVar("Record", RevisionRecord, ConflictRecord)
+Record = TypeVar("Record", RevisionRecord, ConflictRecord, ChangeRow)
 
 
 class SqliteStore:
@@ -142,9 +142,13 @@ class SqliteStore:
         rows = await self._fetch(sql.DOCUMENTS, (tenant, collection, after, limit))
         return [DocumentRow(*row) for row in rows]
 
-    async def changes(self, tenant: str, *, above: int, limit: int) -> list[ChangeRow]:
-        rows = await self._fetch(sql.CHANGES, (tenant, above, limit))
-        return [ChangeRow(row[0], row[1], RevisionRecord(*row[2:])) for row in rows]
+    async def changes(
+        self, tenant: str, *, above: int, limit: int, bytes_max: int | None = None
+    ) -> list[ChangeRow]:
+        row = (tenant, above, limit)
+        return await self._read(
+            lambda connection: _bounded(connection.execute(sql.CHANGES, row), _change, bytes_max)
+        )
 
     async def key(self, tenant: str, caller: str, key: str, now: int) -> KeyRecord | None:
         records = [KeyRecord(*row) for row in await self._fetch(sql.KEY, (tenant, caller, key))]
@@ -412,7 +416,7 @@ def _load(connection: sqlite3.Connection, address: Address, revision: int | None
     )
 
 
-def _bounded(rows: sqlite3.Cursor, record: type[Record], bytes_max: int | None) -> list[Record]:
+def _bounded(rows: sqlite3.Cursor, record: Callable[..., Record], bytes_max: int | None) -> list[Record]:
     """Read records up to the one that makes them weigh more than `bytes_max`."""
     records: list[Record] = []
     weight = 0
@@ -423,6 +427,10 @@ def _bounded(rows: sqlite3.Cursor, record: type[Record], bytes_max: int | None) 
             if bytes_max is not None and weight > bytes_max:
                 break
     return records
+
+
+def _change(collection: str, document: str, *record: Any) -> ChangeRow:
+    return ChangeRow(collection, document, RevisionRecord(*record))
 
 
 def _snapshot(connection: sqlite3.Connection, address: Address, n: int, value: bytes) -> None:

@@ -32,11 +32,16 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 DROP_OLDEST_CONFLICTS = """
 DELETE FROM conflicts WHERE tenant = ?1 AND collection = ?2 AND document = ?3 AND id IN (
+    SELECT id FROM conflicts WHERE tenant = ?1 AND collection = ?2 AND document = ?3
+    ORDER BY id DESC LIMIT -1 OFFSET ?4)
+"""
+DROP_HEAVY_CONFLICTS = """
+DELETE FROM conflicts WHERE tenant = ?1 AND collection = ?2 AND document = ?3 AND id IN (
     SELECT id FROM (
         SELECT id, row_number() OVER newest AS place, sum(length(body)) OVER newest AS bytes
         FROM conflicts WHERE tenant = ?1 AND collection = ?2 AND document = ?3
         WINDOW newest AS (ORDER BY id DESC))
-    WHERE place > ?4 OR (bytes > ?5 AND place > 1))
+    WHERE bytes > ?4 AND place > 1)
 """
 SETTLE_CONFLICT = """
 UPDATE conflicts SET resolved = ?, resolved_revision = ?

@@ -25,6 +25,7 @@ from plait_server.web.problems import Problem, problem_of_refusal, problem_respo
 from plait_server.web.requests import request_id_of
 from plait_server.web.routes import Handler, Route, register
 from plait_server.web.tickets import Tickets
+from plait_server.web.written import WrittenAtOnce
 
 SERVICE: Final = web.AppKey("service", Service)
 SETTINGS: Final = web.AppKey("settings", Settings)
@@ -126,14 +127,14 @@ def _guarding(problem_base: str) -> Callable[[Handler], Handler]:
 
     def guard(handler: Handler) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
-            request_id = request_id_of(request)
             try:
                 response = await handler(request)
             except Exception as error:
+                request_id = request_id_of(request)
                 return problem_response(_problem(error, request, request_id), request_id, problem_base)
-            headers = response.headers
-            headers["X-Request-Id"] = request_id
-            headers["Server"] = "plait"
+            if not isinstance(response, WrittenAtOnce):
+                response.headers["X-Request-Id"] = request_id_of(request)
+                response.headers["Server"] = "plait"
             return response
 
         return answer

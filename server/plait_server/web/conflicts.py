@@ -4,7 +4,6 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from plait_merge.values import Json
-from plait_server import wire
 from plait_server.config import Settings
 from plait_server.service import ConflictView, Service
 from plait_server.service.moment import format_moment
@@ -13,7 +12,7 @@ from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS, bound_mes
 from plait_server.web.door import Parser, read_body
 from plait_server.web.edits import JSON, EditAnswers, caller_of, document_of, key_of
 from plait_server.web.history import READ_PROBLEMS
-from plait_server.web.pages import cursor_of, limit_of, only_query, page_headers
+from plait_server.web.pages import cursor_of, limit_of, only_query, page_response
 from plait_server.web.problems import Problem
 from plait_server.web.requests import trace_of
 from plait_server.web.routes import CONFLICT, CONFLICTS, RESOLUTION, Route
@@ -46,6 +45,7 @@ class Conflicts:
                 "Read a conflict with everything needed to settle it",
                 {200: models.ConflictBody},
                 READ_PROBLEMS,
+                query=("cursor",),
             ),
             Route(
                 "POST",
@@ -73,17 +73,16 @@ class Conflicts:
             caller_of(request), document_of(request), limit_of(request, self._settings), cursor_of(request)
         )
         conflicts = [_as_json(conflict) for conflict in page.items]
-        body = {"conflicts": conflicts, "cursor": page.cursor}
-        return web.Response(body=wire.encode(body), headers=page_headers(request, page.cursor))
+        return page_response(request, {"conflicts": conflicts, "cursor": page.cursor})
 
     async def one(self, request: web.Request) -> web.Response:
-        only_query(request)
+        only_query(request, "cursor")
         conflict = await self._service.conflict(
-            caller_of(request), document_of(request), request.match_info["conflict"]
+            caller_of(request), document_of(request), request.match_info["conflict"], cursor_of(request)
         )
-        return web.Response(body=wire.encode(_as_json(conflict)), headers=page_headers(request, None))
+        return page_response(request, {**_as_json(conflict), "cursor": conflict.cursor})
 
-    async def resolve(self, request: web.Request) -> web.Response:
+    async def resolve(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
         if request.content_type != JSON:
             raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
@@ -99,6 +98,7 @@ class Conflicts:
             message=stated.message,
             key=key_of(request, body),
             trace=trace_of(request),
+            weight_bytes=len(body),
         )
         return await self._answers.respond(request, caller, answer, known_base=True)
 

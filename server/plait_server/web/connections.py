@@ -23,6 +23,7 @@ from plait_server.web.problems import Problem, problem_response
 from plait_server.web.requests import new_request_id, problem_of, request_id_of
 
 LINGERING_S: Final = 2.0
+REFUSED_START_S: Final = 1.0
 ACCEPTING_TURNS: Final = 160
 """An event loop accepts one connection a turn or more, and the kernel holds 128 for it."""
 READING_TURNS: Final = 8
@@ -86,15 +87,21 @@ class _Connections(web.Server):
         self._settings = settings
         self._options = options
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there are more connections than may be, the newest counted."""
+        return len(self._connections) > self._settings.connections_max
+
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, self._settings, self._options)
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("_body", "_head_bytes", "_settings", "_silence", "_unread")
+    __slots__ = ("_body", "_head_bytes", "_server", "_settings", "_silence", "_unread")
 
-    def __init__(self, server: web.Server, settings: Settings, options: dict[str, Any]) -> None:
+    def __init__(self, server: _Connections, settings: Settings, options: dict[str, Any]) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
+        self._server = server
         self._settings = settings
         self._silence: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
@@ -103,7 +110,12 @@ class _Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._silence = self._loop.call_later(self._settings.request_start_timeout_s, self._cut_if_silent)
+        wait_s = self._settings.request_start_timeout_s
+        if self._server.is_full:
+            # Its one request is refused in words; who says nothing has less time than others.
+            self._request_handler = self._refuse
+            wait_s = min(wait_s, REFUSED_START_S)
+        self._silence = self._loop.call_later(wait_s, self._cut_if_silent)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
@@ -198,6 +210,12 @@ class _Connection(web.RequestHandler):
             answer = self._answer(Problem("headers-too-large", detail))
         else:
             answer = self._answer(Problem("bad-request", "The request is not well-formed HTTP."))
+        answer.force_close()
+        return answer
+
+    async def _refuse(self, request: web.BaseRequest) -> web.StreamResponse:
+        detail = "The server has as many open connections as it may have."
+        answer = self._answer(Problem("overloaded", detail), request_id_of(request))
         answer.force_close()
         return answer
 

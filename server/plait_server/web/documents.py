@@ -16,7 +16,7 @@ from plait_server.web import models
 from plait_server.web.conditions import BadHeader, etag, read_tags, view_etag
 from plait_server.web.door import Parser, read_body
 from plait_server.web.edits import EDIT_HEADERS, JSON, EditAnswers, caller_of, document_of, edit_of
-from plait_server.web.pages import cursor_of, limit_of, only_query, page_headers
+from plait_server.web.pages import cursor_of, limit_of, only_query, page_response
 from plait_server.web.problems import WEAK_TAG_HINT, Problem
 from plait_server.web.routes import COLLECTION, DOCUMENT, Route
 
@@ -28,6 +28,7 @@ ACCEPT_PATCH: Final = {"Accept-Patch": ", ".join(PATCH_TYPES)}
 
 WRITE_PROBLEMS: Final = (
     "bad-header",
+    "bad-query",
     "malformed-json",
     "request-timeout",
     "too-large",
@@ -124,7 +125,7 @@ class Documents:
             ),
         )
 
-    async def patch(self, request: web.Request) -> web.Response:
+    async def patch(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
         media_type = _media_type(request)
         kind = PATCH_TYPES.get(media_type)
@@ -167,7 +168,7 @@ class Documents:
             weight_bytes=len(body),
         )
 
-    async def put(self, request: web.Request) -> web.Response:
+    async def put(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
         content, body = await self._document_in(request)
         caller = caller_of(request)
@@ -175,7 +176,7 @@ class Documents:
         answer = await self._service.edit(caller, document_of(request), edit)
         return await self._answers.respond(request, caller, answer, known_base=True)
 
-    async def post(self, request: web.Request) -> web.Response:
+    async def post(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
         content, body = await self._document_in(request)
         caller = caller_of(request)
@@ -243,8 +244,7 @@ class Documents:
             }
             for entry in page.items
         ]
-        body = wire.encode({"documents": documents, "cursor": page.cursor})
-        return web.Response(body=body, headers=page_headers(request, page.cursor))
+        return page_response(request, {"documents": documents, "cursor": page.cursor})
 
 
 def _media_type(request: web.Request) -> str:

@@ -21,6 +21,7 @@ from plait_server.web.conditions import (
     single,
 )
 from plait_server.web.requests import author_of, trace_of
+from plait_server.web.written import WrittenAtOnce
 
 TENANT: Final = "default"
 JSON: Final = "application/json"
@@ -112,17 +113,18 @@ class EditAnswers:
 
     async def respond(
         self, request: web.Request, caller: Caller, answer: Answer, *, known_base: bool
-    ) -> web.Response:
+    ) -> web.StreamResponse:
         """Answer an edit; `known_base` says that the caller had stated what it edited."""
         document = f"{answer.document.collection}/{answer.document.id}"
+        created = answer.outcome == "created"
         prefer = request.headers.get(_PREFER)
         wanted = read_return(prefer) if prefer is not None else None
-        response = web.Response(status=201 if answer.outcome == "created" else 200)
-        headers = response.headers
-        headers["Cache-Control"] = "private"
-        headers["Plait-Revision"] = str(answer.revision)
-        headers["Link"] = f'</v1/docs/{document}/revisions>; rel="version-history"'
-        if answer.outcome == "created":
+        headers = {
+            "Cache-Control": "private",
+            "Plait-Revision": str(answer.revision),
+            "Link": f'</v1/docs/{document}/revisions>; rel="version-history"',
+        }
+        if created:
             headers["Location"] = f"/v1/docs/{document}"
         if answer.replayed:
             headers["Idempotency-Replayed"] = "true"
@@ -131,9 +133,7 @@ class EditAnswers:
         if _holds_the_document(answer, wanted, known_base):
             headers["ETag"] = etag(answer.revision)
         if wanted is Return.MINIMAL or answer.outcome == "deleted":
-            if answer.outcome != "created":
-                response.set_status(204)
-            return response
+            return WrittenAtOnce(201 if created else 204, headers, b"")
         more = b""
         if answer.settled is not None:
             more = b',"settled":"%b"' % answer.settled.encode()
@@ -142,7 +142,7 @@ class EditAnswers:
         if wanted is Return.REPRESENTATION:
             more += b',"value":%b' % await self._value(caller, answer)
         headers["Content-Type"] = JSON
-        response.body = _RESULT % (
+        body = _RESULT % (
             document.encode(),
             answer.revision,
             b"null" if answer.base is None else b"%d" % answer.base,
@@ -152,7 +152,7 @@ class EditAnswers:
             answer.epoch.encode(),
             more,
         )
-        return response
+        return WrittenAtOnce(201 if created else 200, headers, body)
 
     async def _value(self, caller: Caller, answer: Answer) -> bytes:
         if answer.value is not ABSENT:

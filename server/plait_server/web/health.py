@@ -10,7 +10,7 @@ from plait_server.config import Settings
 from plait_server.service import Service
 from plait_server.web import models
 from plait_server.web.documents import PATCH_TYPES
-from plait_server.web.pages import only_query
+from plait_server.web.pages import PRIVATE, only_query
 from plait_server.web.problems import Problem
 from plait_server.web.routes import FRONT, Route
 
@@ -84,7 +84,7 @@ class Health:
 
     async def features(self, request: web.Request) -> web.Response:
         only_query(request)
-        return web.Response(body=self._features, content_type="application/json", headers=_PRIVATE)
+        return web.Response(body=self._features, content_type="application/json", headers=PRIVATE)
 
     @cached_property
     def _features(self) -> bytes:
@@ -101,14 +101,11 @@ class Health:
         )
 
     async def alive(self, request: web.Request) -> web.Response:
-        return web.Response(body=b'{"status":"ok"}', content_type="application/json", headers=_PRIVATE)
+        return web.Response(body=b'{"status":"ok"}', content_type="application/json", headers=PRIVATE)
 
     async def ready(self, request: web.Request) -> web.Response:
         readiness = self._service.ready()
         if not readiness.ready:
             raise Problem("store-unavailable", readiness.reason or "Writes are not taken now.")
         body = {"status": "ready", "store": readiness.store, "durability": readiness.durability}
-        return web.Response(body=wire.encode(body), content_type="application/json", headers=_PRIVATE)
-
-
-_PRIVATE = {"Cache-Control": "private"}
+        return web.Response(body=wire.encode(body), content_type="application/json", headers=PRIVATE)

@@ -3,13 +3,12 @@
 from aiohttp import web
 from msgspec import Raw
 
-from plait_server import wire
 from plait_server.config import Settings
 from plait_server.service import RevisionView, Service
 from plait_server.service.moment import format_moment
 from plait_server.web import models
 from plait_server.web.edits import caller_of, document_of
-from plait_server.web.pages import cursor_of, limit_of, only_query, page_headers
+from plait_server.web.pages import cursor_of, limit_of, only_query, page_response
 from plait_server.web.routes import REVISION, REVISIONS, Route
 
 READ_PROBLEMS = ("bad-header", "bad-query", "store-unavailable")
@@ -48,14 +47,14 @@ class History:
         page = await self._service.revisions(
             caller_of(request), document_of(request), limit_of(request, self._settings), cursor_of(request)
         )
-        body = {"revisions": [_as_json(revision) for revision in page.items], "cursor": page.cursor}
-        return web.Response(body=wire.encode(body), headers=page_headers(request, page.cursor))
+        revisions = [_as_json(revision) for revision in page.items]
+        return page_response(request, {"revisions": revisions, "cursor": page.cursor})
 
     async def one(self, request: web.Request) -> web.Response:
         only_query(request)
         n = int(request.match_info["revision"])
         revision = await self._service.revision(caller_of(request), document_of(request), n)
-        return web.Response(body=wire.encode(_as_json(revision)), headers=page_headers(request, None))
+        return page_response(request, _as_json(revision))
 
 
 def _as_json(revision: RevisionView) -> dict[str, object]:

@@ -174,7 +174,8 @@ class Facet(BaseModel):
     author: str | None = None
     at: str | None = None
     message: str | None = None
-    truncated: bool = False
+    truncated: bool = Field(False, description="The value is longer than is shown.")
+    link: str | None = Field(None, description="Where a truncated value can be read.")
 
 
 class Conflict(BaseModel):
@@ -199,6 +200,9 @@ class ConflictBody(ConflictEntry):
     """A kept conflict with everything needed to settle it."""
 
     conflicts_total: int
+    cursor: str | None = Field(
+        description="Pass it as ?cursor= for more of its conflicts, where they are very many."
+    )
     conflicts: list[Conflict]
     clean_operations: list[int]
     clean_patch: Patch

@@ -62,6 +62,7 @@ SHARED_PROBLEMS: Final = (
     "expectation-failed",
     "headers-too-large",
     "internal",
+    "overloaded",
 )
 
 

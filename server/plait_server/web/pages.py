@@ -2,10 +2,12 @@
 
 from aiohttp import web
 
+from plait_server import wire
 from plait_server.config import Settings
 from plait_server.web.problems import Problem
 
 CURSOR_CHARACTERS_MAX = 512
+PRIVATE = {"Cache-Control": "private"}
 
 
 def only_query(request: web.Request, *known: str) -> None:
@@ -41,10 +43,10 @@ def cursor_of(request: web.Request) -> str | None:
     return stated
 
 
-def page_headers(request: web.Request, cursor: str | None) -> dict[str, str]:
-    """The headers of a page, with a link to the next one."""
-    headers = {"Content-Type": "application/json", "Cache-Control": "private"}
-    if cursor is not None:
-        following = request.rel_url.update_query(cursor=cursor)
-        headers["Link"] = f'<{following}>; rel="next"'
-    return headers
+def page_response(request: web.Request, body: dict[str, object]) -> web.Response:
+    """Answer with a page; where its `cursor` leads to another one, with a link to that."""
+    response = web.Response(body=wire.encode(body), content_type="application/json", headers=PRIVATE)
+    cursor = body.get("cursor")
+    if isinstance(cursor, str):
+        response.headers["Link"] = f'<{request.rel_url.update_query(cursor=cursor)}>; rel="next"'
+    return response

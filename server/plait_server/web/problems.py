@@ -37,7 +37,7 @@ class Kind:
 
 # What the service refuses: its own errors name code, title and retry; here they get their status.
 _REFUSALS: Final[Mapping[type[errors.PlaitServerError], int]] = {
-    errors.BadRequest: 400,
+    errors.BadQuery: 400,
     errors.MalformedPatch: 400,
     errors.MalformedFrame: 400,
     errors.NotFound: 404,
@@ -65,7 +65,7 @@ _REFUSALS: Final[Mapping[type[errors.PlaitServerError], int]] = {
 # What never reaches the service.
 _AT_THE_DOOR: Final = (
     Kind("bad-request", 400, "Bad request"),
-    Kind("bad-query", 400, "Bad query parameter"),
+    Kind("bad-header", 400, "Bad header"),
     Kind("malformed-json", 400, "Malformed JSON"),
     Kind("method-not-allowed", 405, "Method not allowed"),
     Kind("request-timeout", 408, "Request not complete in time", retry=True),

@@ -7,6 +7,7 @@ import re
 import secrets
 
 from aiohttp import web
+from multidict import istr
 
 from plait_server import wire
 from plait_server.web.conditions import BadHeader, single
@@ -16,6 +17,12 @@ from plait_server.web.routes import why_not_found
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _AUTHOR_CHARACTERS_MAX = 255
+
+# Names looked up for every request; an istr is not lowered again each time.
+_REQUEST_ID_NAME = istr("X-Request-Id")
+_TRACEPARENT_NAME = istr("traceparent")
+_AUTHOR_NAME = istr("Plait-Author")
+_AUTHORIZATION_NAME = istr("Authorization")
 
 _process = secrets.token_hex(6)
 _requests = itertools.count(1)
@@ -28,13 +35,13 @@ def new_request_id() -> str:
 
 def request_id_of(request: web.BaseRequest) -> str:
     """Take the caller's X-Request-Id where it is sane, else make one."""
-    given = request.headers.get("X-Request-Id")
+    given = request.headers.get(_REQUEST_ID_NAME)
     return given if given and _REQUEST_ID.fullmatch(given) else new_request_id()
 
 
 def trace_of(request: web.BaseRequest) -> str | None:
     """Take the W3C `traceparent`; an invalid one is no trace, never an error."""
-    given = request.headers.get("traceparent")
+    given = request.headers.get(_TRACEPARENT_NAME)
     return given if given and _TRACEPARENT.fullmatch(given) else None
 
 
@@ -43,10 +50,10 @@ def author_of(request: web.BaseRequest) -> str:
 
     Nothing is proved by either yet: access control belongs to a later version. Raises BadHeader.
     """
-    given = single(request.headers, "Plait-Author")
+    given = single(request.headers, _AUTHOR_NAME)
     if given is not None:
         return _sane("Plait-Author", given)
-    authorization = request.headers.get("Authorization")
+    authorization = request.headers.get(_AUTHORIZATION_NAME)
     if authorization is None or authorization[:7].lower() != "bearer ":
         return ""
     return author_of_token(authorization[7:].strip())

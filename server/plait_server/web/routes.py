@@ -29,11 +29,9 @@ CONFLICT: Final = f"{CONFLICTS}/{{conflict:{CONFLICT_PATTERN}}}"
 RESOLUTION: Final = f"{CONFLICT}/resolution"
 
 
-COLLECTION_RULE: Final = (
-    "A collection is named by a lower-case letter and up to 62 lower-case letters, digits, _ and -."
-)
+COLLECTION_RULE: Final = "A collection is named by one of a-z and up to 62 of a-z, 0-9, _ and -."
 ID_RULE: Final = (
-    "A document is named by 1 to 128 letters, digits, ., _, ~ and -; . and .. alone are no names."
+    "A document is named by 1 to 128 of a-z, A-Z, 0-9, ., _, ~ and -; . and .. alone are no names."
 )
 NOT_HERE: Final = (
     "There is no such resource. GET /v1 says what this server is, GET /openapi.json all it serves."

@@ -1,5 +1,6 @@
 """A start that cannot be: one clear sentence, exit code 1, nothing changed."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from server.faults.conftest import Start
-from server.faults.serving import refused_start
+from server.faults.serving import refused_start, start_server
 
 # Root may write to what is read-only; without its privileges it may not.
 AS_ANYBODY = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
@@ -58,10 +59,22 @@ def test_what_is_no_database_of_ours_is_refused_and_left_alone(
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a server that has ended."""
+    folder = tmp_path_factory.mktemp("used")
+
+    async def make() -> None:
+        assert await (await start_server(folder, ("--port", "0"))).end() == 0
+
+    asyncio.run(make())
+    return folder / "plait.db"
+
+
 @pytest.fixture
-async def used(start: Start, tmp_path: Path) -> Path:
-    """A folder with the database of a server that has ended."""
-    assert await (await start()).end() == 0
+def used(database: Path, tmp_path: Path) -> Path:
+    """A folder with such a database."""
+    shutil.copy(database, tmp_path)
     return tmp_path
 
 
@@ -72,7 +85,7 @@ def test_a_newer_schema_is_refused(used: Path) -> None:
     assert "written by a newer version of plait" in sentence_of_a_refused_start(used)
 
 
-@pytest.mark.parametrize("cut_at", [0.9, 0.5, 0.1])
+@pytest.mark.parametrize("cut_at", [0.9, 0.1])
 def test_a_damaged_database_is_refused(used: Path, cut_at: float) -> None:
     file = used / "plait.db"
     os.truncate(file, int(file.stat().st_size * cut_at))
@@ -100,11 +113,11 @@ def test_a_read_only_database_is_refused(used: Path) -> None:
 
 @needs_setpriv
 def test_a_read_only_folder_is_refused(used: Path) -> None:
-    """Also with the database in it: its log cannot be made there."""
+    """Also with the database in it: what belongs beside it cannot be made there."""
     used.chmod(0o500)
     try:
         told = sentence_of_a_refused_start(used, prefix=AS_ANYBODY)
-        assert "plait.db cannot be opened" in told
+        assert "plait.db cannot be written" in told
         told = sentence_of_a_refused_start(used, "--db", "other.db", prefix=AS_ANYBODY)
         assert "other.db cannot be written" in told
     finally:

@@ -196,7 +196,9 @@ async def test_long_values_are_left_out(service: Service) -> None:
     await service.edit(BOB, ORDER, replacing("/a", "y" * 100_000))
     error = await refusal(service.edit(ANN, ORDER, replacing("/a", "z", base=1)))
     [shown] = conflicts_of(error)
-    assert shown["base"] == {"present": True, "truncated": True}
+    link = "/v1/docs/orders/1?revision={}&pointer=/a".format
+    assert shown["base"] == {"present": True, "truncated": True, "link": link(1)}
+    assert shown["theirs"]["link"] == link(2)
     assert (shown["theirs"]["truncated"], shown["theirs"]["revision"]) == (True, 2)
     assert shown["yours"] == {"present": True, "value": "z"}
     assert shown["resolutions"]["theirs"] == []
@@ -231,7 +233,7 @@ async def test_a_refusal_says_how_much_overlaps_what(service: Service) -> None:
     assert error.detail == "2 of 2 changes overlap revisions 2-4."
 
 
-async def test_an_answer_shows_some_of_very_many_conflicts_and_what_is_kept_shows_all(bench: Bench) -> None:
+async def test_very_many_conflicts_are_shown_page_by_page(bench: Bench) -> None:
     service = await bench.reopen(ServiceLimits(conflicts_shown_max=10))
     await put(service, {f"m{n}": 0 for n in range(25)})
     for value in (1, 2):
@@ -240,12 +242,19 @@ async def test_an_answer_shows_some_of_very_many_conflicts_and_what_is_kept_show
             await service.edit(BOB, ORDER, edit)
     error = await refusal(service.edit(ANN, ORDER, edit))
     assert (len(conflicts_of(error)), error.members["conflicts_total"]) == (10, 25)
-    id = str(error.members["conflict"])
-    view = await service.conflict(ANN, ORDER, id)
-    assert view.members is not None
-    shown = as_json(view.members)
-    assert (len(shown["conflicts"]), shown["conflicts_total"]) == (25, 25)
-    assert (await settle(service, id, shown, "yours")).outcome == "applied"
+    id, cursor = str(error.members["conflict"]), None
+    shown: list[Any] = []
+    cursors: list[str | None] = []
+    while not cursors or cursor:
+        view = await service.conflict(ANN, ORDER, id, cursor)
+        assert view.members is not None
+        shown += as_json(view.members)["conflicts"]
+        cursor = view.cursor
+        cursors.append(cursor)
+    assert (shown[:10], len(shown), cursors) == (conflicts_of(error), 25, ["10", "20", None])
+    assert (await settle(service, id, {"conflicts": shown}, "yours")).outcome == "applied"
+    for odd in ("x", "-1", "1_0"):
+        assert (await refusal(service.conflict(ANN, ORDER, id, odd))).code == "bad-query"
 
 
 async def test_a_page_of_conflicts_is_full_however_many_were_settled(service: Service) -> None:

@@ -153,6 +153,12 @@ async def test_what_does_not_fit_is_refused_and_changes_nothing(
 
 INAPPLICABLE = [
     (
+        {"op": "remove", "path": ""},
+        "unsupported",
+        {"present": True, "value": MOVED},
+        "Operation 1 (remove the document): a patch cannot delete it; DELETE does.",
+    ),
+    (
         {"op": "remove", "path": "/items/7"},
         "index",
         {"present": True, "value": ["x", "y"]},

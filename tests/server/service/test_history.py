@@ -123,7 +123,7 @@ async def test_documents_are_listed_by_id_without_deleted_ones(service: Service)
 async def test_a_cursor_of_another_list_is_refused(service: Service) -> None:
     await put(service, {})
     for cursor in ("x", "-1", "9" * 30, "1_0", "٣"):
-        assert (await refusal(service.revisions(ANN, ORDER, 10, cursor))).code == "bad-header"
+        assert (await refusal(service.revisions(ANN, ORDER, 10, cursor))).code == "bad-query"
 
 
 async def test_revisions_that_are_not_there_are_not_found(service: Service) -> None:

@@ -42,7 +42,8 @@ def test_the_next_edit_speaks_of_what_its_author_sees(theirs: Any, place: int, o
         {"op": "replace", "path": f"/lines/{place}/n", "value": "MINE"},
         {"op": "add", "path": f"/lines/{other}", "value": {"n": "second"}},
     ]
-    between = revision(2, theirs, apply(BASE, theirs))
+    theirs_value: Any = apply(BASE, theirs)
+    between = revision(2, theirs, theirs_value)
     moved = rebase(BASE, [theirs], first)
     assert isinstance(moved, Rebased)
     committed = revision(3, moved.patch, moved.value)
@@ -52,11 +53,12 @@ def test_the_next_edit_speaks_of_what_its_author_sees(theirs: Any, place: int, o
     assert same(apply_operations(sight.view, sight.drift), committed.value)
     outcome = carry_over(sight, read_patch(second, STORED), STORED)
     assert isinstance(outcome, Rebased)
-    names = [line["n"] for line in apply(committed.value, outcome.patch)["lines"]]
+    result: Any = apply(committed.value, outcome.patch)
+    names = [line["n"] for line in result["lines"]]
     assert names.count("MINE") == names.count("second") == 1
     assert "mine" not in names
     rest = [name for name in names if name not in ("MINE", "second")]
-    assert rest == [line["n"] for line in between.value["lines"]]
+    assert rest == [line["n"] for line in theirs_value["lines"]]
 
 
 async def test_a_chain_of_edits_lands_where_one_edit_would(service: Service) -> None:

@@ -406,7 +406,7 @@ def test_the_same_edit_has_the_same_fingerprint_and_another_has_another() -> Non
 def test_presence_needs_a_subscription_and_is_small() -> None:
     session = admitted(presence_bytes_max=100)
     assert say(session, t="presence", doc="orders/1", state={}) == []
-    assert told(session)[0]["type"] == "bad-header"
+    assert told(session)[0]["type"] == "malformed-frame"
     session = following(1, presence_bytes_max=100)
     assert say(session, t="presence", doc="orders/1", state={"x": "y" * 100}) == []
     assert told(session)[0]["type"] == "too-large"

@@ -66,6 +66,18 @@ async def test_a_connection_at_work_is_not_cut(serve: Serve) -> None:
     assert answer.startswith(b"HTTP/1.1 200")
 
 
+async def test_a_connection_too_many_is_refused_in_words_and_the_others_go_on(serve: Serve) -> None:
+    client = await serve(connections_max=1)
+    async with client.get("/v1") as first:
+        assert first.status == 200
+    request = b"GET /v1 HTTP/1.1\r\nHost: x\r\n\r\n"
+    status, code, headers = problem(await talk(client, request))
+    assert (status, code, headers["connection"]) == (503, "overloaded", "close")
+    assert int(headers["retry-after"]) > 0
+    async with client.get("/v1") as again:
+        assert again.status == 200
+
+
 async def test_a_body_that_does_not_come_is_a_problem_and_ends_the_connection(serve: Serve) -> None:
     client = await serve(body_timeout_s=0.2)
     head = PUT + b"Content-Length: 10\r\n\r\n"
