@@ -95,8 +95,8 @@ class Settings(BaseSettings):
     live_hello_timeout_s: Seconds = Field(10, description="Until a live client has said who it is.")
     live_slow_timeout_s: Seconds = Field(20, description="Until a live client that does not read is cut.")
     live_heartbeat_s: Seconds = Field(25, description="Between two signs of life on a live connection.")
-    live_origins: tuple[str, ...] = Field(
-        (), description="Origins of other sites whose pages may connect without a token."
+    live_origins: str = Field(
+        "", description="Origins of other sites whose pages may connect without a token, by commas."
     )
     changes_wait_max_s: Seconds = Field(60, description="How long the feed waits for a change at most.")
 

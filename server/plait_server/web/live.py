@@ -70,6 +70,7 @@ class Live:
         self._settings = settings
         self._tickets = tickets
         self._describe = describing(settings.problem_base)
+        self._friends = {origin.strip() for origin in settings.live_origins.split(",")}
 
     def routes(self) -> tuple[Route, ...]:
         return (
@@ -133,7 +134,7 @@ class Live:
     def _authenticating(self, request: web.Request) -> "_Authenticating":
         origin = request.headers.get("Origin")
         foreign = origin is not None and urlsplit(origin).netloc != request.host
-        return _Authenticating(may_be_nobody=not foreign or origin in self._settings.live_origins)
+        return _Authenticating(may_be_nobody=not foreign or origin in self._friends)
 
 
 class _Authenticating:

@@ -76,7 +76,7 @@ async def test_a_token_in_the_subprotocol_that_is_none_is_not_let_in(client: Cli
 
 
 async def test_a_page_of_another_site_needs_a_token(serve: Serve) -> None:
-    client = await serve(live_origins=("https://friend.example",))
+    client = await serve(live_origins="https://other.example, https://friend.example")
     for origin, let_in in (("https://evil.example", False), ("https://friend.example", True)):
         async with opened(client, headers={"Origin": origin}) as live:
             await live.say(t="hello")

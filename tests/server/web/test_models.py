@@ -127,6 +127,10 @@ async def test_every_answer_is_as_it_is_described(walk: Walk, client: ClientSess
     for number in range(1, 8):
         await send("GET", f"{DOCUMENT_ROUTE}/revisions/{{revision}}", f"{DOC}/revisions/{number}", 200)
     await send("GET", f"{DOCUMENT_ROUTE}/revisions/{{revision}}", f"{DOC}/revisions/99", 404)
+    changes = await send("GET", "/v1/changes", "/v1/changes", 200, params={"limit": "3"})
+    assert len(changes["changes"]) == 3
+    await send("GET", "/v1/changes", "/v1/changes", 400, params={"since": "?"})
+    await send("POST", "/v1/tickets", "/v1/tickets", 201)
     for path in ("/v1", "/healthz", "/readyz"):
         await send("GET", path, path, 200)
     assert walk.left == set()
