@@ -17,7 +17,7 @@ _HANDSHAKE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
     b"Sec-WebSocket-Protocol: plait.v1.json\r\n\r\n"
 )
-_REVISION = re.compile(rb'"rev":(\d+)')
+_APPLIED = re.compile(rb'\{"t":"applied","id":(\d+),"doc":"[^"]*","rev":(\d+)')
 HELLO = b'{"t":"hello"}'
 
 
@@ -63,10 +63,10 @@ class Listener(asyncio.Protocol):
         self._ready = ready
         self._begun = b""
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.transport: asyncio.Transport
+        self.transport: asyncio.WriteTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        assert isinstance(transport, asyncio.WriteTransport)
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
@@ -120,68 +120,74 @@ def deaf(port: int, document: str) -> socket.socket:
 
 
 class Writer(asyncio.Protocol):
-    """Edits one place of one document over a live connection, the next when the last is applied."""
+    """Edits some documents over one live connection, each again when its last edit is applied."""
 
-    def __init__(self, document: str, pointer: str, revision: int) -> None:
-        self._template = (
-            b'{"t":"edit","id":1,"doc":"%b","base":%%d,"patch":[{"op":"replace","path":"%b","value":%%d}]}'
-            % (document.encode(), pointer.encode())
-        )
-        self._revision = revision
+    def __init__(self, documents: Sequence[str]) -> None:
+        self._templates = [
+            b'{"t":"edit","id":%d,"doc":"%b","base":%%d,"patch":[{"op":"replace","path":"/n","value":%%d}]}'
+            % (number, document.encode())
+            for number, document in enumerate(documents)
+        ]
+        self._revisions = [1] * len(documents)
         self._value = 1_000_000
         self._applied: Callable[[], bool] | None = None
+        self._under_way = 0
         self.welcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.idle: asyncio.Future[None] | None = None
-        self.transport: asyncio.Transport
+        self.idle: asyncio.Future[None]
+        self.transport: asyncio.WriteTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        assert isinstance(transport, asyncio.WriteTransport)
         self.transport = transport
         transport.write(_HANDSHAKE + masked(HELLO))
 
     def data_received(self, data: bytes) -> None:
-        if b'{"t":"applied"' in data:
-            found = _REVISION.search(data)
-            assert found is not None
-            self._revision = int(found[1])
-            assert self._applied is not None
-            if self._applied():
-                self.send()
-            elif self.idle is not None:
-                self.idle.set_result(None)
-        elif b'{"t":"welcome"' in data and not self.welcome.done():
-            self.welcome.set_result(None)
-        elif b'"t":"problem"' in data:
+        if b'"t":"problem"' in data:
             raise RuntimeError(data)
+        if not self.welcome.done():
+            if b'{"t":"welcome"' in data:
+                self.welcome.set_result(None)
+            return
+        # Answers are short: the network does not cut them in two on one machine.
+        for found in _APPLIED.finditer(data):
+            self._answered(int(found[1]), int(found[2]))
 
-    def begin(self, applied: Callable[[], bool]) -> asyncio.Future[None]:
-        """Edit until `applied`, told of each edit, says that it is enough."""
+    def _answered(self, number: int, revision: int) -> None:
+        assert self._applied is not None
+        self._revisions[number] = revision
+        if self._applied():
+            self._send(number)
+            return
+        self._under_way -= 1
+        if not self._under_way:
+            self.idle.set_result(None)
+
+    def begin(self, applied: Callable[[], bool], at_once: int) -> asyncio.Future[None]:
+        """Edit the first documents until `applied`, told of each edit, says that it is enough."""
         self._applied, self.idle = applied, asyncio.get_running_loop().create_future()
-        self.send()
+        self._under_way = at_once
+        for number in range(at_once):
+            self._send(number)
         return self.idle
 
-    def send(self) -> None:
+    def _send(self, number: int) -> None:
         self._value += 1
-        self.transport.write(masked(self._template % (self._revision, self._value)))
+        self.transport.write(masked(self._templates[number] % (self._revisions[number], self._value)))
 
 
-async def writers(port: int, places: Sequence[tuple[str, str]]) -> list[Writer]:
-    """Open a connection for each document and pointer."""
+async def writers(port: int, documents: Sequence[Sequence[str]]) -> list[Writer]:
+    """Open a connection for each group of documents."""
     loop = asyncio.get_running_loop()
     opened: list[Writer] = []
-    for document, pointer in places:
-        _, writer = await loop.create_connection(_making(document, pointer), "127.0.0.1", port)
+    for group in documents:
+        _, writer = await loop.create_connection(lambda group=group: Writer(group), "127.0.0.1", port)  # type: ignore[misc]
         await writer.welcome
         opened.append(writer)
     return opened
 
 
-def _making(document: str, pointer: str) -> Callable[[], Writer]:
-    return lambda: Writer(document, pointer, 1)
-
-
-async def write(opened: Sequence[Writer], edits: int) -> None:
-    """Have so many edits applied, over all connections together."""
+async def write(opened: Sequence[Writer], edits: int, at_once: int) -> None:
+    """Have so many edits applied, over all connections together, some at once on each."""
     left = edits
 
     def applied() -> bool:
@@ -189,7 +195,7 @@ async def write(opened: Sequence[Writer], edits: int) -> None:
         left -= 1
         return left > 0
 
-    await asyncio.gather(*(writer.begin(applied) for writer in opened))
+    await asyncio.gather(*(writer.begin(applied, at_once) for writer in opened))
 
 
 def close(ends: Sequence[Any]) -> None:

@@ -230,6 +230,11 @@ class Session:
         """Whether the client should be listened to: its window is not full, and it reads its answers."""
         return len(self._edits) < self.limits.edits_in_flight_max and not self.outbox.crowded
 
+    @property
+    def behind(self) -> bool:
+        """Whether there is something to load once there is room."""
+        return bool(self._behind)
+
     def admit(self, caller: Caller) -> None:
         """Let the client in."""
         self.caller = caller

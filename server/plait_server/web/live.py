@@ -253,13 +253,16 @@ class _Socket:
             self._room.set_result(None)
 
     def _pump(self) -> None:
-        transport, outbox = self._transport, self.connection.session.outbox
+        transport, session = self._transport, self.connection.session
+        outbox = session.outbox
         while not transport.is_closing():
             if transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
                 self._writing = asyncio.create_task(self._write())
                 return
             frame = outbox.take()
             if frame is None:
+                if not session.behind:
+                    return
                 self.connection.relieved()
                 if not len(outbox):
                     return

@@ -62,6 +62,22 @@ async def test_a_batch_may_hold_a_chain_of_one_document_and_many_documents(store
     assert await revisions_of(store, THERE) == [1, 2]
 
 
+async def test_the_feed_is_everything_in_order_a_page_at_a_time(store: Store) -> None:
+    await store.commit([edit(0), edit(0, THERE), edit(1)])
+    await store.commit([edit(2), edit(1, THERE)])
+    told: list[tuple[str, int]] = []
+    above = 0
+    while page := await store.changes("acme", above=above, limit=2):
+        assert len(page) <= 2
+        told += [(row.id, row.revision.n) for row in page]
+        above = page[-1].revision.seq
+    assert [n for id, n in told if id == HERE.id] == [1, 2, 3]
+    assert [n for id, n in told if id == THERE.id] == [1, 2]
+    assert await store.changes("other", above=0, limit=2) == []
+    (first,) = await store.changes("acme", above=0, limit=9, bytes_max=0)
+    assert (first.collection, first.id, first.revision.n) == (HERE.collection, HERE.id, 1)
+
+
 BAD: list[tuple[Any, type[Any]]] = [
     (edit(0), HeadMoved),
     (edit(1), HeadMoved),
