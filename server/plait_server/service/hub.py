@@ -32,6 +32,7 @@ class Follower(Protocol):
     async def go_away(self, reconnect_ms: tuple[int, int]) -> None: ...
 
 
+GO_AWAY_TIMEOUT_S = 3.0
 RECONNECT_MS_MIN = 500
 RECONNECT_MS_EACH = 2
 """Those who were sent away together come back one after the other: so much more time for each."""
@@ -150,8 +151,14 @@ class Hub:
         for tenant in list(self._waiting):
             self._wake(tenant)
         latest = RECONNECT_MS_MIN + max(1_000, RECONNECT_MS_EACH * len(self._connections))
-        going = [connection.go_away((RECONNECT_MS_MIN, latest)) for connection in list(self._connections)]
-        await asyncio.gather(*going, return_exceptions=True)
+        going = [
+            asyncio.create_task(connection.go_away((RECONNECT_MS_MIN, latest)))
+            for connection in list(self._connections)
+        ]
+        if going:
+            _, slow = await asyncio.wait(going, timeout=GO_AWAY_TIMEOUT_S)
+            for each in slow:
+                each.cancel()
 
     async def close(self) -> None:
         """Stop. Whoever is still connected hears nothing any more."""

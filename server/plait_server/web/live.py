@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 import itertools
+import logging
 import secrets
 import struct
 from collections.abc import Mapping
@@ -29,11 +30,13 @@ from plait_server.web.tickets import Tickets
 SUBPROTOCOL: Final = "plait.v1.json"
 BEARER: Final = "plait.bearer."
 OVERLOADED: Final = 1013
+FAILED: Final = 1011
 UNSENT_BYTES_MAX: Final = 32_768
 """What the operating system has not taken of the frames sent; what comes then waits in the outbox."""
 SHORT_BYTES_MAX: Final = 16_384
 CLOSE_TIMEOUT_S: Final = 2.0
 
+_log = logging.getLogger("plait.web")
 _process = secrets.token_hex(6)
 _sessions = itertools.count(1)
 
@@ -116,6 +119,10 @@ class Live:
             elif known:
                 connection.turn_away()
             await socket.listen()
+        except Exception:
+            # No problem document can follow an upgrade.
+            _log.exception("session %s failed", connection.session.id)
+            await websocket.close(code=FAILED, message=b"The server failed.", drain=False)
         finally:
             connection.close()
         return websocket

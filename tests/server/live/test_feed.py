@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from aiohttp import ClientResponse, ClientSession
 
 from plait_merge import ABSENT, apply
+from plait_server.web.connections import Runner
 from server.live.client import Copies, create, edit, replace
+
+Serve = Callable[..., Awaitable[ClientSession]]
 
 
 async def changes(client: ClientSession, **query: Any) -> dict[str, Any]:
@@ -96,6 +100,18 @@ async def test_events_are_the_frames_and_can_be_resumed(client: ClientSession) -
         await event(answer)
         copies.take(json.loads((await event(answer))["data"]))
     assert copies.values["orders/1"] == {"n": 1, "m": 1}
+
+
+async def test_events_end_with_the_server(serve: Serve, runners: list[Runner]) -> None:
+    client = await serve()
+    await create(client, "orders/1", {"n": 0})
+    async with client.get("/v1/docs/orders/1/events") as answer:
+        ending = asyncio.create_task(runners[0].cleanup())
+        while (await event(answer))["event"] != "goaway":
+            pass
+        async with asyncio.timeout(10):
+            assert await answer.content.read() == b""
+        await ending
 
 
 async def test_events_of_what_is_not_there_are_a_problem(client: ClientSession) -> None:
