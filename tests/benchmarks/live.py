@@ -162,10 +162,11 @@ async def _over_the_socket(scale: Scale) -> list[Row]:
             await create(subject, {name: {"n": 0} for group in groups for name in group})
             with pinned():
                 opened = await writers(subject.port, groups)
+            places = quiet.places(1)
             samples: dict[int, list[tuple[float, float]]] = {0: [], 1: [], AT_ONCE: []}
             for _ in range(scale.server_rounds):
                 note(".")
-                sample = await subject.measure(quiet.places(1), scale.edits)
+                sample = await subject.measure(places, scale.edits)
                 samples[0].append((sample.rate, sample.cpu_us))
                 for at_once in (1, AT_ONCE):
                     samples[at_once].append(await _written(subject, opened, scale.edits, at_once))
