@@ -130,7 +130,7 @@ class _Connection(web.RequestHandler):
         if self._request_count != requests:
             self._body = self._messages[-1][1]
             self._head_bytes = 0
-        elif of_a_head:
+        elif of_a_head and not self._upgraded:
             self._head_bytes += len(data)
             if self._head_bytes > self._settings.head_bytes_max:
                 self._refuse_head()

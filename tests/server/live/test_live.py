@@ -123,6 +123,16 @@ async def test_a_frame_that_is_too_large_ends_only_its_own_connection(serve: Ser
         await other.hear_until("pong")
 
 
+async def test_a_connection_may_send_as_much_as_it_likes_in_the_long_run(client: ClientSession) -> None:
+    """What comes after the upgrade is no request head, which is bounded."""
+    async with connected(client) as live:
+        for number in range(40):
+            await live.say(t="ping", id=number, **{"x" * 5_000: 0})
+            await live.hear_until("problem", id=number)
+        await live.say(t="ping", id=1)
+        await live.hear_until("pong")
+
+
 async def test_frames_are_text(client: ClientSession) -> None:
     async with connected(client) as live:
         await live.websocket.send_bytes(b"{}")
