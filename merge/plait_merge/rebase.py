@@ -31,8 +31,11 @@ def rebase(
     result are shared with it. `Inapplicable` means yours does not apply to base: the caller's mistake, never
     a conflict. O(operations x depth), and the width of the containers on the way; not the size of base.
 
-    Raises MalformedPatch for what is no patch, ValueError for *theirs* that do not apply to base.
+    Raises MalformedPatch for what is no patch, ValueError for *theirs* that do not apply to base, and for any
+    *policy*: policies per path are still to come.
     """
+    if policy is not None:
+        raise ValueError("this version has the default policy only")
     operations = _read(yours, limits)
     try:
         applied = apply_operations(base, operations, limits)
