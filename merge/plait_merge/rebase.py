@@ -108,7 +108,8 @@ def _is_touched(chain: Sequence[tuple[Operation, ...]], operations: Sequence[Ope
 
 def _forward(head: Json | Absent, value: Json | Absent, operations: Sequence[Operation]) -> Rebased:
     """Answer with *operations* as they are: nobody is in their way."""
-    if all(_has_same(head, value, path) for operation in operations for path in written(operation)):
+    touched = dict.fromkeys(path for operation in operations for path in written(operation))
+    if all(_has_same(head, value, path) for path in touched):
         return Rebased(head, [])
     return Rebased(value, [o.as_json() for o in operations if o.op != "test"])
 
