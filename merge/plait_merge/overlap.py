@@ -61,8 +61,10 @@ class Overlaps:
     # Two arrivals at one member.
 
     def _compare_members(self) -> None:
-        for key in self.yours.members.keys() & self.theirs.members.keys():
-            self._compare_arrivals(self.theirs.members[key], self.yours.members[key], Member(*key))
+        for key, mine in self.yours.members.items():
+            other = self.theirs.members.get(key)
+            if other is not None:
+                self._compare_arrivals(other, mine, Member(*key))
 
     def _compare_arrivals(self, theirs: Effect, yours: Effect, member: Member) -> None:
         if theirs.node is yours.node:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 Tokens: TypeAlias = tuple[str, ...]
@@ -15,7 +16,14 @@ class InvalidPointer(ValueError):
 
 
 def parse_pointer(text: str) -> Tokens:
-    """Read a pointer; raises InvalidPointer."""
+    """Read a pointer; raises InvalidPointer. Short ones seen lately are remembered and share their tokens."""
+    return _remembered(text) if len(text) <= _SHORT else _parse(text)
+
+
+_SHORT: Final = 128
+
+
+def _parse(text: str) -> Tokens:
     if not text:
         return ()
     if text[0] != "/":
@@ -29,6 +37,7 @@ def parse_pointer(text: str) -> Tokens:
     return tuple([token.replace("~1", "/").replace("~0", "~") for token in tokens])
 
 
+_remembered: Final = lru_cache(maxsize=4_096)(_parse)
 _BAD_ESCAPE: Final = re.compile("~(?![01])")
 
 

@@ -31,8 +31,11 @@ def rebase(
     result are shared with it. `Inapplicable` means yours does not apply to base: the caller's mistake, never
     a conflict. O(operations x depth), and the width of the containers on the way; not the size of base.
 
-    Raises MalformedPatch for what is no patch, ValueError for *theirs* that do not apply to base.
+    Raises MalformedPatch for what is no patch, ValueError for *theirs* that do not apply to base, and for any
+    *policy*: policies per path are still to come.
     """
+    if policy is not None:
+        raise ValueError("this version has the default policy only")
     operations = _read(yours, limits)
     try:
         applied = apply_operations(base, operations, limits)
@@ -105,7 +108,8 @@ def _is_touched(chain: Sequence[tuple[Operation, ...]], operations: Sequence[Ope
 
 def _forward(head: Json | Absent, value: Json | Absent, operations: Sequence[Operation]) -> Rebased:
     """Answer with *operations* as they are: nobody is in their way."""
-    if all(_has_same(head, value, path) for operation in operations for path in written(operation)):
+    touched = dict.fromkeys(path for operation in operations for path in written(operation))
+    if all(_has_same(head, value, path) for path in touched):
         return Rebased(head, [])
     return Rebased(value, [o.as_json() for o in operations if o.op != "test"])
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from plait_merge.effect import Effect
-from plait_merge.outcome import Conflict, Conflicted, Dependent, Facet
+from plait_merge.outcome import KINDS, Conflict, Conflicted, Dependent, Facet
 from plait_merge.overlap import pointer_order
 from plait_merge.pointer import format_pointer
 from plait_merge.settlement import Settlement
@@ -20,9 +20,13 @@ def conflicted(weave: Weave) -> Conflicted:
     settlement = Settlement(weave)
     guards = _together(_guard(weave, guard, settlement) for guard in weave.failed)
     conflicts = [*guards, *(_conflict(weave, knot, settlement) for knot in weave.knots)]
-    conflicts.sort(key=lambda conflict: pointer_order(conflict.pointer.split("/")[1:]))
+    conflicts.sort(key=_place)
     clean = () if weave.failed else _clean_operations(weave, settlement.clean())
     return Conflicted(tuple(conflicts), settlement.clean_patch(), clean, _settlement=settlement)
+
+
+def _place(conflict: Conflict) -> tuple[object, int]:
+    return pointer_order(conflict.pointer.split("/")[1:]), KINDS.index(conflict.kind)
 
 
 def _clean_operations(weave: Weave, made: set[Effect]) -> tuple[int, ...]:

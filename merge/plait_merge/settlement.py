@@ -11,10 +11,11 @@ from plait_merge.outcome import Choice, Conflict, Facet, Patch, Side
 from plait_merge.overlap import Member
 from plait_merge.patch import apply_operations, read_patch
 from plait_merge.strand import BASE, YOURS, Node
-from plait_merge.values import Json
+from plait_merge.values import Json, has_more_parts
 from plait_merge.weave import Knot, Weave
 from plait_merge.writer import write, write_settled
 
+BOTH_PARTS_MAX = 5_000  # values with more parts are not deeply merged just to offer it
 CHOICES: tuple[Side, ...] = ("theirs", "yours", "base", "both")
 
 
@@ -98,6 +99,8 @@ class Settlement:
             return None
         theirs, yours = weave.theirs.strand.value(node), weave.yours.strand.value(node)
         if not type(theirs) is type(yours) is type(node.raw):
+            return None
+        if any(has_more_parts(value, BOTH_PARTS_MAX) for value in (node.raw, theirs, yours)):
             return None
         return _merged(node.raw, theirs, yours)
 

@@ -216,6 +216,19 @@ def _name_fault(name: object) -> str:
     return f"member name is a {type(name).__name__}, not a string"
 
 
+def has_more_parts(value: Json, parts: int) -> bool:
+    """Tell whether a value has more than `parts` members and elements in all. Costs no more than that."""
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if type(part) is dict or type(part) is list:
+            parts -= len(part)
+            if parts < 0:
+                return True
+            waiting.extend(part.values() if type(part) is dict else part)
+    return False
+
+
 def is_within_depth(value: Json, depth: int) -> bool:
     """Tell whether no more than `depth` containers of the value stand inside one another."""
     level = [value] if type(value) is dict or type(value) is list else []

@@ -43,6 +43,7 @@ def write_settled(
     *values* are contents chosen for identities, *members* for members nobody had: they come last.
     """
     pen = Pen(world, yours)
+    undone = dict.fromkeys(sorted(undone, key=lambda effect: effect.number))  # in an order of its own
     # What was added inside something of theirs that is taken back is a part of yours again.
     kept = [e for e in made if e.act is not Act.ARRIVE or e.outer is None or e.outer not in undone]
     Arrangement(world, pen, theirs, pen.in_order(kept), undone).write()

@@ -93,3 +93,15 @@ def test_a_long_run_in_one_gap_keeps_its_order() -> None:
     outcome = rebase([], [theirs], yours)
     assert isinstance(outcome, Rebased)
     assert outcome.value == [f"t{i}" for i in range(MANY)] + [f"y{i}" for i in reversed(range(MANY))]
+
+
+def test_two_large_replacements_are_not_deeply_merged_just_to_offer_it() -> None:
+    rows = [[i, i + 1] for i in range(4_000)]
+    base, theirs, yours = ({"rows": [*rows, [n]]} for n in range(3))
+    outcome = rebase(
+        base,
+        [[{"op": "replace", "path": "/rows", "value": theirs["rows"]}]],
+        [{"op": "replace", "path": "/rows", "value": yours["rows"]}],
+    )
+    assert isinstance(outcome, Conflicted)
+    assert set(outcome.conflicts[0].resolutions) == {"theirs", "yours", "base"}

@@ -4,7 +4,7 @@ import asyncio
 
 from plait_merge import Operation, TouchIndex
 from plait_server.service.limits import ServiceLimits
-from plait_server.service.revision import JSON_IN_MEMORY, Revision, weigh
+from plait_server.service.revision import JSON_IN_MEMORY, Revision
 from plait_server.store import Address
 
 DOCUMENT_BYTES = 1_000
@@ -55,7 +55,7 @@ class OpenDocument:
         """Committed since the last snapshot."""
         # Revisions without gaps up to the tip. The first is the floor: it is there for its value.
         self._recent = recent
-        self.recent_bytes = sum(map(weigh, recent[1:]))
+        self.recent_bytes = sum(revision.weight for revision in recent[1:])
         self._touched: TouchIndex | None = None
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
 
@@ -105,13 +105,13 @@ class OpenDocument:
         self.tip = revision
         self.size_bound = size_bound
         self._recent.append(revision)
-        self.recent_bytes += weigh(revision)
+        self.recent_bytes += revision.weight
         if self._touched is not None:
             self._touched.record(revision.operations, revision.n)
 
     def prepend(self, floor: Revision, revisions: list[Revision], limits: ServiceLimits) -> None:
         """Take older revisions in, if there is room: `floor`, then `revisions` up to the present floor."""
-        weight = sum(map(weigh, revisions))
+        weight = sum(revision.weight for revision in revisions)
         count = len(self._recent) + len(revisions)
         if count > limits.recent_revisions_max or self.recent_bytes + weight > limits.recent_bytes_max:
             return
@@ -152,7 +152,7 @@ class OpenDocument:
             dropped = min(self.head.n - self.floor, max(1, len(self._recent) // 4))
             if not dropped:
                 break
-            self.recent_bytes -= sum(map(weigh, self._recent[1 : dropped + 1]))
+            self.recent_bytes -= sum(revision.weight for revision in self._recent[1 : dropped + 1])
             del self._recent[:dropped]
         if self._touched is not None and self.floor != before:
             self._touched.forget(self.floor + 1)

@@ -27,11 +27,13 @@ STORED = Limits(
 """What was accepted once is never refused again, whatever the limits are today."""
 
 
-class Revision(Struct, eq=False):
+class Revision(Struct, eq=False, gc=False):
     """One revision of a document and the value it led to, shared with its neighbours.
 
     `record` is what the store keeps of it, `operations` its patch, read. Number 0 is the state before
-    the first revision. What is worked out from these (`missed`, `body`) is worked out once.
+    the first revision. What is worked out from these (`missed`, `body`, `weight`) is worked out once.
+
+    Not known to the garbage collector: there are many of them, and nothing they hold leads back to them.
     """
 
     n: int
@@ -42,6 +44,7 @@ class Revision(Struct, eq=False):
     """The `origin` of the edit that made it, in this process."""
     _missed: bytes | None = None
     _body: bytes | None = None
+    _weight: int = 0
 
     @property
     def patch(self) -> bytes:
@@ -72,6 +75,13 @@ class Revision(Struct, eq=False):
         if self._body is None:
             self._body = encode(self.value)
         return self._body
+
+    @property
+    def weight(self) -> int:
+        """About what keeping it and its value costs in memory: its patch and the containers it copied."""
+        if not self._weight:
+            self._weight = _weigh(self)
+        return self._weight
 
     def drop_body(self) -> None:
         """Forget the encoded value: few ask for anything but the head."""
@@ -122,8 +132,7 @@ def join_missed(revisions: Sequence[Revision], revisions_max: int, bytes_max: in
     return joined if len(joined) <= bytes_max else None
 
 
-def weigh(revision: Revision) -> int:
-    """Estimate what keeping a revision and its value costs in memory: its patch and the copied containers."""
+def _weigh(revision: Revision) -> int:
     weight = REVISION_BYTES + JSON_IN_MEMORY * len(revision.record.patch)
     counted: set[int] = set()
     for operation in revision.operations:
@@ -146,7 +155,7 @@ def weigh(revision: Revision) -> int:
     return weight
 
 
-class CommittedRevision(Struct, frozen=True):
+class CommittedRevision(Struct, frozen=True, gc=False):
     """A durable revision, as the live hub hears of it: in order for each document."""
 
     address: Address

@@ -136,7 +136,7 @@ async def taken(server: Server) -> None:
 async def refused(server: Server) -> None:
     """Wait until new connections are refused."""
     async with asyncio.timeout(10):
-        with contextlib.suppress(ConnectionRefusedError):
+        with contextlib.suppress(ConnectionError):
             while True:
                 _, writer = await asyncio.open_connection(*server.address)
                 writer.close()
