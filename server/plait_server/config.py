@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     headers_max: Count = Field(100, description="Header fields of one request.")
 
     connections_max: Count = Field(10_000, description="Open connections; one more is answered 503.")
+    bodies_bytes_max: Bytes = Field(
+        67_108_864, description="Bytes of all request bodies that are still coming; one more is answered 503."
+    )
     request_start_timeout_s: Seconds = Field(15, description="Until a new connection has sent its headers.")
     body_timeout_s: Seconds = Field(30, description="Until a request body is complete.")
     write_timeout_s: Seconds = Field(30, description="Until a client that does not read is cut.")

@@ -16,6 +16,7 @@ from plait_server.web.changes import Changes
 from plait_server.web.conditions import BadHeader
 from plait_server.web.conflicts import Conflicts
 from plait_server.web.documents import Documents
+from plait_server.web.door import BODIES, Bodies
 from plait_server.web.events import Events
 from plait_server.web.health import Health
 from plait_server.web.history import History
@@ -43,6 +44,7 @@ def create_app(service: Service, settings: Settings) -> web.Application:
     application = web.Application()
     application[SERVICE] = service
     application[SETTINGS] = settings
+    application[BODIES] = Bodies(settings.bodies_bytes_max)
     tickets = Tickets(service.hub.clock)
     routes = (
         *Documents(service, settings).routes(),

@@ -15,6 +15,25 @@ from plait_server.web.problems import Problem
 WRAPPED_LEVELS: Final = 3
 
 
+class Bodies:
+    """Counts the bytes of all bodies that are still coming: many slow ones must not fill the memory."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_left = bytes_max
+
+    def take(self, size: int) -> None:
+        """Make room for `size` bytes more. Raises Problem where there is none."""
+        if size > self._bytes_left:
+            raise Problem("overloaded", "Too many request bodies are on their way at once.")
+        self._bytes_left -= size
+
+    def give_back(self, size: int) -> None:
+        self._bytes_left += size
+
+
+BODIES: Final = web.AppKey("bodies", Bodies)
+
+
 async def read_body(
     request: web.Request, bytes_max: int, timeout_s: float, limit: str = "patch_bytes"
 ) -> bytes:
@@ -39,12 +58,16 @@ async def read_body(
 
 
 async def _read_all(request: web.Request, bytes_max: int, limit: str) -> bytes:
-    body = bytearray()
-    while chunk := await request.content.readany():
-        body += chunk
-        if len(body) > bytes_max:
-            raise too_large(limit, bytes_max)
-    return bytes(body)
+    bodies, body = request.app[BODIES], bytearray()
+    try:
+        while chunk := await request.content.readany():
+            bodies.take(len(chunk))
+            body += chunk
+            if len(body) > bytes_max:
+                raise too_large(limit, bytes_max)
+        return bytes(body)
+    finally:
+        bodies.give_back(len(body))
 
 
 def too_large(limit: str, bytes_max: int) -> Problem:

@@ -78,6 +78,19 @@ async def test_a_connection_too_many_is_refused_in_words_and_the_others_go_on(se
         assert again.status == 200
 
 
+async def test_bodies_on_their_way_share_a_bound_and_give_it_back(serve: Serve) -> None:
+    """A slow body is refused when others hold the room; when they are gone, there is room again."""
+    client = await serve(bodies_bytes_max=6, body_timeout_s=5)
+    head = PUT + b"Content-Length: 100\r\n\r\n"
+    status, code, headers = problem(await talk(client, head, b"[1, 2, 3, "))
+    assert (status, code) == (503, "overloaded")
+    assert int(headers["retry-after"]) > 0
+    async with client.put(
+        "/v1/docs/c/2", data=b"[1]", headers={"If-None-Match": "*", "Content-Type": "application/json"}
+    ) as answer:
+        assert answer.status == 201
+
+
 async def test_a_body_that_does_not_come_is_a_problem_and_ends_the_connection(serve: Serve) -> None:
     client = await serve(body_timeout_s=0.2)
     head = PUT + b"Content-Length: 10\r\n\r\n"
