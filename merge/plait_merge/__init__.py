@@ -10,7 +10,7 @@ from plait_merge.mergepatch import merge_patch
 from plait_merge.outcome import Conflict, Conflicted, Dependent, Facet, Merged, Note, Rebased
 from plait_merge.patch import Inapplicable, MalformedPatch, Operation, apply, apply_operations, read_patch
 from plait_merge.pointer import InvalidPointer, Tokens, array_index, format_pointer, parse_pointer
-from plait_merge.rebase import ChoiceError, carry, rebase, resolve
+from plait_merge.rebase import ChoiceError, carry, changes_nothing, rebase, resolve
 from plait_merge.touch import TouchIndex
 from plait_merge.values import (
     ABSENT,
@@ -50,6 +50,7 @@ __all__ = [
     "apply_operations",
     "array_index",
     "carry",
+    "changes_nothing",
     "check_value",
     "diff",
     "format_pointer",

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from plait_merge.outcome import Choice, Conflicted, Patch, Rebased
 from plait_merge.patch import Inapplicable, Operation, apply_operations, read_patch
 from plait_merge.pointer import Tokens
-from plait_merge.report import conflicted
+from plait_merge.report import report
 from plait_merge.settlement import ChoiceError
 from plait_merge.touch import TouchIndex, written
 from plait_merge.values import ABSENT, LIMITS, Absent, Json, LimitExceeded, Limits, same
@@ -49,7 +49,7 @@ def rebase(
         return carry(base, head, operations, limits=limits)
     weave = Weave(base, chain, operations)
     if not weave.is_clean:
-        return conflicted(weave)
+        return report(weave)
     notes = weave.notes()
     patch = weave.write()
     try:
@@ -76,13 +76,13 @@ def carry(
         return refusal
 
 
-def resolve(theirs: Json | Absent, conflict: Conflicted, choices: Mapping[str, Choice]) -> Patch:
-    """Settle *conflict*: one choice for each conflict's id, and the clean part of yours with them.
+def resolve(theirs: Json | Absent, conflicted: Conflicted, choices: Mapping[str, Choice]) -> Patch:
+    """Settle *conflicted*: one choice for each conflict's id, and the clean part of yours with them.
 
     A choice is "theirs", "yours", "base", "both" or {"value": anything}. Return a patch against *theirs*, the
     value the conflict was found on. Raises ChoiceError for one missing, unknown or without meaning.
     """
-    return conflict._settlement.patch(conflict.conflicts, choices)
+    return conflicted._settlement.patch(conflicted.conflicts, choices)
 
 
 def _read(patch: AnyPatch, limits: Limits) -> tuple[Operation, ...]:
@@ -108,14 +108,18 @@ def _is_touched(chain: Sequence[tuple[Operation, ...]], operations: Sequence[Ope
 
 def _forward(head: Json | Absent, value: Json | Absent, operations: Sequence[Operation]) -> Rebased:
     """Answer with *operations* as they are: nobody is in their way."""
-    touched = dict.fromkeys(path for operation in operations for path in written(operation))
-    if all(_has_same(head, value, path) for path in touched):
+    if changes_nothing(head, value, operations):
         return Rebased(head, [])
     return Rebased(value, [o.as_json() for o in operations if o.op != "test"])
 
 
-def _has_same(head: Json | Absent, value: Json | Absent, path: Tokens) -> bool:
-    return same(_find(head, path), _find(value, path))
+def changes_nothing(before: Json | Absent, after: Json | Absent, operations: Sequence[Operation]) -> bool:
+    """Say whether *operations*, which led from *before* to *after*, wrote only what was there.
+
+    Costs the size of what they wrote, each place once: a thousand moves in one array write one place.
+    """
+    touched = dict.fromkeys(path for operation in operations for path in written(operation))
+    return all(same(_find(before, path), _find(after, path)) for path in touched)
 
 
 def _find(value: Any, path: Tokens) -> Any:
@@ -127,4 +131,4 @@ def _find(value: Any, path: Tokens) -> Any:
     return value
 
 
-__all__ = ["ChoiceError", "carry", "rebase", "resolve"]
+__all__ = ["ChoiceError", "carry", "changes_nothing", "rebase", "resolve"]

@@ -15,7 +15,7 @@ from plait_merge.values import ABSENT
 from plait_merge.weave import Guard, Knot, Weave
 
 
-def conflicted(weave: Weave) -> Conflicted:
+def report(weave: Weave) -> Conflicted:
     """Return all conflicts of a weave that is not clean, and what of yours is."""
     settlement = Settlement(weave)
     guards = _together(_guard(weave, guard, settlement) for guard in weave.failed)

@@ -20,19 +20,17 @@ from plait_merge import (
     Limits,
     Operation,
     Rebased,
-    Tokens,
     apply_operations,
+    changes_nothing,
     diff,
     format_pointer,
     merge_patch,
     read_patch,
     rebase,
     resolve,
-    same,
 )
 from plait_merge import MalformedPatch as NotAPatch
 from plait_merge.outcome import Choice
-from plait_merge.touch import written
 from plait_server import errors
 from plait_server.service.document import OpenDocument
 from plait_server.service.limits import ServiceLimits
@@ -209,28 +207,12 @@ def _apply(submission: Submission, document: OpenDocument, limits: ServiceLimits
         raise inapplicable(error, operations) from error
     except LimitExceeded as error:
         raise too_large(error, limits.values) from error
-    if _is_in(tip.value, value, operations):
+    if changes_nothing(tip.value, value, operations):
         return Unchanged()
     if not all(map(_is_plain, operations, patch)):
         operations = tuple([operation for operation in operations if operation.op != "test"])
         patch = [operation.as_json() for operation in operations]
     return _change(operations, patch, value, submission, document, limits)
-
-
-def _is_in(before: Json | Absent, after: Json | Absent, operations: tuple[Operation, ...]) -> bool:
-    """Say whether operations changed nothing: what they wrote was there."""
-    # Each place once: a thousand moves within one array write the same one, which may be large.
-    paths = dict.fromkeys(path for operation in operations for path in written(operation))
-    return all(same(_find(before, path), _find(after, path)) for path in paths)
-
-
-def _find(value: Json, path: Tokens) -> Json | Absent:
-    try:
-        for token in path:
-            value = value[token] if type(value) is dict else value[int(token)]
-    except (KeyError, IndexError, ValueError, TypeError):
-        return ABSENT
-    return value
 
 
 def _is_plain(operation: Operation, submitted: dict[str, Json]) -> bool:
