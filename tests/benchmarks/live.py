@@ -66,7 +66,7 @@ async def _fan_out(scale: Scale, count: int) -> list[Row]:
                         number += 1
                         await _edit(editor, number, arrivals.expect(count))
                         last_s.append(arrivals.last - arrivals.first)
-                    spent = (subject.cpu_s - before) / scale.messages
+                    spent = subject.cpu_since(before) / scale.messages
                     alone = await _alone(subject, editor, number, scale)
                     before = bare.cpu_s
                     for _ in range(scale.messages):
@@ -75,7 +75,7 @@ async def _fan_out(scale: Scale, count: int) -> list[Row]:
                         await done
                     if round_:
                         cpu.append((spent - alone) / count)
-                        bare_cpu.append((bare.cpu_s - before) / scale.messages / count)
+                        bare_cpu.append(bare.cpu_since(before) / scale.messages / count)
             close(listeners)
             close(bares)
     to = f"{count:,} subscribers:"
@@ -115,7 +115,7 @@ async def _alone(subject: Subject, editor: Talk, number: int, scale: Scale) -> f
         patch = [{"op": "replace", "path": "/n", "value": 1_000_000 + number * 1_000 + each}]
         answer = await editor.ask("PATCH", "/v1/docs/warm/up", patch, **_PATCH)
         assert answer.status == 200, answer
-    return (subject.cpu_s - before) / scale.messages
+    return subject.cpu_since(before) / scale.messages
 
 
 async def _never_reads(scale: Scale) -> list[Row]:
@@ -192,4 +192,4 @@ async def _written(
         await write(opened, max(WRITERS, edits // 10), at_once)
         cpu_s, started = subject.cpu_s, perf_counter()
         await write(opened, edits, at_once)
-        return edits / (perf_counter() - started), (subject.cpu_s - cpu_s) / edits * 1e6
+        return edits / (perf_counter() - started), subject.cpu_since(cpu_s) / edits * 1e6
