@@ -61,6 +61,8 @@ class RevisionView(Struct, frozen=True, kw_only=True):
     message: str | None
     patch: bytes
     """As committed, JSON; applied to the revision before it gives this one."""
+    key: str | None
+    """The idempotency key it was sent with."""
     base: int | None
     """What the caller had seen."""
     submitted: bytes | None

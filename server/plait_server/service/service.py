@@ -419,6 +419,7 @@ def _view_revision(document: DocumentKey, record: RevisionRecord) -> RevisionVie
         at=record.at,
         message=record.message,
         patch=record.patch,
+        key=record.key,
         base=record.base,
         submitted=record.submitted,
     )

@@ -218,6 +218,9 @@ class Documents:
         headers["Vary"] = "Authorization"
         headers["Plait-Revision"] = str(view.revision)
         headers["Plait-Epoch"] = view.epoch
+        headers["Plait-At"] = format_moment(view.at)
+        if view.author:
+            headers["Plait-Author"] = view.author
         headers["Link"] = _links(view)
         if _is_unchanged(request, tag):
             response.set_status(304)

@@ -65,6 +65,7 @@ def _as_json(revision: RevisionView) -> dict[str, object]:
         "author": revision.author,
         "at": format_moment(revision.at),
         "message": revision.message,
+        "key": revision.key,
         "base": revision.base,
         "patch": Raw(revision.patch),
         "submitted": None if revision.submitted is None else Raw(revision.submitted),

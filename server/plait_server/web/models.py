@@ -104,6 +104,7 @@ class RevisionBody(BaseModel):
     author: str
     at: str
     message: str | None
+    key: str | None = Field(description="Idempotency key it was sent with: how a client finds its own edit.")
     base: Revision | None = Field(description="What the author had seen.")
     patch: Patch = Field(description="As committed.")
     submitted: Patch | None = Field(description="As submitted, where it differs.")

@@ -53,6 +53,14 @@ async def test_put_creates_what_get_reads(client: ClientSession) -> None:
         assert read.headers["Plait-Epoch"] == body["epoch"]
 
 
+async def test_a_document_says_who_wrote_it_and_when(client: ClientSession) -> None:
+    async with client.put(DOC, json={}, headers={"If-None-Match": "*", "Plait-Author": "Zoë"}):
+        pass
+    async with client.get(DOC) as read, client.get(f"{DOC}/revisions/1") as revision:
+        assert read.headers["Plait-Author"] == "Zoë"
+        assert read.headers["Plait-At"] == (await revision.json())["at"]
+
+
 async def test_post_creates_under_an_id_of_the_servers_choice(client: ClientSession) -> None:
     places = []
     for n in range(3):

@@ -58,6 +58,14 @@ async def test_a_revision_keeps_author_message_and_time(client: ClientSession) -
     assert revision["at"].endswith("Z")
 
 
+async def test_a_revision_names_the_key_it_was_sent_with(client: ClientSession) -> None:
+    headers = {"If-None-Match": "*", "Idempotency-Key": '"mine"'}
+    async with client.put("/v1/docs/orders/8", json={}, headers=headers):
+        pass
+    async with client.get("/v1/docs/orders/8/revisions") as answer:
+        assert [each["key"] for each in (await answer.json())["revisions"]] == ["mine"]
+
+
 async def test_history_is_paged(client: ClientSession) -> None:
     seen = []
     at: str | None = f"{DOC}/revisions?limit=3"
