@@ -4,6 +4,7 @@ Pure: no I/O, no clock, no globals. `rebase` is the main road (patches over one 
 whole values, `resolve` settles conflicts. What a merge means is written in `README.md` beside this package.
 """
 
+from plait_merge.algebra import compose, guarded, invert
 from plait_merge.diff import diff
 from plait_merge.merge import merge
 from plait_merge.mergepatch import merge_patch
@@ -52,8 +53,11 @@ __all__ = [
     "carry",
     "changes_nothing",
     "check_value",
+    "compose",
     "diff",
     "format_pointer",
+    "guarded",
+    "invert",
     "merge",
     "merge_patch",
     "parse_pointer",

@@ -151,6 +151,39 @@ def apply_operations(value: Json, operations: Sequence[Operation], limits: Limit
     return draft.finished()
 
 
+class Replay:
+    """A value that operations are applied to one by one, to be looked at in between.
+
+    What `find` gives may change in later steps while it is a part of the value, and never once it is not.
+    """
+
+    def __init__(self, value: Json, limits: Limits = LIMITS) -> None:
+        self._draft = _Draft(value, limits)
+
+    def find(self, path: Tokens) -> Json:
+        """Give what is at a path now, ABSENT where nothing is."""
+        try:
+            return self._draft.look(path)
+        except _Misfit:
+            return ABSENT
+
+    def step(self, operation: Operation) -> None:
+        """Apply an operation that does apply."""
+        _ACTS[operation.op](self._draft, operation)
+
+    def take(self, path: Tokens) -> Json:
+        """Take what is at a path out: the first half of a move."""
+        return self._draft.take(path)
+
+    def put(self, path: Tokens, value: Json) -> None:
+        """Put what was taken at a path: the second half of a move."""
+        self._draft.put(path, value)
+
+    def freeze(self) -> None:
+        """See to it that what the value holds now is not changed by later steps."""
+        self._draft.own.clear()
+
+
 class _Misfit(Exception):
     """What an operation ran into; the loop over the operations adds which one it was."""
 
@@ -188,10 +221,10 @@ class _Draft:
     def add(self, operation: Operation) -> None:
         path, value = operation.path, operation.value
         self._check_depth(value, path)
-        self._put(path, value)
+        self.put(path, value)
 
     def remove(self, operation: Operation) -> None:
-        self._take(operation.path)
+        self.take(operation.path)
 
     def replace(self, operation: Operation) -> None:
         path, value = operation.path, operation.value
@@ -207,36 +240,36 @@ class _Draft:
     def move(self, operation: Operation) -> None:
         path, source = operation.path, operation.source
         assert source is not None
-        value = self._look(source)
+        value = self.look(source)
         if path == source:
             return
         if path[: len(source)] == source:
             raise _Misfit("into-itself", path, value)
         if len(path) > len(source):
             self._check_move_depth(value, path)
-        self._put(path, self._take(source))
+        self.put(path, self.take(source))
 
     def copy(self, operation: Operation) -> None:
         path, source = operation.path, operation.source
         assert source is not None
-        value = self._look(source)
+        value = self.look(source)
         self._charge(value, path)
         self._check_depth(value, path)
-        self._put(path, value)
+        self.put(path, value)
 
     def test(self, operation: Operation) -> None:
-        found = self._look(operation.path)
+        found = self.look(operation.path)
         if not same(found, operation.value):
             raise _Misfit("test", operation.path, found)
 
     def inc(self, operation: Operation) -> None:
         try:
-            found = self._look(operation.path)
+            found = self.look(operation.path)
         except _Misfit as misfit:
             found = misfit.found
         raise _Misfit("unsupported", operation.path, found)
 
-    def _look(self, path: Tokens) -> Json:
+    def look(self, path: Tokens) -> Json:
         """Give the value at a path, changing nothing."""
         value = self.holder.get("", ABSENT)
         if value is ABSENT:
@@ -276,7 +309,7 @@ class _Draft:
             node, last = part, token
         return node, last
 
-    def _put(self, path: Tokens, value: Json) -> None:
+    def put(self, path: Tokens, value: Json) -> None:
         """Put a value at a path as `add` does: a new member or element, or over a member."""
         node, token = self._open(path)
         if type(node) is dict:
@@ -289,7 +322,7 @@ class _Draft:
                 raise _Misfit("index", path, node)
             node.insert(index, value)
 
-    def _take(self, path: Tokens) -> Json:
+    def take(self, path: Tokens) -> Json:
         """Take the value at a path out of its container."""
         node, token = self._open(path)
         if type(node) is list:
