@@ -48,8 +48,7 @@ from plait_client.retry import (
     retry_after_s,
     too_late,
 )
-from plait_merge import ABSENT, Json
-from plait_merge.values import Absent
+from plait_merge import ABSENT, Absent, Json
 
 ANSWER_BYTES_MAX: Final = 67_108_864
 COPIED_BYTES_MAX: Final = 1_048_576
