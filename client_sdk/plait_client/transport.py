@@ -119,7 +119,8 @@ class Transport:
     """Sends requests through a session that somebody else opens and closes.
 
     The session has a base URL. `clock` is monotonic, in seconds; `now` is seconds since 1970, for
-    Retry-After dates; `sleep` and `uniform` are there for tests. All requests share one `quota`.
+    Retry-After dates; `sleep` and `uniform` are there for tests. All requests share one `quota`. The
+    session no longer repeats anything by itself.
     """
 
     def __init__(
@@ -136,6 +137,9 @@ class Transport:
         sleep: Sleep = asyncio.sleep,
         uniform: Uniform = random.uniform,
     ) -> None:
+        # aiohttp repeats GET, PUT and DELETE once by itself where a connection breaks, at once and uncounted;
+        # there is no public way to tell it not to.
+        session._retry_connection = False
         self.session = session
         self.retry = retry or Retry()
         self.quota = quota or RetryQuota()
@@ -232,7 +236,7 @@ class _Sending:
     def _headers(self, left_s: float) -> dict[str, str]:
         headers = {**self._request.headers, "Plait-Attempt": f"{self._attempts}/{self._retry.attempts}"}
         if math.isfinite(left_s):
-            headers["Plait-Deadline-Ms"] = str(max(1, int(left_s * 1_000)))
+            headers["Plait-Deadline-Ms"] = str(max(1, round(left_s * 1_000)))
         return headers
 
     async def _judge(self, response: ClientResponse) -> Answer | Failed:

@@ -135,7 +135,7 @@ class FaultyProxy:
         assert job is not None
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
-        with contextlib.suppress(OSError, EOFError, _Cut):
+        with contextlib.suppress(OSError, EOFError, _Cut, asyncio.CancelledError):  # only `close` cancels
             async with _End(writer):
                 await self._serve(reader, writer)
 
