@@ -71,7 +71,7 @@ class Request:
     method: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         if not re.match(r"/(?![/\\])", self.path):
@@ -93,9 +93,9 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = field(repr=False)
     attempts: int
-    content: Json | Absent = ABSENT
+    content: Json | Absent = field(default=ABSENT, repr=False)
 
     def json(self) -> Json:
         """The decoded body, the same object every time. Raises ValueError where there was none."""
