@@ -254,7 +254,7 @@ class Follower:
             case frames.Throttle():
                 return Throttled(min(frame.retry_after_ms / 1_000, THROTTLE_S_MAX))
             case frames.Goaway():
-                return sent_away(frame)
+                return _sent_away(frame)
         return None
 
     def _welcomed(self, frame: frames.Welcome) -> Welcomed:
@@ -310,7 +310,56 @@ class Follower:
         return self._numbers
 
 
-def sent_away(frame: frames.Goaway) -> SentAway:
+class OneWay:
+    """One document over connections that cannot be spoken to; what is to be said is said by opening one."""
+
+    def __init__(self, name: str, subscription: Subscription) -> None:
+        self.name = name
+        self.subscription = subscription
+        self._epoch: str | None = None
+        self.is_over = False
+        """Whether this connection is of no use any more."""
+
+    def opened(self) -> None:
+        """A connection is asked for that begins where the copy is."""
+        self.subscription.begin()
+        self._epoch = None
+        self.is_over = False
+
+    def receive(self, text: bytes) -> Signal | None:
+        """Take a frame of the server, and give what it says, if that is anything. Raises MalformedFrame."""
+        frame = read_frame(text)
+        match frame:
+            case frames.Welcome():
+                return self._welcomed(frame)
+            case frames.Snapshot() | frames.Rev() | frames.CaughtUp() | frames.Reset():
+                return self._take(frame)
+            case frames.Goaway():
+                return _sent_away(frame)
+            case frames.Problem():
+                self.is_over = True
+        return None
+
+    def _welcomed(self, frame: frames.Welcome) -> Welcomed:
+        """Where the connection could not say of what epoch its revision is, that is noticed here."""
+        self._epoch = frame.epoch
+        if self.subscription.epoch not in (None, frame.epoch):
+            self.subscription.forget("epoch")
+            self.is_over = True
+        return Welcomed(frame.epoch, frame.limits.heartbeat_s)
+
+    def _take(self, frame: AboutDocument) -> Told | None:
+        if self._epoch is None or frame.doc != self.name:
+            return None
+        try:
+            event = self.subscription.take(frame, self._epoch)
+        except Gap:
+            self.is_over = True
+            return None
+        return None if event is None else Told(self.name, event)
+
+
+def _sent_away(frame: frames.Goaway) -> SentAway:
     """Read when to come back."""
     first_ms, last_ms = frame.reconnect_ms
     return SentAway(min(first_ms / 1_000, AWAY_S_MAX), min(last_ms / 1_000, AWAY_S_MAX))

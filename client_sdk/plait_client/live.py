@@ -2,13 +2,14 @@
 
 What is heard and what is missing is decided in `follower`, which does no I/O; here is what carries its
 frames, and when to connect again. Every listener is told each revision exactly once, in order, however
-often the connection is lost.
+often the connection is lost. Where sockets are blocked each document is followed on its own (`stream`),
+and a socket is tried again after a while.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from aiohttp import ClientError, WSServerHandshakeError
@@ -20,6 +21,8 @@ from plait_client.follower import (
     Event,
     Follower,
     Lost,
+    Moved,
+    Replaced,
     SentAway,
     Signal,
     Subscription,
@@ -29,9 +32,12 @@ from plait_client.follower import (
     Welcomed,
 )
 from plait_client.frame import MalformedFrame
+from plait_client.polling import poll
 from plait_client.pulse import Pulse, Silent
+from plait_client.reconnect import Losses, Reconnect
 from plait_client.request import check_name, features
 from plait_client.retry import full_jitter
+from plait_client.stream import BETTER_WAY_S, FOR_NOW, Stream
 from plait_client.transport import Transport
 from plait_client.websocket import Conversation
 
@@ -39,29 +45,25 @@ log = logging.getLogger(__name__)
 
 WELCOME_TIMEOUT_S: Final = 10.0
 PROBE_DEADLINE_S: Final = 10.0
+BLOCKED_MAX: Final = 2
+"""So often in a row a socket was refused while the server answers: then there are none here."""
+HELD_MAX: Final = 1_000
+"""Events kept for a listener that is being led to where the others are."""
 
 State = Literal["connected", "reconnecting", "offline"]
 Listener = Callable[[Event], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Reconnect:
-    """When to come back: after 0 to `base_s * 2**n` seconds, `cap_s` at most, where n counts the losses
-    since a connection was last stable for `stable_s`."""
-
-    base_s: float = 0.5
-    cap_s: float = 30.0
-    stable_s: float = 10.0
-
-
 class Following:
     """One listener of one document."""
 
-    __slots__ = ("_listener", "_live", "closed", "document")
+    __slots__ = ("_at", "_held", "_listener", "_live", "closed", "document")
 
-    def __init__(self, live: "Live", document: str, listener: Listener) -> None:
+    def __init__(self, live: "Live", document: str, at: Subscription, listener: Listener) -> None:
         self._live = live
         self._listener = listener
+        self._at = at
+        self._held: list[Event] | None = None
         self.document = document
         self.closed = False
 
@@ -71,11 +73,30 @@ class Following:
             self.closed = True
             self._live._left(self)
 
+    def _hear(self, event: Event) -> None:
+        """Tell the listener, if that leads on from what it was told; if not, lead it there first."""
+        if self._held is not None and not isinstance(event, Ended):
+            self._held.append(event)
+            del self._held[:-HELD_MAX]
+            return
+        match event:
+            case Moved():
+                if self._at.revision is not None and event.revision <= self._at.revision:
+                    return
+                if event.prev != self._at.revision:
+                    self._live._lead(self)
+                    return
+                self._at.revision = event.revision
+            case Replaced():
+                self._at.revision, self._at.epoch = event.revision, event.epoch
+            case CaughtUp() if event.revision != self._at.revision:
+                return
+        self._tell(event)
+
     def _tell(self, event: Event) -> None:
         if self.closed:
             return
-        if isinstance(event, Ended):
-            self.closed = True
+        self.closed = isinstance(event, Ended)
         try:
             self._listener(event)
         except Exception:
@@ -88,10 +109,13 @@ class _Document:
     name: str
     followings: list[Following] = field(default_factory=list)
     refusals: int = 0
+    stream: asyncio.Task[None] | None = None
+    is_heard: bool = False
+    """Whether its stream works."""
 
     def tell(self, event: Event) -> None:
         for following in list(self.followings):
-            following._tell(event)
+            following._hear(event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,29 +134,37 @@ class Live:
         self,
         transport: Transport,
         *,
-        headers: Mapping[str, str] | None = None,
         client: str | None = None,
         reconnect: Reconnect | None = None,
         on_state: Callable[[State], object] | None = None,
     ) -> None:
-        """The transport lends its session, which has a base URL, its clock, sleep, chance and counters.
+        """The transport lends its session, its clock, sleep and chance, and its counters.
 
-        `headers` say who it is (Authorization, Plait-Author), unless the session's do. `client` is a
-        name and version for people. `on_state` hears of every change of `state`, and must not block.
+        The session has a base URL, and the headers that say who it is (Authorization, Plait-Author).
+        `client` is a name and version for people. `on_state` hears of every change of `state`, and
+        must not block.
         """
-        self._transport = transport
-        self._headers = dict(headers or {})
+        self._transport = Transport(
+            transport.session,
+            # Here it is tried again for ever: that must not take from what edits may be retried with.
+            replace(transport.retry, attempts=1),
+            counters=transport.counters,
+            clock=transport.clock,
+            now=transport.now,
+            sleep=transport.sleep,
+            uniform=transport.uniform,
+        )
+        self._client = client
         self._reconnect = reconnect or Reconnect()
         self._on_state = on_state
-        self._client = client
-        self._subscriptions: dict[str, Subscription] = {}
         self._documents: dict[str, _Document] = {}
+        self._subscriptions: dict[str, Subscription] = {}
         self._running: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._conversation: Conversation | None = None
-        self._away: SentAway | None = None
-        self._welcomed_at: float | None = None
+        self._losses = self._no_losses()
         self._was_lost = False
+        self._streams = False
         self._closed = False
         self.state: State = "offline"
         """connected; reconnecting (also for the first time); offline: nothing is tried."""
@@ -150,14 +182,15 @@ class Live:
         """
         if self._closed:
             raise RuntimeError("The client is closed.")
-        following = Following(self, check_name(name), listener)
+        following = Following(self, check_name(name), Subscription(revision, epoch), listener)
         document = self._documents.get(name)
         if document is None:
-            document = self._documents[name] = _Document(name)
             self._subscriptions[name] = Subscription(revision, epoch)
-        document.followings.append(following)
-        self._start()
-        self._ask(name)
+            self._documents[name] = _Document(name, [following])
+            self._start(self._documents[name])
+        else:
+            document.followings.append(following)
+            self._join(following)
         return following
 
     async def close(self) -> None:
@@ -169,18 +202,22 @@ class Live:
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _start(self) -> None:
+    def _start(self, document: _Document) -> None:
         if self._running is None:
             self._turn("reconnecting")
             self._running = self._begin(self._run())
+        elif self._streams:
+            self._begin_stream(document)
+        elif self._conversation is not None:
+            self._conversation.ask(document.name)
 
     def _stop(self) -> None:
         """Disconnect, soon."""
-        if self._running is not None:
-            for task in self._tasks:
-                task.cancel()
-            self._running = self._conversation = None
-        self._welcomed_at = None
+        for task in self._tasks:
+            task.cancel()
+        self._running = self._conversation = None
+        self._losses = self._no_losses()
+        self._streams = self._was_lost = False
         self._turn("offline")
 
     def _left(self, following: Following) -> None:
@@ -194,26 +231,69 @@ class Live:
     def _drop(self, document: _Document) -> None:
         del self._documents[document.name]
         del self._subscriptions[document.name]
+        if document.stream is not None:
+            document.stream.cancel()
         if self._conversation is not None:
             self._conversation.leave(document.name)
         if not self._documents:
             self._stop()
 
+    # A second listener
+
+    def _join(self, following: Following) -> None:
+        """Let a listener in where the others are, or lead it there."""
+        there, at = self._subscriptions[following.document], following._at
+        if there.revision is None:
+            return
+        if at.revision == there.revision and (at.epoch is None or at.epoch == there.epoch):
+            asyncio.get_running_loop().call_soon(self._tell_of_arrival, following)
+        else:
+            self._lead(following)
+
+    def _lead(self, following: Following) -> None:
+        """Give a listener what the others were told before, and hold what they are told meanwhile."""
+        following._held = []
+        self._begin(self._leading(following))
+
+    async def _leading(self, following: Following) -> None:
+        losses = self._no_losses()
+        while not following.closed:
+            try:
+                told = await poll(self._transport, following.document, following._at)
+            except FOR_NOW:
+                await self._transport.sleep(losses.wait_s())
+            except PlaitError as error:
+                self._left(following)
+                following._tell(Ended(error))
+            else:
+                held, following._held = following._held or [], None
+                for event in told:
+                    following._tell(event)
+                for event in held:
+                    following._hear(event)
+                return
+
+    def _tell_of_arrival(self, following: Following) -> None:
+        there = self._subscriptions.get(following.document)
+        if there is not None and there.caught_up and there.revision is not None:
+            following._hear(CaughtUp(there.revision))
+
     # One connection after the other
 
     async def _run(self) -> None:
-        losses = 0
+        blocked = 0
         try:
             while True:
-                self._away = self._welcomed_at = None
                 loss = await self._converse()
                 if loss.error is not None:
                     self._end_all(loss.error)
                     return
-                losses = 0 if self._was_stable() else losses
-                self._lose(loss.reason)
-                await self._transport.sleep(self._wait_s(loss, losses))
-                losses += 1
+                self._lose(loss)
+                blocked = blocked + 1 if loss.kind == "blocked" else 0
+                if blocked >= BLOCKED_MAX:
+                    self._begin_streams()
+                wait_s = self._losses.wait_s(careful=loss.kind == "careful")
+                await self._transport.sleep(BETTER_WAY_S if self._streams else wait_s)
         except Exception as error:
             log.exception("Following failed in a way it should not")
             self._end_all(TransportError(f"The client failed: {error}"))
@@ -223,14 +303,18 @@ class Live:
         transport = self._transport
         pulse = Pulse(transport.clock, transport.sleep, WELCOME_TIMEOUT_S)
         follower = Follower(self._subscriptions, self._client)
-        conversation = self._conversation = Conversation(follower, pulse, self._hear)
-        known = {name.lower() for name in (*self._headers, *transport.session.headers)}
-        hello = known.isdisjoint(("authorization", "plait-author"))
+        headers = transport.session.headers
+        hello = "Authorization" not in headers and "Plait-Author" not in headers
+
+        def deliver(signal: Signal) -> None:
+            if self._conversation is conversation:
+                self._hear(signal)
+
+        conversation = self._conversation = Conversation(follower, pulse, deliver)
         try:
-            code = await pulse.guard(conversation.hold(transport.session, self._headers, hello=hello))
-            return _loss_of(code)
+            return _loss_of(await pulse.guard(conversation.hold(transport.session, hello=hello)))
         except Silent as error:
-            return _Loss(str(error)) if self._welcomed_at is not None else await self._probe(str(error))
+            return _Loss(str(error)) if self._losses.is_connected else await self._probe(str(error))
         except MalformedFrame as error:
             return _Loss(f"The server makes no sense: {error}", "careful")
         except WSServerHandshakeError as error:
@@ -244,15 +328,15 @@ class Live:
     async def _not_let_in(self, error: WSServerHandshakeError) -> _Loss:
         """Find out what an answer other than 101 means."""
         reason = f"The server answered with status {error.status} instead of a WebSocket."
-        is_its_own = "Plait-Should-Retry" in (error.headers or {})
-        if is_its_own and error.status in (401, 403):
+        is_own = "Plait-Should-Retry" in (error.headers or {})
+        if is_own and error.status in (401, 403):
             return _Loss(reason, "barred", error_of(error.status, None))
-        if is_its_own and (error.status == 429 or error.status >= 500):
+        if is_own and (error.status == 429 or error.status >= 500):
             return _Loss(reason)
         return await self._probe(reason)
 
     async def _probe(self, reason: str) -> _Loss:
-        """Tell whether it is only the WebSocket that does not come through."""
+        """Tell whether it is only the socket that does not come through."""
         try:
             await self._transport.send(features(), deadline_s=PROBE_DEADLINE_S)
         except Forbidden as forbidden:
@@ -261,31 +345,58 @@ class Live:
             return _Loss(reason)
         return _Loss(reason, "blocked")
 
-    def _was_stable(self) -> bool:
-        now = self._transport.clock()
-        return self._welcomed_at is not None and now - self._welcomed_at >= self._reconnect.stable_s
-
-    def _wait_s(self, loss: _Loss, losses: int) -> float:
-        uniform, cap_s = self._transport.uniform, self._reconnect.cap_s
-        if self._away is not None:
-            return uniform(self._away.wait_s_min, self._away.wait_s_max)
-        if loss.kind == "careful":
-            return uniform(cap_s / 2, cap_s)
-        return full_jitter(self._reconnect.base_s, losses, cap_s, uniform)
-
-    def _lose(self, reason: str) -> None:
-        was_connected, self._was_lost = self.state == "connected", True
+    def _lose(self, loss: _Loss) -> None:
+        was_connected = self._losses.lost()
+        if self._streams:
+            return
+        self._was_lost = True
         self._turn("reconnecting")
         if was_connected:
             for document in list(self._documents.values()):
-                document.tell(Lost(reason))
+                document.tell(Lost(loss.reason))
 
-    def _end_all(self, error: PlaitError) -> None:
-        ended = list(self._documents.values())
-        for document in ended:
-            self._drop(document)
-        for document in ended:
-            document.tell(Ended(error))
+    # A stream for each document
+
+    def _begin_streams(self) -> None:
+        if not self._streams:
+            self._streams = True
+            for document in self._documents.values():
+                self._begin_stream(document)
+
+    def _begin_stream(self, document: _Document) -> None:
+        document.is_heard = False
+        document.stream = self._begin(self._stream(document))
+
+    async def _stream(self, document: _Document) -> None:
+        name = document.name
+
+        def deliver(signal: Signal) -> None:
+            if self._documents.get(name) is document:
+                self._heard_in_stream(document, signal)
+
+        stream = Stream(self._transport, name, self._subscriptions[name], self._reconnect, deliver)
+        try:
+            await stream.run()
+        except PlaitError as error:
+            self._refused(document, error)
+        except Exception as error:
+            log.exception("Following %s failed in a way it should not", name)
+            self._refused(document, TransportError(f"The client failed: {error}"))
+
+    def _heard_in_stream(self, document: _Document, signal: Signal) -> None:
+        document.is_heard = not (isinstance(signal, Told) and isinstance(signal.event, Lost))
+        if self._streams:
+            all_heard = all(each.is_heard for each in self._documents.values())
+            self._turn("connected" if all_heard else "reconnecting")
+        if isinstance(signal, Told):
+            document.tell(signal.event)
+
+    def _end_streams(self) -> None:
+        self._streams = False
+        for document in self._documents.values():
+            if document.stream is not None:
+                document.stream.cancel()
+                document.stream = None
 
     # What is heard
 
@@ -294,18 +405,18 @@ class Live:
             case Told(name, event):
                 document = self._documents.get(name)
                 if document is not None:
-                    if isinstance(event, CaughtUp):
-                        document.refusals = 0
+                    document.refusals = 0
                     document.tell(event)
             case Welcomed():
-                self._welcomed_at = self._transport.clock()
+                self._end_streams()
+                self._losses.connected()
                 self._transport.counters.reconnects += self._was_lost
                 self._was_lost = False
                 self._turn("connected")
             case Throttled(wait_s):
                 self.throttled_until = self._transport.clock() + wait_s
             case SentAway():
-                self._away = signal
+                self._losses.sent_away(signal)
             case Turned():
                 self._turned(signal)
 
@@ -317,21 +428,30 @@ class Live:
         elif turned.retry:
             document.refusals += 1
             self._begin(self._ask_later(document))
-        elif turned.status == 401:
-            self._end_all(error_of(turned.status, turned.problem))
         else:
-            self._drop(document)
-            document.tell(Ended(error_of(turned.status, turned.problem)))
+            self._refused(document, error_of(turned.status, turned.problem))
 
     async def _ask_later(self, document: _Document) -> None:
-        reconnect, transport = self._reconnect, self._transport
+        policy, transport = self._reconnect, self._transport
         losses = document.refusals - 1
-        await transport.sleep(full_jitter(reconnect.base_s, losses, reconnect.cap_s, transport.uniform))
-        self._ask(document.name)
-
-    def _ask(self, name: str) -> None:
+        await transport.sleep(full_jitter(policy.base_s, losses, policy.cap_s, transport.uniform))
         if self._conversation is not None:
-            self._conversation.ask(name)
+            self._conversation.ask(document.name)
+
+    def _refused(self, document: _Document, error: PlaitError) -> None:
+        """Follow a document no longer; where it is about who asks, none at all."""
+        if isinstance(error, Forbidden):
+            self._end_all(error)
+        elif self._documents.get(document.name) is document:
+            self._drop(document)
+            document.tell(Ended(error))
+
+    def _end_all(self, error: PlaitError) -> None:
+        ended = list(self._documents.values())
+        for document in ended:
+            self._drop(document)
+        for document in ended:
+            document.tell(Ended(error))
 
     def _turn(self, state: State) -> None:
         if state == self.state:
@@ -343,6 +463,9 @@ class Live:
             except Exception:
                 log.exception("A listener failed on the state %s", state)
 
+    def _no_losses(self) -> Losses:
+        return Losses(self._reconnect, self._transport.clock, self._transport.uniform)
+
     def _begin(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(job)
         self._tasks.add(task)
@@ -352,9 +475,10 @@ class Live:
 
 def _loss_of(code: int | None) -> _Loss:
     match code:
-        case 4401 | 4403:
-            error = Forbidden("Who connects is not known." if code == 4401 else "It may not connect.")
-            return _Loss(error.detail, "barred", error)
+        case 4401:
+            return _Loss("", "barred", Forbidden("The server does not know who connects."))
+        case 4403:
+            return _Loss("", "barred", Forbidden("The server does not let this client connect."))
         case 4400 | 4429 | 1009:
             return _Loss(f"The server closed the connection with code {code}.", "careful")
         case _:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import ClientSession, ClientWebSocketResponse, ClientWSTimeout, WSMsgType
@@ -38,7 +38,7 @@ class Conversation:
         self._follower.leave(document)
         self._speaking.set()
 
-    async def hold(self, session: ClientSession, headers: Mapping[str, str], *, hello: bool) -> int | None:
+    async def hold(self, session: ClientSession, *, hello: bool) -> int | None:
         """Connect, and listen to the end; give its close code.
 
         Raises what aiohttp raises where there is no connection, and MalformedFrame.
@@ -46,7 +46,6 @@ class Conversation:
         async with session.ws_connect(
             PATH,
             protocols=(SUBPROTOCOL,),
-            headers=headers,
             timeout=ClientWSTimeout(ws_close=CLOSE_TIMEOUT_S),
             max_msg_size=FRAME_BYTES_MAX,
             compress=0,
