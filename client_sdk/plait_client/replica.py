@@ -262,7 +262,7 @@ class Replica:
         """Make the edit in flight the first one pending again, in the form that fits what is shown.
 
         For one whose base the server does not know any more, and which it is sure not to have saved. False:
-        there is no such form, or no such flight; then it is the same as refused. O(1).
+        nothing has changed, because there is no such flight, or no such form; then it is `refused`. O(1).
         """
         sent = self._sent
         if sent is None or sent.flight.key != key or sent.landed is not None or sent.operations is None:
@@ -305,25 +305,25 @@ class Replica:
         """
         self._estranged = False
         confirmed, sent = self.confirmed, self._sent
-        self._heard = (revision, value)
-        if epoch == confirmed.epoch and revision < confirmed.revision:
+        is_other = epoch != confirmed.epoch
+        if is_other or revision < confirmed.revision:
+            self._heard = (revision, value)
+        if not is_other and revision < confirmed.revision:
             return NOTHING
         others = between(confirmed.value, value)
-        drift = Drift(confirmed.value, others, value)
-        saved: set[str] = set()
-        if (
-            sent is not None
-            and sent.landed is not None
-            and (epoch != confirmed.epoch or sent.landed <= revision)
-        ):
-            saved.add(sent.flight.key)
-        if epoch == confirmed.epoch:
-            self._confirm(revision, others, value)
-        else:
-            self.confirmed = Confirmed(revision, value, epoch)
+        if not others:
+            value = confirmed.value
+        if is_other:
             self._known = revision
             self._trail = Trail()
-        return self._replay(drift, saved)
+        elif revision > confirmed.revision:
+            self._known = max(self._known, revision)
+            self._trail.append(confirmed.revision, revision, others)
+        self.confirmed = Confirmed(revision, value, epoch)
+        saved: set[str] = set()
+        if sent is not None and sent.landed is not None and (is_other or sent.landed <= revision):
+            saved.add(sent.flight.key)
+        return self._replay(Drift(confirmed.value, others, value), saved)
 
     def since(self, revision: int) -> Operations | None:
         """Give what leads from a confirmed revision to what is confirmed now; None: that is not known.
