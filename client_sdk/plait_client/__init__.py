@@ -1,1 +1,88 @@
-"""The Python client for a Plait server."""
+"""The Python client of Plait: many people edit the same JSON documents, and nobody's work is lost.
+
+    async with AsyncPlait("http://localhost:8080") as plait:
+        doc = await plait.doc("orders/7")
+        async with doc.edit(message="raise budget") as draft:
+            draft["budget"] = 120
+
+`Plait` is the same for programs without an event loop. What it means for edits to be merged is written in
+`plait_merge`.
+"""
+
+from plait_client.changes import Change, Revision
+from plait_client.client import AsyncPlait, Entry, Server, Surroundings
+from plait_client.conflict import Choice, Facet, Field, MergeConflict, Value
+from plait_client.document import Document
+from plait_client.edit import Edit
+from plait_client.errors import (
+    BaseUnknown,
+    DeadlineExceeded,
+    Deleted,
+    Forbidden,
+    InvalidPatch,
+    Locked,
+    NotFound,
+    OutboxFull,
+    OutboxUnusable,
+    PlaitError,
+    PreconditionFailed,
+    RateLimited,
+    Refused,
+    RetryQuotaSpent,
+    TestFailed,
+    TransportError,
+)
+from plait_client.events import Counters, Retrying, Settled
+from plait_client.outbox import Outbox
+from plait_client.resolvers import Resolver, add, both, by_pointer, theirs, yours
+from plait_client.retry import Retry
+from plait_client.saved import Missed, Saved
+from plait_client.unsaved import UnsavedEdit
+from plait_merge import ABSENT
+
+__all__ = [
+    "ABSENT",
+    "AsyncPlait",
+    "BaseUnknown",
+    "Change",
+    "Choice",
+    "Counters",
+    "DeadlineExceeded",
+    "Deleted",
+    "Document",
+    "Edit",
+    "Entry",
+    "Facet",
+    "Field",
+    "Forbidden",
+    "InvalidPatch",
+    "Locked",
+    "MergeConflict",
+    "Missed",
+    "NotFound",
+    "Outbox",
+    "OutboxFull",
+    "OutboxUnusable",
+    "PlaitError",
+    "PreconditionFailed",
+    "RateLimited",
+    "Refused",
+    "Resolver",
+    "Retry",
+    "RetryQuotaSpent",
+    "Retrying",
+    "Revision",
+    "Saved",
+    "Server",
+    "Settled",
+    "Surroundings",
+    "TestFailed",
+    "TransportError",
+    "UnsavedEdit",
+    "Value",
+    "add",
+    "both",
+    "by_pointer",
+    "theirs",
+    "yours",
+]

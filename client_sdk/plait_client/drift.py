@@ -58,13 +58,19 @@ class Drift:
     at each operation of the drift. That is bounded (REPLAYED_OPERATIONS_MAX) over all edits together.
     """
 
-    __slots__ = ("_copies", "_looked_at", "_operations", "_touched", "real", "view")
+    __slots__ = ("_copies", "_may_be_looked_at", "_operations", "_touched", "real", "view")
     view: Json | Absent
     real: Json | Absent
 
-    def __init__(self, view: Json | Absent, operations: Operations, real: Json | Absent) -> None:
+    def __init__(
+        self,
+        view: Json | Absent,
+        operations: Operations,
+        real: Json | Absent,
+        replayed_max: int = REPLAYED_OPERATIONS_MAX,
+    ) -> None:
         """*operations* lead from *view* to *real*; none: they are the same."""
-        self._looked_at = 0
+        self._may_be_looked_at = replayed_max
         self._lead(view, operations, real)
 
     @property
@@ -140,8 +146,8 @@ class Drift:
         return bool(self._copies) and _touched_by(yours).overlaps(self._copies, 0)
 
     def _may_look(self, yours: Operations) -> bool:
-        self._looked_at += len(self._operations) + len(yours)
-        return self._looked_at <= REPLAYED_OPERATIONS_MAX
+        self._may_be_looked_at -= len(self._operations) + len(yours)
+        return self._may_be_looked_at >= 0
 
     def _carry_all(self, yours: Operations) -> Operations | Refusal:
         """Carry an edit stretch by stretch, or not at all: each has its tests in front."""

@@ -246,6 +246,30 @@ class Replica:
             return Progress(saved=(key,))
         return self._land(sent, led, is_noop=not patch)
 
+    def learned(
+        self, revision: int, patch: Patch, missed: Sequence[Missed] | None, epoch: str | None = None
+    ) -> Progress:
+        """Take the answer to a write that was no waiting edit: a strict one, or a settled conflict.
+
+        The arguments are those of `accepted`. Where they do not lead on from what is confirmed the replica is
+        `behind`. Cost: see above.
+        """
+        confirmed = self.confirmed
+        if epoch is not None and epoch != confirmed.epoch:
+            self._estranged = True
+            return NOTHING
+        if revision <= confirmed.revision:
+            return NOTHING
+        steps = self._steps(revision, patch, missed or ())
+        if not steps:
+            self._known = max(self._known, revision)
+            return NOTHING
+        others = tuple([operation for step in steps for operation in step.operations])
+        drift = Drift(confirmed.value, others, steps[-1].value)
+        for step in steps:
+            self._confirm(step.part.rev, step.operations, step.value)
+        return self._replay(drift, parts=[step.part for step in steps])
+
     def refused(self, key: str) -> Progress:
         """Take an edit out that will not be saved: the server refused it, or it is given up.
 

@@ -1,0 +1,203 @@
+"""What happens to a document, as a stream: each revision once, in order, over many connections if need be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from plait_client import request
+from plait_client.context import Context
+from plait_client.edit import Patch
+from plait_client.errors import TransportError
+from plait_client.follower import CaughtUp, Ended, Event, Moved, Replaced
+from plait_client.frame import Part
+from plait_client.live import Following
+from plait_client.replica import Replica
+from plait_client.transport import Transport
+from plait_merge import ABSENT, Absent, Json
+
+EVENTS_WAITING_MAX: Final = 1_000
+"""A reader that is slower than that reads what it missed from the history."""
+BACKFILL_REVISIONS_MAX: Final = 10_000
+"""Whoever missed more is told the value instead."""
+
+
+class Revision(Struct, frozen=True):
+    """One revision, as history keeps it. `patch` is as committed, `submitted` as sent where that differs."""
+
+    revision: int
+    kind: Literal["create", "edit", "delete"]
+    author: str
+    at: str
+    message: str | None
+    key: str | None
+    base: int | None
+    patch: list[dict[str, Any]]
+    submitted: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The document moved from `prev` to `revision` by `patch`; `parts` names who made each of them, and when.
+
+    With `reset` there is no patch: what was missed cannot be told ("epoch": the server was restored from a
+    backup; "compacted", "lagging": it is too long ago), and `value` is the document now, ABSENT if deleted.
+    """
+
+    prev: int
+    revision: int
+    patch: Patch
+    parts: tuple[Part, ...]
+    reset: str | None = None
+    value: Json | Absent = ABSENT
+
+    @property
+    def author(self) -> str | None:
+        """Who made the newest revision in it."""
+        return self.parts[-1].author if self.parts else None
+
+
+class Changes:
+    """Follows one document for its replica and for any number of readers."""
+
+    def __init__(
+        self, name: str, replica: Replica, context: Context, listener: Callable[[Event], None]
+    ) -> None:
+        self._name = name
+        self._replica = replica
+        self._context = context
+        self._listener = listener
+        self._following: Following | None = None
+        self._readers: set[_Reader] = set()
+        self._position = 0
+        self._kept_open = False
+
+    def keep_open(self) -> None:
+        """Follow the document whether somebody reads or not."""
+        self._kept_open = True
+        self._open()
+
+    def close(self) -> None:
+        """Follow no longer; readers come to their end."""
+        self._kept_open = False
+        for reader in self._readers:
+            reader.take(None)
+        self._close()
+
+    async def read(self, since: int | None) -> AsyncIterator[Change]:
+        """Give every change after a revision, for ever. Raises what ends it: NotFound, Forbidden."""
+        reader = _Reader()
+        self._readers.add(reader)
+        try:
+            self._open()
+            at = self._position if since is None else since
+            async for change in self._missed(at, self._position):
+                at = change.revision
+                yield change
+            while (event := await reader.next()) is not None:
+                async for change in self._led(at, event):
+                    at = change.revision
+                    yield change
+        finally:
+            self._readers.discard(reader)
+            if not self._readers and not self._kept_open:
+                self._close()
+
+    def _open(self) -> None:
+        if self._following is None or self._following.closed:
+            confirmed = self._replica.confirmed
+            self._position = confirmed.revision
+            self._following = self._context.live.follow(
+                self._name, confirmed.revision, confirmed.epoch, listener=self._hear
+            )
+
+    def _close(self) -> None:
+        following, self._following = self._following, None
+        if following is not None:
+            following.close()
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Moved | Replaced | CaughtUp):
+            self._position = event.revision
+        self._listener(event)
+        if isinstance(event, Moved | Replaced | Ended):
+            for reader in list(self._readers):
+                reader.take(event)
+
+    async def _led(self, at: int, event: Event) -> AsyncIterator[Change]:
+        """Say what an event adds for a reader that is at a revision."""
+        if isinstance(event, Ended):
+            raise event.error
+        if isinstance(event, Moved) and event.prev == at:
+            yield Change(event.prev, event.revision, event.patch, tuple(event.parts))
+        elif isinstance(event, Replaced) and event.reason != "lagging":
+            yield Change(at, event.revision, [], (), event.reason or "unknown", event.value)
+        elif isinstance(event, Moved | Replaced):
+            async for change in self._missed(at, event.revision):
+                yield change
+
+    async def _missed(self, above: int, upto: int) -> AsyncIterator[Change]:
+        """Read what was missed from the history: each revision by itself."""
+        if upto - above > BACKFILL_REVISIONS_MAX:
+            confirmed = self._replica.confirmed
+            yield Change(above, confirmed.revision, [], (), "lagging", confirmed.value)
+            return
+        missed: list[Revision] = []
+        if above < upto:
+            async for revision in read_history(self._context.transport, self._name):
+                if revision.revision <= above:
+                    break
+                if revision.revision <= upto:
+                    missed.append(revision)
+        for revision in reversed(missed):
+            part = Part(revision.revision, revision.author, revision.at, revision.key)
+            yield Change(revision.revision - 1, revision.revision, revision.patch, (part,))
+
+
+class _Reader:
+    """What one reader has not read yet. The newest is always kept; what goes is in the history."""
+
+    __slots__ = ("_events", "_woken")
+
+    def __init__(self) -> None:
+        self._events: deque[Event | None] = deque()
+        self._woken = asyncio.Event()
+
+    def take(self, event: Event | None) -> None:
+        if len(self._events) >= EVENTS_WAITING_MAX:
+            self._events.clear()
+        self._events.append(event)
+        self._woken.set()
+
+    async def next(self) -> Event | None:
+        while not self._events:
+            self._woken.clear()
+            await self._woken.wait()
+        return self._events.popleft()
+
+
+async def read_history(transport: Transport, name: str) -> AsyncIterator[Revision]:
+    """Give a document's revisions, newest first, a page at a time."""
+    cursor: str | None = None
+    while True:
+        answer = await transport.send(request.history(name, cursor))
+        try:
+            page = msgspec.convert(answer.json(), _Page)
+        except msgspec.ValidationError as error:
+            raise TransportError(f"The answer is no page of history: {error}.") from error
+        for revision in page.revisions:
+            yield revision
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+class _Page(Struct, frozen=True):
+    revisions: list[Revision]
+    cursor: str | None = None

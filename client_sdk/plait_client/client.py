@@ -1,0 +1,327 @@
+"""The client: opens documents, and holds what they share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from weakref import WeakValueDictionary
+
+import msgspec
+from aiohttp import ClientSession
+from msgspec import Struct
+from yarl import URL
+
+from plait_client import request
+from plait_client.context import Context
+from plait_client.document import Document
+from plait_client.errors import NotFound, PlaitError, PreconditionFailed, TransportError
+from plait_client.events import Counters, Events, Retrying, Settled
+from plait_client.live import Live, State
+from plait_client.outbox import Outbox
+from plait_client.replica import Replica
+from plait_client.retry import Clock, Retry, RetryQuota, Sleep, Uniform
+from plait_client.saved import saved_of
+from plait_client.settlement import Settlement
+from plait_client.transport import Answer, Transport
+from plait_client.unsaved import Unsaved
+from plait_merge import ABSENT, Absent, Json
+
+Shape = TypeVar("Shape")
+
+
+class Entry(Struct, frozen=True):
+    """A document in a list; `document` is its name, the times are RFC 3339."""
+
+    document: str
+    revision: int
+    created: str
+    updated: str
+
+
+class Server(Struct, frozen=True):
+    """What the server is and can do: detect, never guess."""
+
+    name: str
+    version: str
+    epoch: str
+    features: list[str]
+    limits: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Time and chance: a monotonic clock, the wall clock (both in seconds), sleep, and a draw between two
+    numbers."""
+
+    clock: Clock = time.monotonic
+    now: Clock = time.time
+    sleep: Sleep = asyncio.sleep
+    uniform: Uniform = random.uniform
+
+
+class AsyncPlait:
+    """A client of one server, to be opened with `async with`. It belongs to one event loop.
+
+    `token` says who you are, `author` whose name stands in the history where the server believes it. With
+    `outbox`, the path of a file, edits survive a crash of this program and wait for the server as long as it
+    takes. `on_retry`, `on_conflict` and `on_settled` are called as things happen and must not block;
+    `counters` are for metrics of your own.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        author: str | None = None,
+        retry: Retry | None = None,
+        outbox: str | os.PathLike[str] | Outbox | None = None,
+        on_retry: Callable[[Retrying], object] | None = None,
+        on_conflict: Callable[[PlaitError], object] | None = None,
+        on_settled: Callable[[Settled], object] | None = None,
+        session: ClientSession | None = None,
+        surroundings: Surroundings | None = None,
+    ) -> None:
+        """Nothing is opened yet. `url` is the server's root, such as http://localhost:8080.
+
+        A `session` is used instead of one of the client's own and stays yours to close; its base URL has to
+        be `url`, and its headers say who you are. Raises ValueError for a URL that is none or has a path, and
+        for a token or author beside a session.
+        """
+        if session is not None and (token is not None or author is not None):
+            raise ValueError("a session brings its own headers: token and author belong there")
+        self._url = _root_of(url)
+        self._headers = {
+            **({} if token is None else {"Authorization": f"Bearer {token}"}),
+            **({} if author is None else {"Plait-Author": author}),
+        }
+        self._retry = retry or Retry()
+        self._stated_outbox = outbox
+        self._events = Events(on_retry, on_conflict, on_settled)
+        self._given_session = session
+        self._surroundings = surroundings or Surroundings()
+        self._quota = RetryQuota()
+        self._documents: WeakValueDictionary[str, Document] = WeakValueDictionary()
+        self._opening: dict[str, asyncio.Lock] = {}
+        self._ends = AsyncExitStack()
+        self._context: Context | None = None
+        self.counters = Counters()
+        """How often what happened since the client was made."""
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> Self:
+        """Open the client, unless `async with` does. No request is made, but what an outbox holds is sent.
+
+        Raises OutboxUnusable.
+        """
+        if self._context is not None:
+            raise RuntimeError("The client is open.")
+        async with AsyncExitStack() as ends:
+            session = self._given_session
+            if session is None:
+                session = await ends.enter_async_context(ClientSession(self._url, headers=self._headers))
+            world = self._surroundings
+            transport = Transport(
+                session,
+                self._retry,
+                self._quota,
+                events=self._events,
+                counters=self.counters,
+                clock=world.clock,
+                now=world.now,
+                sleep=world.sleep,
+                uniform=world.uniform,
+            )
+            outbox = self._stated_outbox
+            if outbox is not None and not isinstance(outbox, Outbox):
+                outbox = await Outbox.open(outbox, now=world.now)
+                ends.push_async_callback(outbox.close)
+            live = Live(transport, client="plait-python", on_state=self._live_is)
+            context = Context(transport, live, self._events, Unsaved(outbox), outbox, world.now)
+            self._context = context
+            ends.push_async_callback(self._end)
+            await self._restore(context)
+            self._ends = ends.pop_all()
+        return self
+
+    async def close(self) -> None:
+        """Close the client. Edits that nobody waits for are saved first, as far as the server can be reached
+        and no longer than the policy's deadline; those in an outbox stay there."""
+        await self._ends.aclose()
+        self._context = None
+
+    # Documents
+
+    async def doc(self, name: str, *, default: Json | Absent = ABSENT, live: bool = False) -> Document:
+        """Open a document, `collection/id`: the newest there is, or what the outbox holds of it.
+
+        A document that is not there is created as `default`, if that is given. With `live=True` others'
+        edits come in by themselves from now on. One name is one object in a client. Raises NotFound, Deleted,
+        and as any request does; ValueError for what is no name.
+        """
+        context = self._opened()
+        request.check_name(name)
+        async with self._opening.setdefault(name, asyncio.Lock()):
+            document = self._documents.get(name)
+            if document is None:
+                document = await self._read(context, name, default)
+            elif not document.pending:
+                await document.refresh()
+        if live:
+            document._follow()
+        return document
+
+    async def create(self, name: str, value: Json) -> Document:
+        """Create a document: `collection/id`, or a collection, for an id of the server's choice.
+
+        Raises PreconditionFailed where it is there already, InvalidPatch for what no document may be.
+        """
+        context = self._opened()
+        if "/" in name:
+            document = self._documents.get(name) or self._new(context, name, Replica(0, ABSENT, ""))
+            await document.put(value, if_match="missing")
+            return document
+        answer = await context.transport.send(request.create(name, value))
+        body: Any = answer.json()
+        saved = saved_of(answer)
+        replica = Replica(saved.revision or 1, value, saved.epoch or "")
+        return self._new(context, body["document"], replica)
+
+    async def documents(self, collection: str) -> AsyncIterator[Entry]:
+        """Iterate over the documents of a collection, by id."""
+        cursor: str | None = None
+        while True:
+            answer = await self._opened().transport.send(request.listing(collection, cursor))
+            page = _read_as(answer, _Listing)
+            for entry in page.documents:
+                yield entry
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    async def server(self) -> Server:
+        """Ask what the server is and can do."""
+        return _read_as(await self._opened().transport.send(request.features()), Server)
+
+    @property
+    def outbox(self) -> Unsaved:
+        """The edits that could not be saved: `failed()`, `discard(key)`."""
+        return self._opened().unsaved
+
+    @property
+    def live_state(self) -> State:
+        """Whether live updates come in: "connected", "reconnecting", or "offline" where nobody wants any."""
+        return self._opened().live.state
+
+    def retry_now(self) -> None:
+        """Try at once what waits in the outbox: the network may be back."""
+        for document in list(self._documents.values()):
+            document._go_on()
+
+    # Inside
+
+    def _opened(self) -> Context:
+        if self._context is None:
+            raise RuntimeError("The client is not open: use `async with`.")
+        return self._context
+
+    def _new(self, context: Context, name: str, replica: Replica) -> Document:
+        document = self._documents[name] = Document(name, replica, context)
+        return document
+
+    async def _read(self, context: Context, name: str, default: Json | Absent) -> Document:
+        document = Document(name, Replica(0, ABSENT, ""), context)
+        try:
+            await document.refresh()
+        except NotFound:
+            if default is ABSENT:
+                raise
+            try:
+                await document.put(default, if_match="missing")
+            except PreconditionFailed:  # somebody else has just created it
+                await document.refresh()
+        if default is ABSENT and not document.exists:
+            document._existing()
+        self._documents[name] = document
+        return document
+
+    async def _restore(self, context: Context) -> None:
+        """Go on with what an outbox holds."""
+        outbox = context.outbox
+        if outbox is None:
+            return
+        for failed in await outbox.failed():
+            error = self._settlement_of(context, failed.document).restored(failed)
+            context.unsaved.restore(failed, error)
+        for name in await outbox.names():
+            stored = await outbox.load(name)
+            if stored is not None:
+                self._new(context, name, Replica.restore(stored.state))._restored(stored)
+
+    def _settlement_of(self, context: Context, name: str) -> Settlement:
+        """Settle conflicts of a document that is not open (yet)."""
+
+        async def learn(answer: Answer) -> Any:
+            return await (await self.doc(name))._learn(answer)
+
+        async def save_on(view: Json | Absent, patch: Any, message: str | None) -> Any:
+            return await (await self.doc(name))._save_on(view, patch, message)
+
+        return Settlement(name, context.transport, context.unsaved, learn, save_on)
+
+    def _live_is(self, state: State) -> None:
+        if state == "connected":
+            self.retry_now()
+
+    async def _end(self) -> None:
+        """End everything that goes on, in an order that loses nothing."""
+        context = self._opened()
+        documents = list(self._documents.values())
+        if context.outbox is None:
+            await asyncio.gather(*[_drained(each, self._retry.deadline_s) for each in documents])
+        for document in documents:
+            await document._close()
+        await context.live.close()
+        for task in context.tasks:
+            task.cancel()
+        await asyncio.gather(*context.tasks, return_exceptions=True)
+
+
+async def _drained(document: Document, timeout_s: float) -> None:
+    with suppress(PlaitError):
+        await document.saved(timeout_s)
+
+
+class _Listing(Struct, frozen=True):
+    documents: list[Entry]
+    cursor: str | None = None
+
+
+def _read_as(answer: Answer, shape: type[Shape]) -> Shape:
+    try:
+        return msgspec.convert(answer.json(), shape)
+    except msgspec.ValidationError as error:
+        raise TransportError(f"The answer is not what the contract says: {error}.") from error
+
+
+def _root_of(url: str) -> URL:
+    root = URL(url)
+    if root.scheme not in ("http", "https") or not root.host:
+        raise ValueError(f"{url!r} is no URL of a server, such as http://localhost:8080")
+    if root.path not in ("", "/") or root.query_string or root.fragment:
+        raise ValueError(f"{url!r} has a path: give the server's root")
+    return root.origin()

@@ -1,0 +1,244 @@
+"""An edit that overlaps what others did: what clashes, field by field, and the way to settle it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from plait_client.errors import PlaitError
+from plait_client.saved import Saved
+from plait_merge import ABSENT, Absent, Conflict, Json
+
+Side = Literal["theirs", "yours", "base", "both"]
+SIDES: tuple[Side, ...] = ("theirs", "yours", "base", "both")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A choice that is none of the sides: this value."""
+
+    value: Json
+
+
+Choice = Side | Value
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """What one side has at the place of a conflict.
+
+    `value` is ABSENT where nothing is there, which is not null. Who wrote it, when and in which revision is
+    known of theirs only. `truncated` says that the value is longer than the server shows; it is ABSENT then.
+    """
+
+    value: Json | Absent
+    revision: int | None = None
+    author: str | None = None
+    at: str | None = None
+    message: str | None = None
+    truncated: bool = False
+
+    @property
+    def present(self) -> bool:
+        return self.truncated or self.value is not ABSENT
+
+
+class Field:
+    """One place where nothing keeps what both sides meant.
+
+    `pointer` is where it was in what both started from, `options` are the sides that may be chosen.
+    """
+
+    __slots__ = ("_choice", "base", "id", "kind", "options", "pointer", "theirs", "yours")
+
+    def __init__(
+        self,
+        id: str,
+        kind: str,
+        pointer: str,
+        base: Facet,
+        theirs: Facet,
+        yours: Facet,
+        options: Sequence[str],
+    ) -> None:
+        self.id = id
+        self.kind = kind
+        self.pointer = pointer
+        self.base = base
+        self.theirs = theirs
+        self.yours = yours
+        self.options = frozenset(options)
+        self._choice: Choice | None = None
+
+    def __repr__(self) -> str:
+        return f"<Field {self.pointer!r} {self.kind} {'undecided' if self._choice is None else self._choice}>"
+
+    @property
+    def author(self) -> str | None:
+        """Who made the other change, where it is known to be one person."""
+        return self.theirs.author
+
+    @property
+    def at(self) -> str | None:
+        """When the other change was made, as RFC 3339."""
+        return self.theirs.at
+
+    @property
+    def choice(self) -> Choice | None:
+        """What was chosen; None as long as nothing was."""
+        return self._choice
+
+    @property
+    def decided(self) -> bool:
+        return self._choice is not None
+
+    def choose(self, side: Side | None = None, *, value: Json | Absent = ABSENT) -> None:
+        """Decide for a side, or for a value of one's own.
+
+        Raises ValueError for a side this field does not offer (a guard has only "theirs") and TypeError for
+        both or neither of side and value.
+        """
+        if (side is None) == (value is ABSENT):
+            raise TypeError("choose a side or give a value")
+        if side is None:
+            if not self.options - {"theirs"}:
+                raise ValueError(f"{self.pointer!r} can only be settled as theirs")
+            self._choice = Value(value)
+        elif side not in self.options:
+            offered = ", ".join(each for each in SIDES if each in self.options)
+            raise ValueError(f"{self.pointer!r} offers {offered}, not {side}")
+        else:
+            self._choice = side
+
+    def undecide(self) -> None:
+        """Take a choice back."""
+        self._choice = None
+
+
+Settle = Callable[["MergeConflict", str | None], Awaitable[Saved]]
+
+
+class MergeConflict(PlaitError):
+    """Your edit overlaps what others did. Nothing was written, and nothing of yours is lost.
+
+    Iterating gives the `Field`s; decide each and `save`. `draft` is the document as you had it,
+    `base_revision` what you started from, `head_revision` what you clash with; None where that is not
+    committed yet. `clean` counts your changes that overlap nothing: they are saved with the rest. `key` names
+    the edit.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        document: str,
+        fields: Sequence[Field],
+        settle: Settle,
+        *,
+        draft: Json | Absent = ABSENT,
+        base_revision: int | None = None,
+        head_revision: int | None = None,
+        clean: int = 0,
+        message: str | None = None,
+        key: str | None = None,
+        stored: Json = None,
+        problem: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+        attempts: int = 0,
+    ) -> None:
+        super().__init__(detail, problem=problem, request_id=request_id, attempts=attempts)
+        self.document = document
+        self.fields = tuple(fields)
+        self.draft = draft
+        self.base_revision = base_revision
+        self.head_revision = head_revision
+        self.clean = clean
+        self.message = message
+        self.key = key
+        self.stored = stored
+        self._settle = settle
+
+    def __iter__(self) -> Iterator[Field]:
+        return iter(self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def undecided(self) -> tuple[Field, ...]:
+        return tuple([field for field in self.fields if not field.decided])
+
+    def choose_all(self, side: Side) -> None:
+        """Decide every undecided field that offers this side for it."""
+        for field in self.undecided:
+            if side in field.options:
+                field.choose(side)
+
+    async def save(self, message: str | None = None) -> Saved:
+        """Save the choices and the clean part of the edit, as an edit against what it clashed with.
+
+        Raises ValueError while a field is undecided, MergeConflict where somebody changed the same places
+        again in the meantime (decided fields stay decided: the new conflict holds only the new clashes), and
+        what any edit raises.
+        """
+        if self.undecided:
+            places = ", ".join(repr(field.pointer) for field in self.undecided)
+            raise ValueError(f"undecided: {places}")
+        return await self._settle(self, message if message is not None else self.message)
+
+    def choices(self) -> dict[str, Json]:
+        """Give the choices as the wire and the merge engine take them: side, or {"value": …}, by field id."""
+        return {
+            field.id: {"value": field.choice.value} if isinstance(field.choice, Value) else field.choice
+            for field in self.fields
+            if field.choice is not None
+        }
+
+
+def fields_of_problem(problem: Mapping[str, Any]) -> list[Field]:
+    """Read the conflicts of a 409 merge-conflict. Members that are missing are left out, never an error."""
+    return [_field_of(each) for each in problem.get("conflicts", ()) if isinstance(each, Mapping)]
+
+
+def _field_of(conflict: Mapping[str, Any]) -> Field:
+    return Field(
+        str(conflict.get("id", "")),
+        str(conflict.get("kind", "")),
+        str(conflict.get("pointer", "")),
+        _facet_of(conflict.get("base")),
+        _facet_of(conflict.get("theirs")),
+        _facet_of(conflict.get("yours")),
+        list(conflict.get("resolutions", {})),
+    )
+
+
+def _facet_of(facet: Any) -> Facet:
+    if not isinstance(facet, Mapping) or not facet.get("present"):
+        return Facet(ABSENT)
+    return Facet(
+        value=facet.get("value", ABSENT),
+        revision=facet.get("revision"),
+        author=facet.get("author"),
+        at=facet.get("at"),
+        message=facet.get("message"),
+        truncated=bool(facet.get("truncated")),
+    )
+
+
+def fields_of_engine(conflicts: Sequence[Conflict], author: str | None = None) -> list[Field]:
+    """Read conflicts that the merge engine found here, without asking the server."""
+    return [
+        Field(
+            conflict.id,
+            conflict.kind,
+            conflict.pointer if conflict.pointer is not None else conflict.pointer_theirs or "",
+            Facet(conflict.base.value),
+            Facet(conflict.theirs.value, author=author),
+            Facet(conflict.yours.value),
+            list(conflict.resolutions),
+        )
+        for conflict in conflicts
+    ]

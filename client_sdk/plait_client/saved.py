@@ -1,0 +1,51 @@
+"""What became of an edit."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from plait_client.errors import TransportError
+from plait_client.transport import Answer
+
+
+class Missed(Struct, frozen=True):
+    """A revision that others made between what an edit was made on and the edit."""
+
+    revision: int
+    author: str
+    at: str
+    patch: list[dict[str, Any]]
+
+
+class Saved(Struct, frozen=True, kw_only=True):
+    """An edit that is kept for good.
+
+    `outcome` is "applied", "merged" (others' edits are in the document's value already), "noop" (it changed
+    nothing), "created", "deleted", "queued" (the server was not to be reached; the edit waits in the outbox,
+    on disk) or "pending" (nobody waited for it); `revision` is None for the last two. `patch` is the edit as
+    committed, `missed` what it was merged over since `base`, None where that is too long to be told.
+    `attempts` is how often it was sent.
+    """
+
+    outcome: Literal["created", "applied", "merged", "noop", "deleted", "queued", "pending"]
+    revision: int | None = None
+    base: int | None = None
+    patch: list[dict[str, Any]] = []
+    missed: list[Missed] | None = []
+    epoch: str | None = None
+    key: str = ""
+    attempts: int = 0
+
+
+def saved_of(answer: Answer, key: str = "") -> Saved:
+    """Read the result of a write. Raises TransportError for an answer of another shape."""
+    try:
+        saved = msgspec.convert(answer.json(), Saved)
+    except msgspec.ValidationError as error:
+        raise TransportError(
+            f"The answer is no result of an edit: {error}.", attempts=answer.attempts, outcome_unknown=True
+        ) from error
+    return msgspec.structs.replace(saved, key=key, attempts=answer.attempts)
