@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from plait_merge.pointer import pointer_order
 from plait_merge.values import ABSENT, Absent, Json
 
 if TYPE_CHECKING:
     from plait_merge.settlement import Settlement
-    from plait_merge.weave import Knot
 
 Patch = list[dict[str, Any]]
 Kind = Literal[
@@ -119,8 +119,7 @@ class Conflict:
     your_operations: tuple[int, ...]
     their_patches: tuple[int, ...]
     depends: tuple[Dependent, ...] = ()
-    _knot: Knot | None = field(default=None, repr=False, compare=False, kw_only=True)
-    _settlement: Settlement | None = field(default=None, repr=False, compare=False, kw_only=True)
+    _settlement: Settlement = field(repr=False, compare=False, kw_only=True)
 
     @cached_property
     def id(self) -> str:
@@ -133,8 +132,7 @@ class Conflict:
 
     @cached_property
     def resolutions(self) -> dict[str, Patch]:
-        assert self._settlement is not None
-        return self._settlement.resolutions(self._knot)
+        return self._settlement.resolutions(self)
 
     def as_json(self) -> dict[str, Json]:
         """The conflict as plain JSON, members without a place left out."""
@@ -165,6 +163,11 @@ class Conflicted:
     clean_patch: Patch
     clean_operations: tuple[int, ...]
     _settlement: Settlement = field(repr=False, compare=False, kw_only=True)
+
+
+def by_place(conflict: Conflict) -> tuple[object, int]:
+    """Order conflicts by pointer, array parts by number, then by kind."""
+    return pointer_order(conflict.pointer.split("/")[1:]), KINDS.index(conflict.kind)
 
 
 def _canonical(value: Json | Absent) -> str:

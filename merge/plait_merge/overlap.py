@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from plait_merge.effect import Act, Effect, Effects
 from plait_merge.outcome import Kind
+from plait_merge.pointer import pointer_order
 from plait_merge.strand import BASE, THEIRS, YOURS, Node
 from plait_merge.values import same
 
@@ -344,11 +345,6 @@ def base_tokens(node: Node) -> list[str]:
     tokens.pop()
     tokens.reverse()
     return tokens
-
-
-def pointer_order(tokens: list[str]) -> list[tuple[int, int, str]]:
-    """Order pointers part by part, array parts by number."""
-    return [(0, int(t), t) if t.isascii() and t.isdigit() and len(t) < 11 else (1, 0, t) for t in tokens]
 
 
 def circles(edges: dict[Node, list[Node]]) -> list[frozenset[Node]]:

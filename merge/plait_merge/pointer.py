@@ -46,6 +46,11 @@ def format_pointer(tokens: Iterable[str]) -> str:
     return "".join(["/" + token.replace("~", "~0").replace("/", "~1") for token in tokens])
 
 
+def pointer_order(tokens: list[str]) -> list[tuple[int, int, str]]:
+    """Order pointers part by part, array parts by number."""
+    return [(0, int(t), t) if t.isascii() and t.isdigit() and len(t) < 11 else (1, 0, t) for t in tokens]
+
+
 def array_index(token: str) -> int | None:
     """Read an array index, or None: ASCII digits without leading zeros, at most ten of them.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from plait_merge.outcome import Choice, Conflicted, Patch, Rebased
+from plait_merge.outcome import Choice, Conflicted, Note, Patch, Rebased
 from plait_merge.patch import Inapplicable, Operation, apply_operations, read_patch
-from plait_merge.pointer import Tokens
+from plait_merge.places import compare_places
 from plait_merge.report import report
 from plait_merge.settlement import ChoiceError
 from plait_merge.touch import TouchIndex, written
-from plait_merge.values import ABSENT, LIMITS, Absent, Json, LimitExceeded, Limits, same
+from plait_merge.values import LIMITS, Absent, Json, LimitExceeded, Limits, find, same
 from plait_merge.weave import Weave
 
 AnyPatch: TypeAlias = Sequence[Mapping[str, Any]] | tuple[Operation, ...]
@@ -47,15 +47,10 @@ def rebase(
     head = _replayed(base, chain, limits)
     if not _is_touched(chain, operations):
         return carry(base, head, operations, limits=limits)
-    weave = Weave(base, chain, operations)
-    if not weave.is_clean:
-        return report(weave)
-    notes = weave.notes()
-    patch = weave.write()
-    try:
-        return Rebased(apply_operations(head, read_patch(patch, limits), limits), patch, notes)
-    except LimitExceeded as refusal:
-        return refusal
+    outcome = compare_places(base, chain, operations)
+    if outcome is None:
+        return _woven(head, Weave(base, chain, operations), limits)
+    return outcome if isinstance(outcome, Conflicted) else _applied(head, outcome, (), limits)
 
 
 def carry(
@@ -106,6 +101,22 @@ def _is_touched(chain: Sequence[tuple[Operation, ...]], operations: Sequence[Ope
     return touched.overlaps(operations, 0)
 
 
+def _woven(head: Json | Absent, weave: Weave, limits: Limits) -> Rebased | Conflicted | LimitExceeded:
+    if not weave.is_clean:
+        return report(weave)
+    notes = weave.notes()  # before theirs is written on
+    return _applied(head, weave.write(), notes, limits)
+
+
+def _applied(
+    head: Json | Absent, patch: Patch, notes: tuple[Note, ...], limits: Limits
+) -> Rebased | LimitExceeded:
+    try:
+        return Rebased(apply_operations(head, read_patch(patch, limits), limits), patch, notes)
+    except LimitExceeded as refusal:
+        return refusal
+
+
 def _forward(head: Json | Absent, value: Json | Absent, operations: Sequence[Operation]) -> Rebased:
     """Answer with *operations* as they are: nobody is in their way."""
     if changes_nothing(head, value, operations):
@@ -119,16 +130,7 @@ def changes_nothing(before: Json | Absent, after: Json | Absent, operations: Seq
     Costs the size of what they wrote, each place once: a thousand moves in one array write one place.
     """
     touched = dict.fromkeys(path for operation in operations for path in written(operation))
-    return all(same(_find(before, path), _find(after, path)) for path in touched)
-
-
-def _find(value: Any, path: Tokens) -> Any:
-    try:
-        for token in path:
-            value = value[token] if type(value) is dict else value[int(token)]
-    except (KeyError, IndexError, ValueError, TypeError):
-        return ABSENT
-    return value
+    return all(same(find(before, path), find(after, path)) for path in touched)
 
 
 __all__ = ["ChoiceError", "carry", "changes_nothing", "rebase", "resolve"]

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from plait_merge.effect import Effect
-from plait_merge.outcome import KINDS, Conflict, Conflicted, Dependent, Facet
-from plait_merge.overlap import pointer_order
+from plait_merge.outcome import Conflict, Conflicted, Dependent, Facet, by_place
 from plait_merge.pointer import format_pointer
 from plait_merge.settlement import Settlement
 from plait_merge.strand import BASE, THEIRS, YOURS, Node, Strand
@@ -17,16 +16,12 @@ from plait_merge.weave import Guard, Knot, Weave
 
 def report(weave: Weave) -> Conflicted:
     """Return all conflicts of a weave that is not clean, and what of yours is."""
-    settlement = Settlement(weave)
+    settlement = Settlement(lambda: weave)
     guards = _together(_guard(weave, guard, settlement) for guard in weave.failed)
     conflicts = [*guards, *(_conflict(weave, knot, settlement) for knot in weave.knots)]
-    conflicts.sort(key=_place)
+    conflicts.sort(key=by_place)
     clean = () if weave.failed else _clean_operations(weave, settlement.clean())
     return Conflicted(tuple(conflicts), settlement.clean_patch(), clean, _settlement=settlement)
-
-
-def _place(conflict: Conflict) -> tuple[object, int]:
-    return pointer_order(conflict.pointer.split("/")[1:]), KINDS.index(conflict.kind)
 
 
 def _clean_operations(weave: Weave, made: set[Effect]) -> tuple[int, ...]:
@@ -61,7 +56,6 @@ def _conflict(weave: Weave, knot: Knot, settlement: Settlement) -> Conflict:
         your_operations=_dates(knot.yours),
         their_patches=_dates(knot.theirs),
         depends=_depends(weave, knot),
-        _knot=knot,
         _settlement=settlement,
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 
 from plait_merge.diff import diff
 from plait_merge.effect import Act, Effect
@@ -10,6 +11,7 @@ from plait_merge.layer import Layer
 from plait_merge.outcome import Choice, Conflict, Facet, Patch, Side
 from plait_merge.overlap import Member
 from plait_merge.patch import apply_operations, read_patch
+from plait_merge.pointer import format_pointer
 from plait_merge.strand import BASE, YOURS, Node
 from plait_merge.values import Json, has_more_parts
 from plait_merge.weave import Knot, Weave
@@ -29,10 +31,20 @@ class ChoiceError(ValueError):
 
 
 class Settlement:
-    """Settle the knots of a weave."""
+    """Settle the knots of a weave, which is asked for when there is something to settle."""
 
-    def __init__(self, weave: Weave) -> None:
-        self._weave = weave
+    def __init__(self, weave: Callable[[], Weave]) -> None:
+        self._ask = weave
+
+    @cached_property
+    def _weave(self) -> Weave:
+        return self._ask()
+
+    @cached_property
+    def _knots(self) -> dict[tuple[str, str], Knot]:
+        """The knots by kind and pointer, which together are one conflict's only."""
+        weave = self._weave
+        return {(k.clash.kind, format_pointer(weave.pointer(k.clash.subject))): k for k in weave.knots}
 
     def patch(self, conflicts: Iterable[Conflict], choices: Mapping[str, Choice]) -> Patch:
         """Write the settlement *choices* ask for, by conflict id, with all of yours that is clean.
@@ -48,12 +60,14 @@ class Settlement:
             if name not in choices:
                 raise ChoiceError(name, "has no choice")
             self._check(conflict, choices[name])
-            if conflict._knot is not None:
-                chosen.append((conflict._knot, choices[name]))
+            knot = self._knot(conflict)
+            if knot is not None:
+                chosen.append((knot, choices[name]))
         return [] if self._weave.failed else self._settled(chosen, alone=False)
 
-    def resolutions(self, knot: Knot | None) -> dict[str, Patch]:
-        """Write each choice that has a meaning for one conflict (None: a guard), the others as theirs."""
+    def resolutions(self, conflict: Conflict) -> dict[str, Patch]:
+        """Write each choice that has a meaning for one conflict, the others as theirs."""
+        knot = self._knot(conflict)
         found: dict[str, Patch] = {"theirs": []}
         if knot is not None and not self._weave.failed:
             for choice in CHOICES[1:]:
@@ -72,9 +86,13 @@ class Settlement:
         weave = self._weave
         return weave.needs.standing(weave.yours.all, set(), weave.contested, set())
 
+    def _knot(self, conflict: Conflict) -> Knot | None:
+        """Return what a conflict is about; None for a guard."""
+        return self._knots.get((conflict.kind, conflict.pointer))
+
     def _check(self, conflict: Conflict, choice: Choice) -> None:
         refused = bool(self._weave.failed)
-        knot = conflict._knot
+        knot = self._knot(conflict)
         if isinstance(choice, str):
             if choice not in CHOICES:
                 raise ChoiceError(conflict.id, f"{choice[:40]!r} is no choice")

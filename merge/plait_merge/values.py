@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Final, TypeAlias, final
 
-from plait_merge.pointer import format_pointer
+from plait_merge.pointer import Tokens, format_pointer
 
 Json: TypeAlias = Any
 """A JSON value, or ABSENT where a signature says so.
@@ -150,6 +150,16 @@ def _same_scalars(a: Json, b: Json) -> bool:
     if kind is int or kind is float:
         return (other is int or other is float) and bool(a == b)
     return kind is str and other is str and bool(a == b)
+
+
+def find(value: Json, path: Tokens) -> Json:
+    """Give what is at *path* in *value*, ABSENT if nothing is; array indices are taken for well written."""
+    try:
+        for token in path:
+            value = value[token] if type(value) is dict else value[int(token)]
+    except (KeyError, IndexError, ValueError, TypeError):
+        return ABSENT
+    return value
 
 
 def check_value(value: Json, limits: Limits = LIMITS, pointer: str = "") -> None:

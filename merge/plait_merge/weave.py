@@ -15,9 +15,9 @@ from plait_merge.effect import Act, Effect, Effects
 from plait_merge.layer import Layer
 from plait_merge.needs import Needs
 from plait_merge.outcome import KINDS, Note, Patch
-from plait_merge.overlap import Clash, Member, Overlaps, base_tokens, pointer_order
+from plait_merge.overlap import Clash, Member, Overlaps, base_tokens
 from plait_merge.patch import Operation, apply_operations, read_patch
-from plait_merge.pointer import Tokens, format_pointer
+from plait_merge.pointer import Tokens, format_pointer, pointer_order
 from plait_merge.strand import BASE, THEIRS, YOURS, Node, Strand, weft
 from plait_merge.values import ABSENT, Absent, Json, same
 from plait_merge.writer import write, write_settled
