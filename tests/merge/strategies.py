@@ -114,6 +114,44 @@ def crowded_scenes(draw: st.DrawFn, copies: bool = True) -> Scene:
 
 
 @st.composite
+def separate_scenes(draw: st.DrawFn) -> Scene:
+    """Both sides set and remove things at a few places, none in another, where nothing can shift."""
+    base = draw(st.one_of(objects, documents))
+    parts = _nodes(base)
+    members = [(*path, name) for path, node in parts if isinstance(node, dict) for name in NAMES]
+    elements = [path for path, _ in parts if path and path not in members]
+    places: list[Path] = []
+    for place in draw(st.permutations([*members, *elements] or [()])):
+        if all(place[: len(other)] != other and other[: len(place)] != place for other in places):
+            places.append(place)
+    elsewhere = frozenset(map(format_pointer, elements))
+    sides = []
+    for count in (draw(st.integers(1, 3)), 1):
+        chain, value = [], base
+        for _ in range(count):
+            patch, value = draw(_drawn_settings(value, places[:5], elsewhere))
+            chain.append(patch)
+        sides.append(chain)
+    return Scene(base, sides[0], sides[1][0])
+
+
+@st.composite
+def _drawn_settings(
+    draw: st.DrawFn, value: Json, places: list[Path], elements: frozenset[str]
+) -> tuple[Patch, Json]:
+    patch: Patch = []
+    for path in map(format_pointer, draw(st.lists(st.sampled_from(places), min_size=1, max_size=4))):
+        set_to = replace(path, draw(values if draw(one_in(3)) else scalars))
+        steps = [set_to] if path in elements else [set_to, add(path, set_to["value"]), remove(path)]
+        for operation in draw(st.permutations(steps)):
+            if (after := applied(value, operation)) is not REFUSED:
+                patch.append(operation)
+                value = after
+                break
+    return patch, value
+
+
+@st.composite
 def patches(draw: st.DrawFn, value: Json, tests: bool = False, copies: bool = True) -> Patch:
     """An applicable patch on a value."""
     patch, _ = draw(_drawn_patches(value, tests, copies))

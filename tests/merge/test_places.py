@@ -1,0 +1,143 @@
+"""Separate places: the short road answers what the long one does, and knows what is not for it."""
+
+from __future__ import annotations
+
+import json
+from functools import reduce
+from typing import Any, TypeAlias
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from merge.strategies import (
+    Scene,
+    add,
+    copy,
+    crowded_scenes,
+    guard,
+    move,
+    remove,
+    replace,
+    scenes,
+    separate_scenes,
+    values,
+)
+from plait_merge import ABSENT, Conflicted, apply, read_patch, rebase, resolve
+from plait_merge.outcome import Patch
+from plait_merge.places import compare_places
+from plait_merge.report import report
+from plait_merge.weave import Weave
+
+Json: TypeAlias = Any
+Answer: TypeAlias = Conflicted | Patch
+
+BASE = {"a": {"b": 1, "c": [1, 2]}, "d": 2}
+
+
+def short(scene: Scene) -> Answer | None:
+    return compare_places(scene.base, [read_patch(patch) for patch in scene.theirs], read_patch(scene.yours))
+
+
+def long(scene: Scene) -> Answer:
+    weave = Weave(scene.base, [read_patch(patch) for patch in scene.theirs], read_patch(scene.yours))
+    if not weave.is_clean:
+        return report(weave)
+    assert weave.notes() == ()
+    return weave.write()
+
+
+def spelled(answer: Answer) -> str:
+    """All of an answer, to the byte."""
+    if not isinstance(answer, Conflicted):
+        return json.dumps(answer)
+    conflicts = [conflict.as_json() for conflict in answer.conflicts]
+    return json.dumps([conflicts, answer.clean_patch, answer.clean_operations])
+
+
+@settings(max_examples=3 * settings().max_examples)
+@given(separate_scenes(), st.data())
+def test_the_short_road_answers_what_the_long_road_answers(scene: Scene, data: st.DataObject) -> None:
+    """Everything in the answer, and every settlement of it, to the byte."""
+    _check(scene, data)
+
+
+@settings(max_examples=3 * settings().max_examples)
+@given(st.one_of(scenes(tests=True), crowded_scenes()), st.data())
+def test_the_short_road_takes_nothing_that_is_not_for_it(scene: Scene, data: st.DataObject) -> None:
+    """Where anything may happen it answers seldom, and then as the long road does."""
+    _check(scene, data)
+
+
+def _check(scene: Scene, data: st.DataObject) -> None:
+    found = short(scene)
+    event(type(found).__name__)
+    if found is None:
+        return
+    expected = long(scene)
+    if isinstance(found, Conflicted) and isinstance(expected, Conflicted) and data.draw(st.booleans()):
+        theirs = reduce(apply, scene.theirs, scene.base)
+        choices = {c.id: data.draw(_choices(sorted(c.resolutions))) for c in expected.conflicts}
+        assert json.dumps(resolve(theirs, expected, choices)) == json.dumps(resolve(theirs, found, choices))
+    assert spelled(expected) == spelled(found)
+
+
+def _choices(offered: list[str]) -> st.SearchStrategy[Any]:
+    return st.one_of(st.sampled_from(offered), values.map(lambda value: {"value": value}))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "yours", "kinds"),
+    [
+        ([replace("/a/b", 2)], [replace("/a/b", 3)], ["edit_edit"]),
+        ([replace("/a/c/1", 3)], [replace("/a/c/1", 4), replace("/a/c/1", 5)], ["edit_edit"]),
+        ([replace("/a", {})], [add("/a", [])], ["edit_edit"]),
+        ([replace("", 1)], [replace("", 2)], ["edit_edit"]),
+        ([remove("/a")], [replace("/a", 3)], ["remove_edit"]),
+        ([replace("/d", 3)], [remove("/d"), replace("/a/b", 2)], ["remove_edit"]),
+        ([add("/a/n", 1)], [add("/a/n", {})], ["add_add"]),
+        ([add("/n", 1), replace("/d", 3)], [add("/n", 2), remove("/d")], ["remove_edit", "add_add"]),
+        ([add("/n", 1), remove("/d")], [add("/n", 1.0), remove("/d")], []),
+        ([replace("/d", 3)], [replace("/d", 2), replace("/a/b", 5)], []),
+    ],
+)
+def test_separate_places_take_the_short_road(theirs: Patch, yours: Patch, kinds: list[str]) -> None:
+    found = short(scene := Scene(BASE, [theirs], yours))
+    assert found is not None
+    conflicts = found.conflicts if isinstance(found, Conflicted) else ()
+    assert kinds == [conflict.kind for conflict in conflicts]
+    assert spelled(long(scene)) == spelled(found)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "yours"),
+    [
+        pytest.param([replace("/a/b", 2)], [replace("/a", 3)], id="a place in another"),
+        pytest.param([replace("/d", 1)], [replace("/a", {"b": 1}), replace("/a/b", 1)], id="of one side"),
+        pytest.param([remove("/a/c/0")], [replace("/a/c/1", 3)], id="a shift by theirs"),
+        pytest.param([replace("/a/c/1", 3)], [add("/a/c/0", 3)], id="a shift by yours"),
+        pytest.param([replace("/a/c/1", 3)], [add("/a/c/-", 3)], id="an array that grows"),
+        pytest.param([move("/d", "/e")], [replace("/d", 3)], id="a move"),
+        pytest.param([replace("/d", 3)], [copy("/d", "/e")], id="a copy"),
+        pytest.param([replace("/d", 3)], [guard("/d", 2), replace("/d", 4)], id="a guard"),
+        pytest.param([replace("/d", 3)], [remove("/d"), add("/d", 4)], id="a member that comes back"),
+        pytest.param([add("/n", {"x": 1})], [add("/n", {"y": 1})], id="two added objects"),
+        pytest.param([remove("")], [replace("", 1)], id="the document goes"),
+    ],
+)
+def test_what_is_not_so_simple_takes_the_long_road(theirs: Patch, yours: Patch) -> None:
+    assert short(Scene(BASE, [theirs], yours)) is None
+
+
+def test_two_documents_that_come_take_the_long_road() -> None:
+    assert short(Scene(ABSENT, [[add("", 1)]], [add("", 2)])) is None
+
+
+def test_a_thousand_conflicts_of_the_short_road_are_settled_together() -> None:
+    base = {f"m{number:03}": 0 for number in range(1000)}
+    sides = [[replace(f"/{name}", value) for name in base] for value in (1, 2)]
+    conflicted = rebase(base, sides[:1], sides[1])
+    assert isinstance(conflicted, Conflicted)
+    theirs = apply(base, sides[0])
+    settled = apply(theirs, resolve(theirs, conflicted, {c.id: "yours" for c in conflicted.conflicts}))
+    assert dict.fromkeys(base, 2) == settled
