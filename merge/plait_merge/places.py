@@ -22,12 +22,11 @@ from plait_merge.weave import Operations, Weave
 
 
 class Edit(NamedTuple):
-    """What one side did at a place: the last operation there, its value, and when it was done.
+    """What one side did at a place: the value there now, ABSENT if it was removed, and when it was done.
 
     `dates` are indices of operations (theirs: of patches), in ascending order.
     """
 
-    op: str
     value: Json | Absent
     dates: list[int]
 
@@ -73,10 +72,10 @@ def _edits(dated: Iterable[tuple[int, Operation]]) -> dict[Tokens, Edit] | None:
             return None
         known = edits.get(path)
         if known is None:
-            edits[path] = Edit(op, value, [date])
-        elif op == known.op == "replace":
+            edits[path] = Edit(value, [date])
+        elif op == "replace":
             known.dates.append(date)
-            edits[path] = Edit(op, value, known.dates)
+            edits[path] = Edit(value, known.dates)
         else:
             return None
     return edits

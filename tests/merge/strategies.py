@@ -115,14 +115,15 @@ def crowded_scenes(draw: st.DrawFn, copies: bool = True) -> Scene:
 
 @st.composite
 def separate_scenes(draw: st.DrawFn) -> Scene:
-    """Both sides set and remove things at a few places, none in another, where nothing can shift."""
+    """Both sides set and remove things at a few places, hardly ever one in another; nothing can shift."""
     base = draw(st.one_of(objects, documents))
     parts = _nodes(base)
     members = [(*path, name) for path, node in parts if isinstance(node, dict) for name in NAMES]
     elements = [path for path, _ in parts if path and path not in members]
     places: list[Path] = []
+    nested = draw(one_in(6))
     for place in draw(st.permutations([*members, *elements] or [()])):
-        if all(place[: len(other)] != other and other[: len(place)] != place for other in places):
+        if nested or all(place[: len(other)] != other and other[: len(place)] != place for other in places):
             places.append(place)
     elsewhere = frozenset(map(format_pointer, elements))
     sides = []
@@ -141,7 +142,7 @@ def _drawn_settings(
 ) -> tuple[Patch, Json]:
     patch: Patch = []
     for path in map(format_pointer, draw(st.lists(st.sampled_from(places), min_size=1, max_size=4))):
-        set_to = replace(path, draw(values if draw(one_in(3)) else scalars))
+        set_to = replace(path, draw(st.one_of(scalars, values, objects)))
         steps = [set_to] if path in elements else [set_to, add(path, set_to["value"]), remove(path)]
         for operation in draw(st.permutations(steps)):
             if (after := applied(value, operation)) is not REFUSED:
