@@ -79,11 +79,12 @@ class Needs:
 
     def of(self, *effects: Effect) -> Iterator[Effect]:
         """Yield what *effects* need, directly or by others."""
-        return _reached(effects, lambda effect: effect.needs)
+        return _reached(effects, lambda effect: effect.needs) if self._needed_by else iter(())
 
     def dependents(self, effects: Iterable[Effect]) -> Iterator[Effect]:
         """Yield what needs any of *effects*, directly or by others."""
-        return _reached(effects, lambda e: self._needed_by.get(e, ()))
+        known = self._needed_by
+        return _reached(effects, lambda e: known.get(e, ())) if known else iter(())
 
     def fallen(self, undone: set[Effect]) -> set[Effect]:
         """Return *undone*, effects of theirs, with what cannot be without them."""

@@ -20,7 +20,7 @@ def report(weave: Weave) -> Conflicted:
     guards = _together(_guard(weave, guard, settlement) for guard in weave.failed)
     conflicts = [*guards, *(_conflict(weave, knot, settlement) for knot in weave.knots)]
     conflicts.sort(key=by_place)
-    clean = () if weave.failed else _clean_operations(weave, settlement.clean())
+    clean = () if weave.failed else _clean_operations(weave, settlement.clean)
     return Conflicted(tuple(conflicts), settlement.clean_patch(), clean, _settlement=settlement)
 
 

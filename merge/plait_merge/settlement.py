@@ -78,11 +78,12 @@ class Settlement:
     def clean_patch(self) -> Patch:
         """Write what of yours is clean."""
         weave = self._weave
-        made = set() if weave.failed else self.clean()
+        made = set() if weave.failed else self.clean
         return write(weave.theirs, weave.yours, weave.in_order(made)) if made else []
 
+    @cached_property
     def clean(self) -> set[Effect]:
-        """Return the effects of yours that no conflict touches and that need none."""
+        """The effects of yours that no conflict touches and that need none."""
         weave = self._weave
         return weave.needs.standing(weave.yours.all, set(), weave.contested, set())
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from plait_merge.patch import Operation
 from plait_merge.pointer import Tokens
@@ -107,21 +107,10 @@ class Strand:
     def replay(self, operations: Iterable[Operation], patch: int | None = None) -> None:
         """Replay one patch. Touches are dated *patch*, or each operation's index if it is None."""
         self._dropped.clear()
-        act = self._acts()
         for index, (op, path, source, value) in enumerate(operations):
             self._clock = index if patch is None else patch
             self._step += 1
-            act[op](path, source, value)
-
-    def _acts(self) -> dict[str, Callable[[Tokens, Tokens | None, Any], None]]:
-        return {
-            "add": self._add,
-            "replace": self._replace,
-            "remove": self._remove,
-            "move": self._move,
-            "copy": self._copy,
-            "test": self._test,
-        }
+            _ACTS[op](self, path, source, value)
 
     # What the operations do to identities.
 
@@ -582,6 +571,16 @@ def _order(view: View) -> list[int | Node]:
     if view.order is None:
         view.order = list(range(len(view.body.raw)))
     return view.order
+
+
+_ACTS: Final[dict[str, Callable[[Strand, Tokens, Tokens | None, Any], None]]] = {
+    "add": Strand._add,
+    "replace": Strand._replace,
+    "remove": Strand._remove,
+    "move": Strand._move,
+    "copy": Strand._copy,
+    "test": Strand._test,
+}
 
 
 def weft(base: Json | Absent) -> Node:
