@@ -37,6 +37,7 @@ from plait_client.outbox import Outbox
 from plait_client.resolvers import Resolver, add, both, by_pointer, theirs, yours
 from plait_client.retry import Retry
 from plait_client.saved import Missed, Saved
+from plait_client.sync import Plait
 from plait_client.unsaved import UnsavedEdit
 from plait_merge import ABSENT
 
@@ -63,6 +64,7 @@ __all__ = [
     "Outbox",
     "OutboxFull",
     "OutboxUnusable",
+    "Plait",
     "PlaitError",
     "PreconditionFailed",
     "RateLimited",
