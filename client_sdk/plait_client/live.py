@@ -149,6 +149,7 @@ class Live:
             # Here it is tried again for ever: that must not take from what edits may be retried with.
             replace(transport.retry, attempts=1),
             counters=transport.counters,
+            answer_bytes_max=transport.answer_bytes_max,
             clock=transport.clock,
             now=transport.now,
             sleep=transport.sleep,
@@ -424,7 +425,7 @@ class Live:
         """A document is not told of: now, or at all."""
         document = self._documents.get(turned.document or "")
         if document is None:
-            log.warning("The server refused a frame: %s", turned.problem)
+            log.debug("The server refused a frame: %s", turned.problem)
         elif turned.retry:
             document.refusals += 1
             self._begin(self._ask_later(document))

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from plait_client import frame as frames
 from plait_client.errors import Deleted, TransportError
-from plait_client.follower import Event, Gap, Subscription
+from plait_client.follower import CaughtUp, Event, Gap, Subscription
 from plait_client.request import features, history, read
 from plait_client.transport import Transport
 
@@ -54,29 +54,39 @@ async def poll(transport: Transport, name: str, subscription: Subscription) -> l
 
 async def _look(transport: Transport, name: str, copy: Subscription) -> list[Event]:
     snapshot, epoch = await _head(transport, name, copy)
-    if copy.revision is not None and copy.epoch not in (None, epoch):
-        copy.forget("epoch")
+    useless = _why_useless(copy, epoch, snapshot)
+    if useless is not None:
+        copy.forget(useless)
         if snapshot is None:
             snapshot, epoch = await _head(transport, name, copy)
-    if snapshot is None:
-        assert copy.revision is not None
-        return _taken(copy, epoch, frames.CaughtUp(doc=name, rev=copy.revision))
-    if copy.revision is not None and snapshot.rev < copy.revision:
-        copy.forget("unknown")
     if copy.revision is None:
-        return _taken(copy, epoch, snapshot, frames.CaughtUp(doc=name, rev=snapshot.rev))
-    if copy.revision == snapshot.rev:
-        return _taken(copy, epoch, frames.CaughtUp(doc=name, rev=snapshot.rev))
+        return _taken(copy, epoch, snapshot)
+    # History may be ahead of what reading the document says: then there is nothing new.
+    if snapshot is None or snapshot.rev <= copy.revision:
+        return _taken(copy, epoch, None)
     missed = await _missed(transport, name, copy.revision)
-    if isinstance(missed, str):
-        copy.forget(missed)
-        return _taken(copy, epoch, snapshot, frames.CaughtUp(doc=name, rev=snapshot.rev))
-    return _taken(copy, epoch, missed, frames.CaughtUp(doc=name, rev=missed.rev))
+    if isinstance(missed, frames.Rev):
+        return _taken(copy, epoch, missed)
+    copy.forget(missed)
+    return _taken(copy, epoch, snapshot)
 
 
-def _taken(copy: Subscription, epoch: str, *heard: frames.AboutDocument) -> list[Event]:
-    events = [copy.take(each, epoch) for each in heard]
-    return [event for event in events if event is not None]
+def _why_useless(copy: Subscription, epoch: str, snapshot: frames.Snapshot | None) -> str | None:
+    """Say why nothing can lead on from the copy."""
+    if copy.revision is None:
+        return None
+    if copy.epoch is not None:
+        return None if copy.epoch == epoch else "epoch"
+    return "unknown" if snapshot is not None and snapshot.rev < copy.revision else None
+
+
+def _taken(copy: Subscription, epoch: str, news: frames.Rev | frames.Snapshot | None) -> list[Event]:
+    """Move the copy on, and say that it is where the document is."""
+    told = None if news is None else copy.take(news, epoch)
+    assert copy.revision is not None
+    caught_up = CaughtUp(copy.revision)
+    copy.epoch, copy.caught_up = epoch, True
+    return [caught_up] if told is None else [told, caught_up]
 
 
 async def _head(transport: Transport, name: str, copy: Subscription) -> tuple[frames.Snapshot | None, str]:
@@ -91,7 +101,7 @@ async def _head(transport: Transport, name: str, copy: Subscription) -> tuple[fr
     epoch = answer.headers.get("Plait-Epoch")
     if epoch is None:
         raise ValueError("an answer does not say its epoch")
-    if answer.status == 304:
+    if answer.status == 304 and etag is not None:
         return None, epoch
     if answer.revision is None:
         raise ValueError("an answer does not say its revision")

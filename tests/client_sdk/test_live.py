@@ -245,6 +245,7 @@ async def test_a_late_listener_is_led_to_where_the_others_are(
     await create(client, "orders/1", {"n": 0})
     first = Copy()
     live.follow("orders/1", listener=first)
+    await first.hears(CaughtUp)
     for n in range(1, 4):
         await replace(client, "orders/1", "/n", n)
     await first.reaches(4)
@@ -448,6 +449,125 @@ async def test_a_cancelled_program_leaves_no_task(client: ClientSession, time: T
     assert len(await tasks_but_this()) <= len(before)
 
 
+async def test_a_client_that_cannot_read_for_a_while_misses_nothing(
+    serve: Serve, runners: list[Runner], time: Time
+) -> None:
+    """Whether the server cuts it meanwhile, tells it several revisions at once, or the network holds them."""
+    client = await serve(live_slow_timeout_s=0.1, live_queue_frames_max=8, live_queue_bytes_max=100_000)
+    await create(client, "orders/1", {"text": ""})
+    copy = Copy(1, {"text": ""})
+    async with Gate(*address(client)) as gate, ClientSession(gate.url) as through:
+        live = of(through, time)
+        live.follow("orders/1", 1, listener=copy)
+        await copy.hears(CaughtUp)
+        gate.open.clear()
+        for n in range(60):
+            await replace(client, "orders/1", "/text", f"{n:02}" * 50_000)
+        gate.open.set()
+        await copy.reaches(61)
+        await live.close()
+    assert copy.value == {"text": "59" * 50_000}
+    assert copy.told == sorted(set(copy.told))
+
+
+class Gate:
+    """A TCP proxy that lets nothing back as long as it is not `open`."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._to = host, port
+        self._tasks: list[asyncio.Task[None]] = []
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def __aenter__(self) -> "Gate":
+        self._server = await asyncio.start_server(self._meet, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, to_server = await asyncio.open_connection(*self._to)
+        there = asyncio.create_task(self._carry(reader, to_server))
+        back = asyncio.create_task(self._carry(upstream, writer, self.open))
+        self._tasks += [there, back]
+
+    async def _carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event | None = None
+    ) -> None:
+        try:
+            while data := await reader.read(65_536):
+                if gate is not None:
+                    await gate.wait()
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.transport.abort()
+
+
+async def test_who_it_is_is_said_in_the_headers(client: ClientSession, time: Time) -> None:
+    """And then hello is not said, which would be a bad frame."""
+    await create(client, "orders/1", {"n": 0})
+    async with ClientSession(client._base_url, headers={"plait-author": "ann"}) as session:
+        live = of(session, time)
+        copy = Copy()
+        live.follow("orders/1", listener=copy)
+        await copy.hears(CaughtUp)
+        await live.close()
+
+
+async def test_a_token_that_is_none_ends_what_is_followed(client: ClientSession, time: Time) -> None:
+    await create(client, "orders/1", {"n": 0})
+    async with ClientSession(client._base_url, headers={"Authorization": "Bearer nonsense"}) as session:
+        live = of(session, time)
+        copy = Copy()
+        live.follow("orders/1", listener=copy)
+        await copy.hears(Ended)
+        assert live.state == "offline"
+        await live.close()
+
+
+async def test_more_documents_than_one_connection_may_follow_are_refused(serve: Serve, time: Time) -> None:
+    client = await serve(live_subscriptions_max=2)
+    live = of(client, time)
+    copies = [Copy() for _ in range(3)]
+    for number, copy in enumerate(copies):
+        await create(client, f"orders/{number}", {"n": 0})
+        live.follow(f"orders/{number}", listener=copy)
+        await copy.hears(CaughtUp if number < 2 else Ended)
+    ended = copies[2].events[-1]
+    assert isinstance(ended, Ended)
+    assert ended.error.code == "too-large"
+    await live.close()
+
+
+async def test_a_late_listener_is_led_once_the_server_is_back(
+    serve: Serve, runners: list[Runner], time: Time
+) -> None:
+    client = await serve()
+    await create(client, "orders/1", {"n": 0})
+    await replace(client, "orders/1", "/n", 1)
+    live = of(client, time)
+    first, late = Copy(), Copy(1, {"n": 0})
+    live.follow("orders/1", listener=first)
+    await first.hears(CaughtUp)
+    await runners[0].cleanup()
+    await first.hears(Lost)
+    live.follow("orders/1", 1, first.epoch, listener=late)
+    await serve(port=address(client)[1])
+    await late.reaches(2)
+    await replace(client, "orders/1", "/n", 2)
+    await late.reaches(3)
+    assert (late.told, late.value) == ([2, 3], {"n": 2})
+    await live.close()
+
+
 # A server that does what a test wants
 
 
@@ -632,6 +752,30 @@ async def test_a_document_that_cannot_be_told_of_now_is_asked_for_later(
     await live.close()
 
 
+@pytest.mark.parametrize("status", [401, 403])
+async def test_who_is_turned_away_at_the_door_does_not_come_back(status: int) -> None:
+    """Where the server says so itself; something in between that says so only blocks sockets."""
+
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response({}, status=status, headers={"Plait-Should-Retry": "false"})
+
+    app = web.Application()
+    app.router.add_get("/v1/live", refuse)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    async with ClientSession(f"http://{host}:{port}") as session:
+        live, copy = of(session, Time()), Copy()
+        live.follow("orders/1", listener=copy)
+        await copy.hears(Ended)
+        ended = copy.events[-1]
+        assert isinstance(ended, Ended)
+        assert isinstance(ended.error, Forbidden)
+        await live.close()
+    await runner.cleanup()
+
+
 # Sockets are blocked
 
 
@@ -729,5 +873,34 @@ async def test_cut_events_cost_no_revision_and_double_none(client: ClientSession
                 head = await replace(client, "orders/1", "/n", chance.random())
         await copy.reaches(head)
         assert copy.told == list(range(copy.told[0], head + 1))
+        await live.close()
+    await proxy.close()
+
+
+async def test_events_come_back_after_a_restart(
+    serve: Serve, runners: list[Runner], time: Time, tmp_path: Path
+) -> None:
+    """Of another epoch, which a stream of events cannot say that it knows."""
+    client = await serve()
+    await create(client, "orders/1", {"n": 0})
+    await replace(client, "orders/1", "/n", 1)
+    proxy = FaultyProxy(*address(client), blocking(("/live", Fault.HTML_502)))
+    await proxy.open()
+    async with ClientSession(proxy.url) as session:
+        live = of(session, time)
+        copy = Copy()
+        live.follow("orders/1", listener=copy)
+        await copy.hears(CaughtUp, 2)
+        copy.events.clear()
+        await runners[0].cleanup()
+        await copy.hears(Lost)
+        assert live.state == "reconnecting"
+        port = address(client)[1]
+        other = await serve(db=tmp_path / "other.db", port=port)
+        await create(other, "orders/1", {"n": "another"})
+        await replace(other, "orders/1", "/n", "yet another")
+        await copy.hears(Replaced)
+        await copy.reaches(2)
+        assert copy.value == {"n": "yet another"}
         await live.close()
     await proxy.close()
