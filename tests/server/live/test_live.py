@@ -108,6 +108,24 @@ async def test_half_a_first_frame_is_cut_too(serve: Serve) -> None:
     writer.close()
 
 
+async def test_half_a_later_frame_holds_up_nobody(serve: Serve) -> None:
+    client = await serve()
+    await create(client, "orders/1", {"n": 0})
+    reader, writer = await raw(client)
+    for frame in (b'{"t":"hello"}', b'{"t":"sub","id":1,"doc":"orders/1"}'):
+        writer.write(masked(frame))
+    half, rest = (whole := masked(b'{"t":"ping","id":7}'))[:9], whole[9:]
+    writer.write(half)
+    async with connected(client) as other:
+        await other.follow("orders/1")
+        await replace(client, "orders/1", "/n", 1)
+        await other.hear_until("rev", rev=2)
+    await heard(reader, b'"rev":2,"patch"')
+    writer.write(rest)
+    await heard(reader, b'{"t":"pong","id":7}')
+    writer.close()
+
+
 async def test_a_first_frame_that_is_too_large_is_cut(client: ClientSession) -> None:
     async with opened(client) as live:
         await live.websocket.send_str('{"t":"hello","client":"%s"}' % ("x" * 20_000))
@@ -336,6 +354,18 @@ async def raw(client: ClientSession) -> tuple[asyncio.StreamReader, asyncio.Stre
     assert head.startswith(b"HTTP/1.1 101")
     assert b"deflate" not in head
     return reader, writer
+
+
+def masked(text: bytes) -> bytes:
+    """Make a text frame as a client sends it; a mask of zeros masks nothing."""
+    assert len(text) < 126
+    return struct.pack("!BB", 0x81, 0x80 | len(text)) + b"\0\0\0\0" + text
+
+
+async def heard(reader: asyncio.StreamReader, text: bytes) -> None:
+    """Read up to some text."""
+    async with asyncio.timeout(10):
+        await reader.readuntil(text)
 
 
 async def close_code(reader: asyncio.StreamReader) -> int:

@@ -374,6 +374,25 @@ def test_the_window_of_edits_is_bounded() -> None:
     assert told(session)[0]["type"] == "overloaded"
 
 
+def test_who_sends_edits_while_there_is_too_much_to_do_is_asked_to_wait() -> None:
+    session = admitted()
+    (submit,) = say(session, t="edit", id=1, doc="orders/1", base=1, patch=[])
+    assert isinstance(submit, Submit)
+    session.refused(submit.origin, errors.Overloaded("Too many edits wait."))
+    problem, throttle = told(session)
+    assert (problem["t"], problem["id"], problem["type"]) == ("problem", 1, "overloaded")
+    assert throttle["t"] == "throttle"
+    assert throttle["retry_after_ms"] > 0
+
+
+def test_a_refusal_for_another_reason_asks_nobody_to_wait() -> None:
+    session = admitted()
+    (submit,) = say(session, t="edit", id=1, doc="orders/1", base=1, patch=[])
+    assert isinstance(submit, Submit)
+    session.refused(submit.origin, errors.TestFailed("x"))
+    assert [frame["t"] for frame in told(session)] == ["problem"]
+
+
 def test_own_edits_that_can_be_a_base_are_bounded() -> None:
     session = admitted()
     for n in range(2, 1_000):
