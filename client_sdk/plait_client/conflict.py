@@ -50,7 +50,7 @@ class Field:
     `pointer` is where it was in what both started from, `options` are the sides that may be chosen.
     """
 
-    __slots__ = ("_choice", "base", "id", "kind", "options", "pointer", "theirs", "yours")
+    __slots__ = ("_choice", "_conflict", "base", "id", "kind", "options", "pointer", "theirs", "yours")
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class Field:
         self.yours = yours
         self.options = frozenset(options)
         self._choice: Choice | None = None
+        self._conflict: MergeConflict | None = None
 
     def __repr__(self) -> str:
         return f"<Field {self.pointer!r} {self.kind} {'undecided' if self._choice is None else self._choice}>"
@@ -157,6 +158,8 @@ class MergeConflict(PlaitError):
         self.key = key
         self.stored = stored
         self._settle = settle
+        for field in self.fields:
+            field._conflict = self
 
     def __iter__(self) -> Iterator[Field]:
         return iter(self.fields)
