@@ -393,16 +393,21 @@ async def test_a_restored_server_replaces_the_copy(
     await copy.hears(CaughtUp, 2)
     copy.events.clear()
     await runners[0].cleanup()
-    other = await serve(db=tmp_path / "other.db")
-    await create(other, "orders/1", {"n": "restored"})
-    await replace(other, "orders/1", "/n", "went on")
-    await runners[1].cleanup()
-    await serve(db=tmp_path / "other.db", port=address(client)[1])
+    await restored(serve, runners, tmp_path / "other.db", address(client)[1])
     await copy.hears(CaughtUp, 2)
     await live.close()
     assert copy.value == {"n": "went on"}
     replaced = [event for event in copy.events if isinstance(event, Replaced)]
     assert [event.reason for event in replaced] == ["epoch"]
+
+
+async def restored(serve: Serve, runners: list[Runner], db: Path, port: int) -> None:
+    """Start a server of another epoch whose document is at revision 2 too, but is another one."""
+    client = await serve(db=db)
+    await create(client, "orders/1", {"n": "restored"})
+    await replace(client, "orders/1", "/n", "went on")
+    await runners[-1].cleanup()
+    await serve(db=db, port=port)
 
 
 async def test_who_cannot_connect_waits_longer_each_time(time: Time) -> None:
@@ -895,12 +900,9 @@ async def test_events_come_back_after_a_restart(
         await runners[0].cleanup()
         await copy.hears(Lost)
         assert live.state == "reconnecting"
-        port = address(client)[1]
-        other = await serve(db=tmp_path / "other.db", port=port)
-        await create(other, "orders/1", {"n": "another"})
-        await replace(other, "orders/1", "/n", "yet another")
+        await restored(serve, runners, tmp_path / "other.db", address(client)[1])
         await copy.hears(Replaced)
         await copy.reaches(2)
-        assert copy.value == {"n": "yet another"}
+        assert copy.value == {"n": "went on"}
         await live.close()
     await proxy.close()
