@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import Final, TypeAlias
 
+from plait_client.edit import Operations
+from plait_client.weight import weight
 from plait_merge import (
     Absent,
     Conflicted,
@@ -33,7 +35,6 @@ from plait_merge import (
     same,
 )
 
-Operations: TypeAlias = tuple[Operation, ...]
 Refusal: TypeAlias = Conflicted | Inapplicable | LimitExceeded
 
 ACCEPTED: Final = Limits(
@@ -46,8 +47,8 @@ ACCEPTED: Final = Limits(
 """What was accepted once is not refused here."""
 COMPARED: Final = Limits(depth_max=200)
 """Values nested deeper are not compared part by part."""
-REPLAYED_OPERATIONS_MAX: Final = 2_000_000
-"""So many operations are looked at for one drift, which takes seconds; then what meets it is refused."""
+REPLAYED_WEIGHT_MAX: Final = 32_000_000
+"""Two million operations are looked at for one drift, or as much in values; what meets it then is refused."""
 
 
 class Drift:
@@ -55,10 +56,10 @@ class Drift:
 
     The edits of the stack are handed over in order, each to one of `carry`, `absorb` and `leave`. An edit
     that touches nothing the drift touches costs two applications; any other one costs a rebase, which looks
-    at each operation of the drift. That is bounded (REPLAYED_OPERATIONS_MAX) over all edits together.
+    at each operation of the drift. That is bounded (REPLAYED_WEIGHT_MAX) over all edits together.
     """
 
-    __slots__ = ("_copies", "_may_be_looked_at", "_operations", "_touched", "real", "view")
+    __slots__ = ("_copies", "_operations", "_touched", "_weight_left", "real", "view")
     view: Json | Absent
     real: Json | Absent
 
@@ -67,10 +68,10 @@ class Drift:
         view: Json | Absent,
         operations: Operations,
         real: Json | Absent,
-        replayed_max: int = REPLAYED_OPERATIONS_MAX,
+        replayed_weight_max: int = REPLAYED_WEIGHT_MAX,
     ) -> None:
         """*operations* lead from *view* to *real*; none: they are the same."""
-        self._may_be_looked_at = replayed_max
+        self._weight_left = replayed_weight_max
         self._lead(view, operations, real)
 
     @property
@@ -91,7 +92,7 @@ class Drift:
             self.real = apply_operations(self.real, yours, ACCEPTED)
             return yours
         if not self._may_look(yours):
-            return LimitExceeded("replayed_operations")
+            return LimitExceeded("replayed_weight")
         return self._carry_all(yours)
 
     def absorb(self, yours: Operations) -> None:
@@ -146,16 +147,21 @@ class Drift:
         return bool(self._copies) and _touched_by(yours).overlaps(self._copies, 0)
 
     def _may_look(self, yours: Operations) -> bool:
-        self._may_be_looked_at -= len(self._operations) + len(yours)
-        return self._may_be_looked_at >= 0
+        if self._weight_left < 0:
+            return False
+        self._weight_left -= weight(self._operations) + weight(yours)
+        return self._weight_left >= 0
 
     def _carry_all(self, yours: Operations) -> Operations | Refusal:
         """Carry an edit stretch by stretch, or not at all: each has its tests in front."""
         before = self.view, self._operations, self.real
         carried: list[Operation] = []
-        for stretch in _stretches(yours):
+        stretches = list(_stretches(yours))
+        for stretch in stretches:
             outcome = self._carry_stretch(stretch)
             if not isinstance(outcome, tuple):
+                if len(stretches) == 1:
+                    return outcome
                 self._lead(*before)
                 whole = rebase(self.view, [self._operations], yours, limits=ACCEPTED)
                 return outcome if isinstance(whole, Rebased) else whole
@@ -195,12 +201,11 @@ class Drift:
         """Take the step of an edit that led the real value to *real*, and rebase the drift over it."""
         rest = rebase(self.view, [yours], self._operations, limits=ACCEPTED)
         view = apply_operations(self.view, yours, ACCEPTED)
-        if not isinstance(rest, Rebased):
+        if isinstance(rest, Rebased) and same(rest.value, real):
+            self._lead(view, read_patch(rest.patch, ACCEPTED), real)
+        else:
+            # Seen from the other side two insertions at one place stand in the other order.
             self._lead(view, between(view, real), real)
-            return
-        # Seen from the other side two insertions at one place stand in the other order.
-        fix = () if same(rest.value, real) else between(rest.value, real)
-        self._lead(view, (*read_patch(rest.patch, ACCEPTED), *fix), real)
 
     def _leads_on_from(self, view: Json | Absent) -> bool:
         """Say whether the drift, as it stands, leads from *view* to the real value too."""

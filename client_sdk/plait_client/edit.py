@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from plait_merge import Absent, Json
+from plait_merge import Absent, Json, Operation
 
 Patch: TypeAlias = list[dict[str, Any]]
+"""RFC 6902, as JSON."""
+Operations: TypeAlias = tuple[Operation, ...]
+"""RFC 6902, read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ is always the confirmed value with one's own edits replayed on top, and each of 
 saved (its key was seen, or the server said so), failed (it cannot be replayed), or refused.
 
 Costs. With nothing pending, or others' changes not in the way of what is pending, `edit`, `accepted` and
-`received` cost what the edit or frame costs, and the widths of the containers on its way. Otherwise the edits
-that are pending are replayed: those that touch nothing the others touched cost two applications, the others a
-rebase over what the others did, in all no more than `drift.REPLAYED_OPERATIONS_MAX` operations; whatever
-meets others' changes beyond that fails with LimitExceeded("replayed_operations"). An edit that fails costs no
-comparison of documents, so neither do thousands of them. `reset` compares the document with the new one.
+`received` cost what the edit or frame costs, and the widths of the containers on its way. Otherwise what is
+pending is replayed: edits that touch nothing the others touched cost two applications each, any other edit a
+rebase over what the others did. That is bounded: when `drift.REPLAYED_WEIGHT_MAX` is spent, which takes tens
+of seconds, whatever else meets others' changes fails with LimitExceeded("replayed_weight"). An edit that fails
+costs no comparison of documents, so neither do thousands. `reset` compares the document with the new one.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from plait_client.drift import ACCEPTED, Drift, Operations, Refusal, between
-from plait_client.edit import Edit, Flight, Patch, State
+from plait_client.drift import ACCEPTED, Drift, Refusal, between
+from plait_client.edit import Edit, Flight, Operations, Patch, State
 from plait_client.frame import Part
 from plait_client.trail import Trail
 from plait_merge import (

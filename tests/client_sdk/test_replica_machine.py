@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from merge.strategies import add, documents, guard, move, patches, remove, replace
 from plait_client.drift import ACCEPTED
@@ -30,8 +30,8 @@ Json = Any
 Patch = list[dict[str, Any]]
 
 QUICK: Final = settings(
-    max_examples=60,
-    stateful_step_count=40,
+    max_examples=80,
+    stateful_step_count=60,
     derandomize=True,
     deadline=None,
     print_blob=True,
@@ -39,6 +39,8 @@ QUICK: Final = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 THOROUGH: Final = settings(QUICK, max_examples=2_000, derandomize=False)
+FAULTS: Final = ("snapshot", "refresh", "store", "restart", "restart_from_before", "restore_backup")
+"""What disturbs the network's ordinary course; each is a method of the machine."""
 PROFILE: Final = THOROUGH if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else QUICK
 
 
@@ -197,6 +199,8 @@ class Machine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 2), data=st.data())
     def type(self, number: int, data: st.DataObject) -> None:
         client = self.client(number)
+        if client.stored is None:
+            self.store(number)
         self.numbers += 1
         key = f"{client.name}-{self.numbers}"
         shown = client.replica.shown
@@ -220,17 +224,17 @@ class Machine(RuleBasedStateMachine):
 
     # -- the way there and back
 
-    @rule(number=st.integers(0, 2), arrives=st.booleans(), answered=st.booleans())
-    def send(self, number: int, arrives: bool, answered: bool) -> None:
+    @rule(number=st.integers(0, 2), lost=st.sampled_from([None, None, None, None, "request", "answer"]))
+    def send(self, number: int, lost: str | None) -> None:
         """The edit in flight goes out, for the first time or again; the request or the answer may be lost."""
         client = self.client(number)
         flight = client.replica.flight or client.replica.next()
-        if flight is None or not arrives or client.answer is not None:
+        if flight is None or lost == "request" or client.answer is not None:
             return
         answer = self.server.edit(flight)
         if answer is None:
             self.no_such_base(client, flight)
-        elif answered:
+        elif lost is None:
             client.answer = answer
 
     def no_such_base(self, client: Client, flight: Flight) -> None:
@@ -276,14 +280,12 @@ class Machine(RuleBasedStateMachine):
         client.note(client.replica.received(client.heard, upto, patch, parts))
         client.heard = upto
 
-    @rule(number=st.integers(0, 2))
     def snapshot(self, number: int) -> None:
         """The live connection begins anew, with the whole document."""
         client = self.client(number)
         client.heard, client.epoch = self.server.head, self.server.epoch
         self.refresh(number)
 
-    @rule(number=st.integers(0, 2))
     def refresh(self, number: int) -> None:
         """The document is read, while frames go on from where they were."""
         client = self.client(number)
@@ -293,13 +295,16 @@ class Machine(RuleBasedStateMachine):
 
     # -- faults
 
-    @rule(number=st.integers(0, 2))
+    @rule(number=st.integers(0, 2), name=st.sampled_from(FAULTS))
+    def disturb(self, number: int, name: str) -> None:
+        """One of many things that happen less often than all the others."""
+        getattr(self, name)(number)
+
     def store(self, number: int) -> None:
         """What there is is written to disk."""
         client = self.client(number)
         client.stored = stored_and_read(client.replica.export())
 
-    @rule(number=st.integers(0, 2))
     def restart(self, number: int) -> None:
         """The program starts again from what is on disk; live frames go on from there."""
         client = self.client(number)
@@ -309,13 +314,11 @@ class Machine(RuleBasedStateMachine):
         client.heard, client.epoch = state.revision, state.epoch
         client.answer = None
 
-    @precondition(lambda self: not self.has_restored)
-    @rule(number=st.integers(0, 2))
     def restart_from_before(self, number: int) -> None:
         """The disk has not seen the last of it: what was sent since is taken for unsent."""
         client = self.client(number)
         state, client.stored = client.stored, None
-        if state is None:
+        if state is None or self.has_restored:
             return
         waiting = {edit.key for edit in state.pending} | ({state.flight.key} if state.flight else set())
         client.replica = Replica.restore(state)
@@ -327,11 +330,9 @@ class Machine(RuleBasedStateMachine):
         ]
         client.rewound |= waiting
 
-    @precondition(lambda self: self.server.head > 2)
-    @rule(back=st.integers(1, 3))
-    def restore_backup(self, back: int) -> None:
+    def restore_backup(self, number: int) -> None:
         """The server is restored from a backup, and has another epoch."""
-        self.server.restore(max(1, self.server.head - back))
+        self.server.restore(max(1, self.server.head - number - 1))
         self.has_restored = True
 
     # -- laws
@@ -375,7 +376,7 @@ class Machine(RuleBasedStateMachine):
         """Everything is delivered."""
         for _ in range(3 * self.numbers + 10):
             for number in range(len(getattr(self, "clients", ()))):
-                self.send(number, True, True)
+                self.send(number, None)
                 self.answer(number, 3)
                 if self.client(number).replica.behind:
                     self.refresh(number)
