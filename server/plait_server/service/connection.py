@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 class Shell(Protocol):
     """What carries the frames of one connection: a WebSocket, or a stream of events."""
 
+    def carry(self, frame: Frame) -> None:
+        """Send a frame, or put it in the outbox. Nothing is in the outbox before it. Must not wait."""
+        ...
+
     def wake(self) -> None:
         """Frames wait in the outbox. Must not wait for anything, and may call `relieved`."""
         ...
@@ -85,8 +89,11 @@ class Connection:
             self._do(intents)
 
     def published(self, publication: Publication) -> None:
-        self.session.published(publication)
-        self._shell.wake()
+        frame = self.session.published(publication)
+        if frame is None:
+            self._shell.wake()
+        else:
+            self._shell.carry(frame)
 
     def present(self, document: str, session: str, frame: Frame) -> None:
         self.session.present(document, session, frame)

@@ -2,7 +2,7 @@
 
     receive(text)          a frame of the client
     admit / turn_away      who it is, or that it may not come in
-    published(publication) a revision is durable
+    published(publication) a revision is durable: a frame to be sent at once, or it is in the outbox
     loaded(document, ...)  the answer to a Load
     answered / refused     the answer to a Submit
     tick(now)              time passes
@@ -329,21 +329,31 @@ class Session:
         self._release(subscription)
         return [Leave(subscription.document)]
 
-    def published(self, publication: Publication) -> None:
-        """Hear of a revision of a document it follows."""
+    def published(self, publication: Publication) -> Frame | None:
+        """Hear of a revision of a document it follows.
+
+        Gives the frame that tells of it, to be sent before anything else, where nothing waits; most often
+        that is so. Else it is in the outbox.
+        """
         subscription = self._subscriptions.get(publication.document)
         if subscription is None:
-            return
+            return None
         revision = publication.revision
-        if subscription.document not in self._behind:
-            if self.outbox.crowded:
+        subscription.head = revision.n
+        own = self._edits.get(revision.origin) if self._edits else None
+        frame = None
+        if not (self._behind and subscription.document in self._behind):
+            if own is None and not len(self.outbox):
+                frame = publication.frame
+                subscription.sent = revision.n
+            elif self.outbox.crowded:
                 self._behind[subscription.document] = None
             else:
                 self.outbox.put(publication.frame)
                 subscription.sent = revision.n
-        subscription.head = revision.n
-        if revision.origin in self._edits:
-            self._committed(self._edits[revision.origin], subscription, revision)
+        if own is not None:
+            self._committed(own, subscription, revision)
+        return frame
 
     def loads(self) -> list[Intent]:
         """Say what there is room to load now: one document at a time, and only while little waits."""

@@ -123,6 +123,10 @@ class _Stream:
             if not self._woken.is_set():
                 await self._response.write(COMMENT)
 
+    def carry(self, frame: Frame) -> None:
+        self.connection.session.outbox.put(frame)
+        self._woken.set()
+
     def wake(self) -> None:
         self._woken.set()
 

@@ -248,6 +248,20 @@ class _Socket:
         if self._finishing is not None:
             await self._finishing
 
+    def carry(self, frame: Frame) -> None:
+        transport = self._transport
+        if (
+            self._pumping
+            or self._writing is not None
+            or self._ending is not None
+            or len(frame.text) > SHORT_BYTES_MAX
+            or transport.get_write_buffer_size() > UNSENT_BYTES_MAX
+        ):
+            self.connection.session.outbox.put(frame)
+            self.wake()
+        elif not transport.is_closing():
+            transport.write(framed(frame))
+
     def wake(self) -> None:
         if self._pumping or self._writing is not None or self._ending is not None:
             return

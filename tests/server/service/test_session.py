@@ -69,7 +69,9 @@ def revision(n: int, *, origin: int = 0, base: int | None = None, key: str | Non
 
 def publish(session: Session, n: int, **how: Any) -> None:
     made = revision(n, **how)
-    session.published(Publication(ORDER, made, rev_frame("orders/1", n - 1, (made,))))
+    at_once = session.published(Publication(ORDER, made, rev_frame("orders/1", n - 1, (made,))))
+    if at_once is not None:
+        session.outbox.put(at_once)
 
 
 def snapshot(n: int) -> Backlog:

@@ -96,7 +96,11 @@ class Sessions(RuleBasedStateMachine):
         chain.append(revision)
         if document in self.followed:
             name = f"{document.collection}/{document.id}"
-            self.session.published(Publication(document, revision, rev_frame(name, n - 1, [revision])))
+            told = Publication(document, revision, rev_frame(name, n - 1, [revision]))
+            at_once = self.session.published(told)
+            if at_once is not None:
+                assert not len(self.session.outbox)
+                self.session.outbox.put(at_once)
         return revision
 
     def do(self, intents: list[Intent]) -> None:
