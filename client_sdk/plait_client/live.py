@@ -37,7 +37,7 @@ from plait_client.pulse import Pulse, Silent
 from plait_client.reconnect import Losses, Reconnect
 from plait_client.request import check_name, features
 from plait_client.retry import full_jitter
-from plait_client.stream import BETTER_WAY_S, FOR_NOW, Stream
+from plait_client.stream import BETTER_WAY_S, FOR_NOW, Shares, Stream
 from plait_client.transport import Transport
 from plait_client.websocket import Conversation
 
@@ -166,6 +166,7 @@ class Live:
         self._losses = self._no_losses()
         self._was_lost = False
         self._streams = False
+        self._shares = Shares()
         self._closed = False
         self.state: State = "offline"
         """connected; reconnecting (also for the first time); offline: nothing is tried."""
@@ -375,7 +376,9 @@ class Live:
             if self._documents.get(name) is document:
                 self._heard_in_stream(document, signal)
 
-        stream = Stream(self._transport, name, self._subscriptions[name], self._reconnect, deliver)
+        stream = Stream(
+            self._transport, name, self._subscriptions[name], self._reconnect, self._shares, deliver
+        )
         try:
             await stream.run()
         except PlaitError as error:

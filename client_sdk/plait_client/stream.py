@@ -4,6 +4,7 @@ Events are the better way. Where they do not come through either (something in b
 keeps them back) the document is asked for every few seconds, and events are tried again after a while.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -15,6 +16,7 @@ from plait_client.frame import MalformedFrame
 from plait_client.polling import poll
 from plait_client.pulse import Pulse, Silent
 from plait_client.reconnect import Losses, Reconnect
+from plait_client.retry import Uniform
 from plait_client.sse import NoEvents, hear_events
 from plait_client.transport import Transport
 
@@ -22,10 +24,27 @@ EVENTS_TIMEOUT_S: Final = 5.0
 """Until the first event: later means that something keeps them back."""
 POLL_S: Final = (1.0, 3.0)
 """Between two rounds of polling, at random."""
+POLLS_PER_S: Final = 10
+"""Of one client, however many documents it follows."""
+EVENTS_MAX: Final = 20
+"""So many documents are followed by events at a time, and the others by polling: each takes a connection,
+and those of a session are limited."""
 BETTER_WAY_S: Final = 300.0
 
 FOR_NOW: Final = (TransportError, RateLimited, DeadlineExceeded, RetryQuotaSpent)
 """Errors that say nothing about the document."""
+
+
+class Shares:
+    """What the streams of one client share."""
+
+    def __init__(self) -> None:
+        self.events = asyncio.Semaphore(EVENTS_MAX)
+        self.polling = 0
+
+    def poll_wait_s(self, uniform: Uniform) -> float:
+        """Draw the time between two rounds of one of them."""
+        return max(uniform(*POLL_S), self.polling / POLLS_PER_S)
 
 
 class Stream:
@@ -37,18 +56,26 @@ class Stream:
         name: str,
         subscription: Subscription,
         reconnect: Reconnect,
+        shares: Shares,
         deliver: Callable[[Signal], None],
     ) -> None:
         self._transport = transport
         self._document = OneWay(name, subscription)
+        self._shares = shares
         self._deliver = deliver
         self._losses = Losses(reconnect, transport.clock, transport.uniform)
 
     async def run(self) -> None:
         """Follow until it is cancelled. Raises the PlaitError that ends it: NotFound, Forbidden, ..."""
         while True:
-            await self._hear()
-            await self._ask()
+            if not self._shares.events.locked():
+                async with self._shares.events:
+                    await self._hear()
+            self._shares.polling += 1
+            try:
+                await self._ask()
+            finally:
+                self._shares.polling -= 1
 
     async def _hear(self) -> None:
         """Follow by events, until that turns out to be impossible."""
@@ -83,7 +110,7 @@ class Stream:
             for event in told:
                 if not self._losses.is_connected or not isinstance(event, CaughtUp) or len(told) > 1:
                     self._heard(Told(document.name, event))
-            await transport.sleep(transport.uniform(*POLL_S))
+            await transport.sleep(self._shares.poll_wait_s(transport.uniform))
 
     def _heard(self, signal: Signal) -> None:
         if isinstance(signal, SentAway):

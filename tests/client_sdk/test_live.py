@@ -14,6 +14,7 @@ from aiohttp import ClientSession, web
 from plait_client.errors import Forbidden, NotFound
 from plait_client.follower import CaughtUp, Ended, Event, Lost, Moved, Replaced
 from plait_client.live import Live
+from plait_client.stream import EVENTS_MAX
 from plait_client.transport import Transport
 from plait_merge import ABSENT, apply
 from plait_server.web.connections import Runner
@@ -807,6 +808,25 @@ async def test_where_sockets_are_blocked_events_are_heard(
     assert [type(event) for event in late.events] == [Ended]
     assert copy.told == [2]
     assert not [seen for seen in proxy.seen if seen.head.path.endswith("/orders/1")], "nothing is polled"
+    await live.close()
+
+
+async def test_events_of_many_documents_leave_connections_for_edits(
+    client: ClientSession, through: Through, time: Time
+) -> None:
+    """Those of a session are limited: so some documents are polled."""
+    session, proxy = await through(blocking(("/live", Fault.HTML_502)))
+    live = of(session, time)
+    copies = {f"orders/{number}": Copy() for number in range(EVENTS_MAX + 5)}
+    for name, copy in copies.items():
+        await create(client, name, {"n": 0})
+        live.follow(name, listener=copy)
+    for name, copy in copies.items():
+        await copy.hears(CaughtUp)
+        await replace(session, name, "/n", 1)
+        await copy.reaches(2)
+    assert sum(seen.head.path.endswith("/events") for seen in proxy.seen) <= EVENTS_MAX
+    assert live.state == "connected"
     await live.close()
 
 
