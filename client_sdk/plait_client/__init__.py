@@ -34,6 +34,7 @@ from plait_client.errors import (
 )
 from plait_client.events import Counters, Retrying, Settled
 from plait_client.outbox import Outbox
+from plait_client.prompt import Prompt, ask, settle
 from plait_client.resolvers import Resolver, add, both, by_pointer, theirs, yours
 from plait_client.retry import Retry
 from plait_client.saved import Missed, Saved
@@ -67,6 +68,7 @@ __all__ = [
     "Plait",
     "PlaitError",
     "PreconditionFailed",
+    "Prompt",
     "RateLimited",
     "Refused",
     "Resolver",
@@ -83,8 +85,10 @@ __all__ = [
     "UnsavedEdit",
     "Value",
     "add",
+    "ask",
     "both",
     "by_pointer",
+    "settle",
     "theirs",
     "yours",
 ]
