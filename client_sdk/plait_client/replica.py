@@ -15,8 +15,9 @@ Costs. With nothing pending, or others' changes not in the way of what is pendin
 `received` cost what the edit or frame costs, and the widths of the containers on its way. Otherwise what is
 pending is replayed: edits that touch nothing the others touched cost two applications each, any other edit a
 rebase over what the others did. That is bounded: when `drift.REPLAYED_WEIGHT_MAX` is spent, which takes tens
-of seconds, whatever else meets others' changes fails with LimitExceeded("replayed_weight"). An edit that fails
-costs no comparison of documents, so neither do thousands. `reset` compares the document with the new one.
+of seconds, whatever else meets others' changes fails with LimitExceeded("replayed_weight"). An edit that
+fails costs no comparison of documents, so neither do thousands. `reset` compares the document with the new
+one.
 """
 
 from __future__ import annotations

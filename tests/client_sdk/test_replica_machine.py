@@ -329,6 +329,7 @@ class Machine(RuleBasedStateMachine):
             k for k in client.typed if k in {*waiting, *client.saved, *client.failed, *client.refused}
         ]
         client.rewound |= waiting
+        client.guessed = True
 
     def restore_backup(self, number: int) -> None:
         """The server is restored from a backup, and has another epoch."""
