@@ -9,7 +9,8 @@
 
 A pure value: no I/O, no clock. Answers and frames may come in any order, late, twice, or never. What is shown
 is always the confirmed value with one's own edits replayed on top, and each of these leaves exactly once:
-saved (its key was seen, or the server said so), failed (it cannot be replayed), or refused.
+saved (its key was seen, or the server said so), failed (it cannot be replayed), or refused. An edit of what a
+failed or refused one wrote fails with it; the others go on.
 
 Costs. With nothing pending, or others' changes not in the way of what is pending, `edit`, `accepted` and
 `received` cost what the edit or frame costs, and the widths of the containers on its way. Otherwise what is
