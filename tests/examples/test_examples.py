@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from aiohttp import ClientSession
 
 from server.live.client import create, edit, replace
@@ -15,9 +16,24 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 async def begin(name: str, *arguments: str) -> asyncio.subprocess.Process:
+    """Start an example; a test that answers what it asks writes to its standard input."""
     return await asyncio.create_subprocess_exec(
-        sys.executable, str(EXAMPLES / name), *arguments, stdout=subprocess.PIPE
+        sys.executable,
+        str(EXAMPLES / name),
+        *arguments,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
+
+
+async def run(name: str, *arguments: str, typed: bytes = b"") -> tuple[int, str, str]:
+    """Run an example to its end; give its exit code, what it printed, and what it said on standard error."""
+    process = await begin(name, *arguments)
+    async with asyncio.timeout(60):
+        printed, said = await process.communicate(typed)
+    assert process.returncode is not None
+    return process.returncode, printed.decode(), said.decode()
 
 
 async def end(process: asyncio.subprocess.Process) -> None:
@@ -68,3 +84,94 @@ async def test_a_projection_that_is_killed_again_and_again_is_right_in_the_end(
             state = (await answer.json())["state"]
         expected[state] = expected.get(state, 0) + 1
     assert counted == expected
+
+
+def url_of(client: ClientSession) -> str:
+    return str(client._base_url).rstrip("/")
+
+
+async def test_the_quickstart_merges_and_settles(client: ClientSession) -> None:
+    assert await run("quickstart.py", url_of(client)) == (
+        0,
+        "merged: {'city': 'Ghent', 'items': ['dock', 'cable'], 'note': ''}\n"
+        "/city: ada wrote Bruges, bob Ypres\n"
+        "revision 5: {'city': 'Ypres', 'items': ['dock', 'cable'], 'note': 'Ring twice.'}\n",
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "courier"),
+    [
+        (b"yours\n", "The courier comes by van.\n"),
+        (b"1x\nada\n", "The courier comes by bike.\n"),
+        (b"edit\non foot\n", "The courier comes on foot.\n"),
+        (b"", "The courier comes by bike. Put off: "),
+    ],
+)
+async def test_at_the_order_desk_nothing_is_lost(client: ClientSession, typed: bytes, courier: str) -> None:
+    code, printed, asked = await run("order_desk.py", url_of(client), typed=typed)
+    assert code == 0, printed
+    assert courier in printed
+    assert "Nothing was lost" in printed
+    assert "1 field in orders/" in asked
+    assert "You and ada changed it differently." in asked
+
+
+async def test_a_script_without_a_loop_counts_its_runs_however_many_run_at_once(
+    client: ClientSession,
+) -> None:
+    runs = await asyncio.gather(*[run("sync_script.py", url_of(client)) for _ in range(4)])
+    assert [(code, said) for code, _, said in runs] == [(0, "")] * 4
+    assert sorted(printed.splitlines()[0] for _, printed, _ in runs) == [f"run {n}" for n in (1, 2, 3, 4)]
+    async with client.get("/v1/docs/runs/sync-script") as answer:
+        value = await answer.json()
+    assert value["runs"] == len(value["log"]) == 4
+
+
+async def test_what_was_typed_without_a_server_arrives_once_after_a_crash(tmp_path: Path) -> None:
+    """The server and the program are both killed: what was typed meanwhile is in the outbox alone."""
+    database, outbox = str(tmp_path / "plait.db"), str(tmp_path / "outbox.db")
+    server, url = await serve(database, "0")
+    notes = await begin("offline_edit.py", url, outbox)
+    assert await line(notes) == "0 lines, 0 of them wait"
+    await typed(notes, "one")
+    assert await line(notes) == "applied: revision 2"
+    await end(server)
+    await typed(notes, "two")
+    assert await line(notes) == f"reconnecting: 1 wait in {outbox}"
+    await end(notes)
+
+    notes = await begin("offline_edit.py", url, outbox)
+    assert await line(notes) == "2 lines, 1 of them wait"
+    await typed(notes, "three")
+    assert await line(notes) == f"reconnecting: 2 wait in {outbox}"
+    server, url = await serve(database, url.rpartition(":")[2])
+    assert await line(notes) == "applied: revision 3"
+    assert await line(notes) == "applied: revision 4"
+    async with ClientSession(url) as client, client.get("/v1/docs/notes/offline") as answer:
+        assert await answer.json() == {"lines": ["one", "two", "three"]}
+    await end(notes)
+    await end(server)
+
+
+async def serve(database: str, port: str) -> tuple[asyncio.subprocess.Process, str]:
+    """Start a server as people do; give it with its URL."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "plait_server", "serve", "--db", database, "--port", port),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    return process, (await line(process)).split()[-1]
+
+
+async def line(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        return (await process.stdout.readline()).decode().rstrip("\n")
+
+
+async def typed(process: asyncio.subprocess.Process, text: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{text}\n".encode())
+    await process.stdin.drain()
