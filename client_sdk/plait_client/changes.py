@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -22,9 +23,10 @@ from plait_client.replica import Replica
 from plait_client.transport import Transport
 from plait_merge import ABSENT, Absent, Json
 
-EVENTS_WAITING_MAX: Final = 1_000
+EVENTS_WAITING_MAX: Final = 250
 """A reader that is slower than that reads what it missed from the history."""
 BACKFILL_REVISIONS_MAX: Final = 10_000
+BACKFILL_OPERATIONS_MAX: Final = 100_000
 """Whoever missed more is told the value instead."""
 
 
@@ -47,7 +49,8 @@ class Change:
     """The document moved from `prev` to `revision` by `patch`; `parts` names who made each of them, and when.
 
     With `reset` there is no patch: what was missed cannot be told ("epoch": the server was restored from a
-    backup; "compacted", "lagging": it is too long ago), and `value` is the document now, ABSENT if deleted.
+    backup; "unknown": it has no such revision; "compacted", "lagging": it is too long ago, or too much), and
+    `value` is the document now, ABSENT if deleted.
     """
 
     prev: int
@@ -67,12 +70,18 @@ class Changes:
     """Follows one document for its replica and for any number of readers."""
 
     def __init__(
-        self, name: str, replica: Replica, context: Context, listener: Callable[[Event], None]
+        self,
+        name: str,
+        replica: Replica,
+        context: Context,
+        listener: Callable[[Event], None],
+        refresh: Callable[[], Awaitable[None]],
     ) -> None:
         self._name = name
         self._replica = replica
         self._context = context
         self._listener = listener
+        self._refresh = refresh
         self._following: Following | None = None
         self._readers: set[_Reader] = set()
         self._position = 0
@@ -90,14 +99,17 @@ class Changes:
             reader.take(None)
         self._close()
 
-    async def read(self, since: int | None) -> AsyncIterator[Change]:
+    async def read(self, since: int) -> AsyncGenerator[Change]:
         """Give every change after a revision, for ever. Raises what ends it: NotFound, Forbidden."""
+        self._context.check_open()
         reader = _Reader()
         self._readers.add(reader)
         try:
             self._open()
-            at = self._position if since is None else since
-            async for change in self._missed(at, self._position):
+            at = since
+            if at > self._position:
+                await self._refresh()
+            async for change in self._missed(at, max(self._position, self._replica.confirmed.revision)):
                 at = change.revision
                 yield change
             while (event := await reader.next()) is not None:
@@ -130,59 +142,96 @@ class Changes:
             for reader in list(self._readers):
                 reader.take(event)
 
-    async def _led(self, at: int, event: Event) -> AsyncIterator[Change]:
+    async def _led(self, at: int, event: Event | _Overrun) -> AsyncIterator[Change]:
         """Say what an event adds for a reader that is at a revision."""
-        if isinstance(event, Ended):
-            raise event.error
-        if isinstance(event, Moved) and event.prev == at:
-            yield Change(event.prev, event.revision, event.patch, tuple(event.parts))
-        elif isinstance(event, Replaced) and event.reason != "lagging":
-            yield Change(at, event.revision, [], (), event.reason or "unknown", event.value)
-        elif isinstance(event, Moved | Replaced):
-            async for change in self._missed(at, event.revision):
-                yield change
+        match event:
+            case Ended():
+                raise event.error
+            case Moved() if event.prev == at:
+                yield Change(event.prev, event.revision, event.patch, tuple(event.parts))
+            case Replaced() if event.reason != "lagging":
+                yield Change(at, event.revision, [], (), event.reason or "unknown", event.value)
+            case _Overrun(other_history=True):
+                yield self._as_reset(at, "epoch")
+            case Moved() | Replaced() | _Overrun():
+                upto = self._position if isinstance(event, _Overrun) else event.revision
+                async for change in self._missed(at, upto):
+                    yield change
 
     async def _missed(self, above: int, upto: int) -> AsyncIterator[Change]:
-        """Read what was missed from the history: each revision by itself."""
-        if upto - above > BACKFILL_REVISIONS_MAX:
-            confirmed = self._replica.confirmed
-            yield Change(above, confirmed.revision, [], (), "lagging", confirmed.value)
+        """Read what was missed from the history: each revision by itself, or a reset where it is not told."""
+        if above > upto:
+            if self._replica.confirmed.revision < above:
+                yield self._as_reset(above, "unknown")
             return
-        missed: list[Revision] = []
-        if above < upto:
-            async for revision in read_history(self._context.transport, self._name):
-                if revision.revision <= above:
-                    break
-                if revision.revision <= upto:
-                    missed.append(revision)
+        if above == upto:
+            return
+        missed = await self._read_missed(above, upto)
+        if isinstance(missed, str):
+            yield self._as_reset(above, missed)
+            return
         for revision in reversed(missed):
             part = Part(revision.revision, revision.author, revision.at, revision.key)
             yield Change(revision.revision - 1, revision.revision, revision.patch, (part,))
 
+    async def _read_missed(self, above: int, upto: int) -> list[Revision] | str:
+        """Give the revisions, newest first, or say why that cannot be."""
+        missed: list[Revision] = []
+        if upto - above > BACKFILL_REVISIONS_MAX:
+            return "lagging"
+        left = BACKFILL_OPERATIONS_MAX
+        async with aclosing(read_history(self._context.transport, self._name)) as history:
+            async for revision in history:
+                if revision.revision <= above:
+                    break
+                if revision.revision <= upto:
+                    missed.append(revision)
+                    left -= len(revision.patch)
+                    if left < 0:
+                        return "lagging"
+        return missed if len(missed) == upto - above else "compacted"
+
+    def _as_reset(self, at: int, reason: str) -> Change:
+        """Tell the value where the way to it cannot be told."""
+        confirmed = self._replica.confirmed
+        return Change(at, confirmed.revision, [], (), reason, confirmed.value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Overrun:
+    """Events were dropped because the reader was too slow. The history has them, unless it is another one."""
+
+    other_history: bool
+
 
 class _Reader:
-    """What one reader has not read yet. The newest is always kept; what goes is in the history."""
+    """What one reader has not read yet, bounded: of what does not fit only that it was there."""
 
     __slots__ = ("_events", "_woken")
 
     def __init__(self) -> None:
-        self._events: deque[Event | None] = deque()
+        self._events: deque[Event | _Overrun | None] = deque()
         self._woken = asyncio.Event()
 
     def take(self, event: Event | None) -> None:
         if len(self._events) >= EVENTS_WAITING_MAX:
+            other = any(
+                each.other_history if isinstance(each, _Overrun) else isinstance(each, Replaced)
+                for each in self._events
+            )
             self._events.clear()
+            self._events.append(_Overrun(other))
         self._events.append(event)
         self._woken.set()
 
-    async def next(self) -> Event | None:
+    async def next(self) -> Event | _Overrun | None:
         while not self._events:
             self._woken.clear()
             await self._woken.wait()
         return self._events.popleft()
 
 
-async def read_history(transport: Transport, name: str) -> AsyncIterator[Revision]:
+async def read_history(transport: Transport, name: str) -> AsyncGenerator[Revision]:
     """Give a document's revisions, newest first, a page at a time."""
     cursor: str | None = None
     while True:

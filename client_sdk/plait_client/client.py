@@ -21,17 +21,19 @@ from yarl import URL
 from plait_client import request
 from plait_client.context import Context
 from plait_client.document import Document
-from plait_client.errors import NotFound, PlaitError, PreconditionFailed, TransportError
+from plait_client.draft import own_value
+from plait_client.edit import Patch
+from plait_client.errors import NotFound, OutboxUnusable, PlaitError, PreconditionFailed, TransportError
 from plait_client.events import Counters, Events, Retrying, Settled
 from plait_client.live import Live, State
 from plait_client.outbox import Outbox
 from plait_client.replica import Replica
 from plait_client.retry import Clock, Retry, RetryQuota, Sleep, Uniform
-from plait_client.saved import saved_of
+from plait_client.saved import Saved
 from plait_client.settlement import Settlement
 from plait_client.transport import Answer, Transport
 from plait_client.unsaved import Unsaved
-from plait_merge import ABSENT, Absent, Json
+from plait_merge import ABSENT, Absent, Inapplicable, Json, MalformedPatch
 
 Shape = TypeVar("Shape")
 
@@ -109,7 +111,7 @@ class AsyncPlait:
         self._surroundings = surroundings or Surroundings()
         self._quota = RetryQuota()
         self._documents: WeakValueDictionary[str, Document] = WeakValueDictionary()
-        self._opening: dict[str, asyncio.Lock] = {}
+        self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._ends = AsyncExitStack()
         self._context: Context | None = None
         self.counters = Counters()
@@ -162,7 +164,6 @@ class AsyncPlait:
         """Close the client. Edits that nobody waits for are saved first, as far as the server can be reached
         and no longer than the policy's deadline; those in an outbox stay there."""
         await self._ends.aclose()
-        self._context = None
 
     # Documents
 
@@ -173,14 +174,10 @@ class AsyncPlait:
         edits come in by themselves from now on. One name is one object in a client. Raises NotFound, Deleted,
         and as any request does; ValueError for what is no name.
         """
-        context = self._opened()
-        request.check_name(name)
-        async with self._opening.setdefault(name, asyncio.Lock()):
-            document = self._documents.get(name)
-            if document is None:
-                document = await self._read(context, name, default)
-            elif not document.pending:
-                await document.refresh()
+        async with self._opening_of(request.check_name(name)):
+            document = self._documents.get(name) or self._new(name)
+            await self._bring(document, default)
+            self._documents[name] = document
         if live:
             document._follow()
         return document
@@ -190,16 +187,13 @@ class AsyncPlait:
 
         Raises PreconditionFailed where it is there already, InvalidPatch for what no document may be.
         """
-        context = self._opened()
-        if "/" in name:
-            document = self._documents.get(name) or self._new(context, name, Replica(0, ABSENT, ""))
+        if "/" not in name:
+            return await self._create_somewhere(name, value)
+        async with self._opening_of(request.check_name(name)):
+            document = self._documents.get(name) or self._new(name)
             await document.put(value, if_match="missing")
-            return document
-        answer = await context.transport.send(request.create(name, value))
-        body: Any = answer.json()
-        saved = saved_of(answer)
-        replica = Replica(saved.revision or 1, value, saved.epoch or "")
-        return self._new(context, body["document"], replica)
+            self._documents[name] = document
+        return document
 
     async def documents(self, collection: str) -> AsyncIterator[Entry]:
         """Iterate over the documents of a collection, by id."""
@@ -230,7 +224,7 @@ class AsyncPlait:
     def retry_now(self) -> None:
         """Try at once what waits in the outbox: the network may be back."""
         for document in list(self._documents.values()):
-            document._go_on()
+            document._retry_now()
 
     # Inside
 
@@ -239,47 +233,74 @@ class AsyncPlait:
             raise RuntimeError("The client is not open: use `async with`.")
         return self._context
 
-    def _new(self, context: Context, name: str, replica: Replica) -> Document:
-        document = self._documents[name] = Document(name, replica, context)
-        return document
+    def _opening_of(self, name: str) -> asyncio.Lock:
+        """Give what makes sure that a document is opened once."""
+        lock = self._opening.get(name)
+        if lock is None:
+            lock = self._opening[name] = asyncio.Lock()
+        return lock
 
-    async def _read(self, context: Context, name: str, default: Json | Absent) -> Document:
-        document = Document(name, Replica(0, ABSENT, ""), context)
+    def _new(self, name: str, replica: Replica | None = None) -> Document:
+        return Document(name, replica or Replica(0, ABSENT, ""), self._opened())
+
+    async def _bring(self, document: Document, default: Json | Absent) -> None:
+        """Bring a document to what it is now, and have it created if it is not there."""
+        if document.pending:
+            return  # it is on its way there, or the server cannot be reached
         try:
             await document.refresh()
         except NotFound:
             if default is ABSENT:
                 raise
-            try:
-                await document.put(default, if_match="missing")
-            except PreconditionFailed:  # somebody else has just created it
-                await document.refresh()
-        if default is ABSENT and not document.exists:
+        if document.exists:
+            return
+        if default is ABSENT:
             document._existing()
-        self._documents[name] = document
+        try:
+            await document.put(default, if_match="missing")
+        except PreconditionFailed:  # somebody else has just created it
+            await document.refresh()
+
+    async def _create_somewhere(self, collection: str, value: Json) -> Document:
+        write = request.create(collection, own_value(value))
+        answer = await self._opened().transport.send(write)
+        body: Any = answer.json()
+        document = self._new(request.check_name(body["document"]))
+        await document._learn(answer, request.key_of(write))
+        self._documents[document.name] = document
         return document
 
     async def _restore(self, context: Context) -> None:
-        """Go on with what an outbox holds."""
+        """Go on with what an outbox holds. Raises OutboxUnusable."""
         outbox = context.outbox
         if outbox is None:
             return
-        for failed in await outbox.failed():
-            error = self._settlement_of(context, failed.document).restored(failed)
-            context.unsaved.restore(failed, error)
-        for name in await outbox.names():
-            stored = await outbox.load(name)
-            if stored is not None:
-                self._new(context, name, Replica.restore(stored.state))._restored(stored)
+        try:
+            for failed in await outbox.failed():
+                error = self._settlement_of(context, failed.document).restored(failed)
+                context.unsaved.restore(failed, error)
+            for name in await outbox.names():
+                stored = await outbox.load(name)
+                if stored is not None:
+                    document = self._documents[name] = self._new(name, Replica.restore(stored.state))
+                    document._restored(stored)
+        except (Inapplicable, MalformedPatch, ValueError, LookupError, TypeError) as error:
+            raise OutboxUnusable(f"What the outbox holds makes no sense: {error}.") from error
 
     def _settlement_of(self, context: Context, name: str) -> Settlement:
         """Settle conflicts of a document that is not open (yet)."""
 
-        async def learn(answer: Answer) -> Any:
-            return await (await self.doc(name))._learn(answer)
+        async def learn(answer: Answer, key: str) -> Saved:
+            document = self._documents.get(name) or self._new(name)
+            return await document._learn(answer, key)
 
-        async def save_on(view: Json | Absent, patch: Any, message: str | None) -> Any:
-            return await (await self.doc(name))._save_on(view, patch, message)
+        async def save_on(view: Json | Absent, patch: Patch, message: str | None) -> Saved:
+            async with self._opening_of(name):
+                document = self._documents.get(name) or self._new(name)
+                if not document.pending:
+                    await document.refresh()
+                self._documents[name] = document
+            return await document._save_on(view, patch, message)
 
         return Settlement(name, context.transport, context.unsaved, learn, save_on)
 
@@ -291,14 +312,18 @@ class AsyncPlait:
         """End everything that goes on, in an order that loses nothing."""
         context = self._opened()
         documents = list(self._documents.values())
-        if context.outbox is None:
-            await asyncio.gather(*[_drained(each, self._retry.deadline_s) for each in documents])
-        for document in documents:
-            await document._close()
-        await context.live.close()
-        for task in context.tasks:
-            task.cancel()
-        await asyncio.gather(*context.tasks, return_exceptions=True)
+        try:
+            if context.outbox is None:
+                await asyncio.gather(*[_drained(each, self._retry.deadline_s) for each in documents])
+        finally:
+            context.is_closed = True
+            self._context = None
+            self._documents.clear()
+            for document in documents:
+                await document._close()
+            await context.live.close()
+            while context.tasks:
+                await asyncio.gather(*context.tasks, return_exceptions=True)
 
 
 async def _drained(document: Document, timeout_s: float) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from plait_client.draft import own_value
 from plait_client.errors import PlaitError
 from plait_client.saved import Saved
 from plait_merge import ABSENT, Absent, Conflict, Json
@@ -97,15 +99,15 @@ class Field:
     def choose(self, side: Side | None = None, *, value: Json | Absent = ABSENT) -> None:
         """Decide for a side, or for a value of one's own.
 
-        Raises ValueError for a side this field does not offer (a guard has only "theirs") and TypeError for
-        both or neither of side and value.
+        Raises ValueError for a side this field does not offer (a guard has only "theirs"), TypeError for
+        both or neither of side and value, and InvalidPatch for a value that is no JSON.
         """
-        if (side is None) == (value is ABSENT):
+        if (side is None) == isinstance(value, Absent):
             raise TypeError("choose a side or give a value")
         if side is None:
             if not self.options - {"theirs"}:
                 raise ValueError(f"{self.pointer!r} can only be settled as theirs")
-            self._choice = Value(value)
+            self._choice = Value(own_value(value))
         elif side not in self.options:
             offered = ", ".join(each for each in SIDES if each in self.options)
             raise ValueError(f"{self.pointer!r} offers {offered}, not {side}")
@@ -157,7 +159,7 @@ class MergeConflict(PlaitError):
         self.message = message
         self.key = key
         self.stored = stored
-        self._settle = settle
+        self._settle = _Once(settle)
         for field in self.fields:
             field._conflict = self
 
@@ -185,7 +187,7 @@ class MergeConflict(PlaitError):
 
         Raises ValueError while a field is undecided, MergeConflict where somebody changed the same places
         again in the meantime (decided fields stay decided: the new conflict holds only the new clashes), and
-        what any edit raises.
+        what any edit raises. Once it is saved, saving it again gives what came of it.
         """
         if self.undecided:
             places = ", ".join(repr(field.pointer) for field in self.undecided)
@@ -199,6 +201,21 @@ class MergeConflict(PlaitError):
             for field in self.fields
             if field.choice is not None
         }
+
+
+class _Once:
+    """Settles a conflict once. Who asks meanwhile, or again, is told what came of it."""
+
+    def __init__(self, settle: Settle) -> None:
+        self._settle = settle
+        self._lock = asyncio.Lock()
+        self._saved: Saved | None = None
+
+    async def __call__(self, conflict: MergeConflict, message: str | None) -> Saved:
+        async with self._lock:
+            if self._saved is None:
+                self._saved = await self._settle(conflict, message)
+            return self._saved
 
 
 def fields_of_problem(problem: Mapping[str, Any]) -> list[Field]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any
 
@@ -12,9 +13,11 @@ from plait_client import request
 from plait_client.changes import Change, Changes, Revision, read_history
 from plait_client.conflict import MergeConflict
 from plait_client.context import Context
-from plait_client.draft import draft_of
+from plait_client.draft import UNFIT, changed, draft_of, own_patch, own_value, unfit
+from plait_client.drift import ACCEPTED, between
 from plait_client.edit import Edit, Patch
 from plait_client.errors import (
+    BaseUnknown,
     DeadlineExceeded,
     Deleted,
     InvalidPatch,
@@ -26,30 +29,16 @@ from plait_client.errors import (
 )
 from plait_client.follower import Event, Moved, Replaced
 from plait_client.outbox import Stored
-from plait_client.replica import Replica
-from plait_client.resolvers import Resolver, decide
+from plait_client.replica import Progress, Replica
+from plait_client.resolvers import Resolver
 from plait_client.saved import Saved, saved_of
 from plait_client.saver import Saver, SyncState
-from plait_client.settlement import Settlement
+from plait_client.settlement import Settlement, settle_by_rule
 from plait_client.transport import Answer, Request
 from plait_client.undo import Done, UndoStack
 from plait_client.unsaved import UnsavedEdit
-from plait_merge import (
-    ABSENT,
-    Absent,
-    Conflicted,
-    Inapplicable,
-    InvalidValue,
-    Json,
-    LimitExceeded,
-    MalformedPatch,
-    Rebased,
-    diff,
-    rebase,
-)
+from plait_merge import ABSENT, Absent, Conflicted, Inapplicable, Json, Rebased, apply, rebase
 from plait_merge.pointer import array_index, parse_pointer
-
-_UNFIT = (Inapplicable, InvalidValue, LimitExceeded, MalformedPatch)
 
 
 class Document:
@@ -66,7 +55,7 @@ class Document:
         self._context = context
         self._settlement = Settlement(name, context.transport, context.unsaved, self._learn, self._save_on)
         self._saver = Saver(name, replica, context, self._settlement, self.refresh)
-        self._changes = Changes(name, replica, context, self._hear)
+        self._changes = Changes(name, replica, context, self._hear, self.refresh)
         self._undo = UndoStack()
         self._strictly = asyncio.Lock()
         self._written: tuple[int, str | None, str | None] = (0, None, None)
@@ -126,8 +115,8 @@ class Document:
 
     @property
     def sync_state(self) -> SyncState:
-        """ "saved", "saving", "reconnecting" (your edits wait in the outbox) or "unsaved" (the server refuses
-        who you are; they wait, too)."""
+        """ "saved", "saving", "reconnecting" (your edits wait in the outbox) or "unsaved" (they wait because
+        the server refuses who you are, or for a decision of yours: see `unsaved`)."""
         return self._saver.state
 
     @property
@@ -147,7 +136,7 @@ class Document:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                await self._saver.idle()
+                await self._saver.over()
         except TimeoutError as error:
             raise DeadlineExceeded(f"{len(self.pending)} edits of {self.name} are not saved.") from error
 
@@ -171,7 +160,7 @@ class Document:
         view = self._existing()
         draft = draft_of(view)
         yield draft
-        patch = self._difference(view, draft)
+        patch = changed(view, draft)
         try:
             await self._save(view, patch, message, on_conflict, wait)
         except MergeConflict as conflict:
@@ -187,13 +176,17 @@ class Document:
         on_conflict: Resolver | None = None,
         wait: bool = True,
     ) -> Saved:
-        """Save a JSON Patch, made on what is shown, or on revision `base`. O(edit). Raises as `edit` does,
-        TestFailed too."""
+        """Save a JSON Patch, made on what is shown, or on revision `base`. O(edit).
+
+        Raises as `edit` does, TestFailed too. Made on an older revision it goes straight to the server, after
+        what is pending, and never to the outbox; BaseUnknown where the server has no such revision.
+        """
+        patch = own_patch(patch)
         if base is None or (base == self.revision and not self.pending):
             return await self._save(self._existing(), patch, message, on_conflict, wait)
-        await self.saved()
-        confirmed = self._replica.confirmed
-        body = request.edit_body(patch, base=base, epoch=confirmed.epoch, message=message)
+        await self._all_sent()
+        epoch = self._replica.confirmed.epoch
+        body = request.edit_body(patch, base=base, epoch=epoch, message=message)
         return await self._decided(request.edit(self.name, body, request.new_key()), message, on_conflict)
 
     async def set(
@@ -209,9 +202,8 @@ class Document:
         array. O(edit). Raises as `edit` does, ValueError for what is no pointer."""
         view = self._existing()
         op = "replace" if _is_there(view, pointer) else "add"
-        return await self._save(
-            view, [{"op": op, "path": pointer, "value": value}], message, on_conflict, wait
-        )
+        patch = own_patch([{"op": op, "path": pointer, "value": value}])
+        return await self._save(view, patch, message, on_conflict, wait)
 
     async def remove(
         self,
@@ -222,9 +214,8 @@ class Document:
         wait: bool = True,
     ) -> Saved:
         """Remove a member or an element. O(edit). Raises as `edit` does."""
-        return await self._save(
-            self._existing(), [{"op": "remove", "path": pointer}], message, on_conflict, wait
-        )
+        patch = own_patch([{"op": "remove", "path": pointer}])
+        return await self._save(self._existing(), patch, message, on_conflict, wait)
 
     async def put(
         self,
@@ -238,27 +229,30 @@ class Document:
 
         What differs from what is shown is merged with others' edits, as `edit` does. With `if_match` nothing
         is merged: a revision or an entity tag insists on it, "missing" on there being no document. A document
-        that is not there is created. Raises PreconditionFailed and as `edit` does.
+        that is not there is created, if nobody else does so first. These two go straight to the server, after
+        what is pending, never to the outbox, and leave no message. Raises PreconditionFailed and as `edit`
+        does.
         """
         if if_match is None and self.exists:
             view = self._existing()
-            return await self._save(view, self._difference(view, value), message, on_conflict, wait=True)
-        await self.saved()
-        if if_match is None or if_match == "missing":
-            condition = {"If-None-Match": "*"}
-        else:
-            condition = {"If-Match": f'"{if_match}"' if isinstance(if_match, int) else if_match}
-        return await self._decided(self._put(value, condition), message, on_conflict)
+            return await self._save(view, changed(view, value), message, on_conflict, wait=True)
+        condition = request.only("missing" if if_match is None else if_match)
+        write = request.put(self.name, own_value(value), condition)
+        await self._all_sent()
+        return await self._decided(write, message, on_conflict)
 
     async def delete(self, *, if_match: int | str | None = None) -> Saved:
-        """Delete the document; its history stays. Raises MergeConflict where others changed it since, and
-        PreconditionFailed if `if_match` (a revision or an entity tag) is not what is there."""
-        await self.saved()
+        """Delete the document; its history stays. Goes straight to the server, after what is pending.
+
+        Raises MergeConflict where others changed it since, and PreconditionFailed if `if_match` (a revision
+        or an entity tag) is not what is there.
+        """
+        await self._all_sent()
+        confirmed = self._replica.confirmed
         if if_match is None:
-            confirmed = self._replica.confirmed
-            condition = {"Plait-Base": str(confirmed.revision)}
+            condition = request.since(confirmed.revision, confirmed.epoch)
         else:
-            condition = {"If-Match": f'"{if_match}"' if isinstance(if_match, int) else if_match}
+            condition = request.only(if_match)
         return await self._decided(request.delete(self.name, condition), None, None)
 
     # Editing strictly
@@ -280,24 +274,21 @@ class Document:
             for attempt in count(1):
                 await self.saved(max(0.0, deadline - transport.clock()))
                 confirmed = self._replica.confirmed
-                view = self._existing()
+                view = self._present(confirmed.value)
                 draft = draft_of(view)
                 change(draft)
-                patch = self._difference(view, draft)
+                patch = changed(view, draft)
                 if not patch:
                     return self._nothing_to_save()
-                strict = request.strict_edit(self.name, patch, confirmed.revision, message)
+                strict = request.strict_edit(self.name, patch, confirmed.revision, confirmed.epoch, message)
                 try:
-                    answer = await transport.send(strict, deadline_s=max(0.0, deadline - transport.clock()))
-                except PreconditionFailed as error:
+                    return await self._write(strict, max(0.0, deadline - transport.clock()))
+                except (PreconditionFailed, BaseUnknown) as error:
                     wait_s = retry.contention_wait_s(attempt, transport.uniform)
                     if transport.clock() + wait_s >= deadline:
                         raise DeadlineExceeded(f"Others were faster {attempt} times.") from error
-                    await transport.sleep(wait_s)
-                    await self.refresh()
-                else:
-                    self._saver.last = await self._learn(answer)
-                    return self._saver.last
+                await transport.sleep(wait_s)
+                await self.refresh()
         raise AssertionError("unreachable")
 
     # Undo and redo
@@ -305,61 +296,64 @@ class Document:
     async def undo(self, *, on_conflict: Resolver | None = None) -> Saved | None:
         """Take your last edit back, keeping everything that came after it; None: there is none.
 
-        The last hundred edits of this object can be taken back, one by one. Raises as `edit` does.
+        The last hundred edits of this object that came to something can be taken back, one by one; not
+        creating and deleting the document. Raises as `edit` does.
         """
-        return await self._back(self._undo.undoable, self._undo.redoable, "Undo", on_conflict)
+        return await self._back(self._undo.undoable, "Undo", on_conflict)
 
     async def redo(self, *, on_conflict: Resolver | None = None) -> Saved | None:
         """Take your last undo back; None: there is none, or you made another edit since."""
-        return await self._back(self._undo.redoable, self._undo.undoable, "Redo", on_conflict)
+        return await self._back(self._undo.redoable, "Redo", on_conflict)
 
-    async def _back(
-        self, source: Any, target: Any, message: str, on_conflict: Resolver | None
-    ) -> Saved | None:
+    async def _back(self, source: deque[Done], message: str, resolver: Resolver | None) -> Saved | None:
         if not source:
             return None
-        done: Done = source.pop()
-        view = self._existing()
+        view, done = self._existing(), source[-1]
         found = done.inverse_on(view)
+        if isinstance(found, Conflicted):
+            edit = self._edit(done.inverse(), message)
+            conflict = self._settlement.of_engine(found, edit, done.after, view, self.revision)
+            saved = await self._clash(edit, conflict, resolver)
+            with suppress(ValueError):
+                source.remove(done)
+            return saved
         if not isinstance(found, Rebased):
-            source.append(done)
-            if isinstance(found, Conflicted):
-                return await self._clash(
-                    self._settlement.of_engine(found, view, message=message), on_conflict
-                )
-            raise InvalidPatch(f"It cannot be taken back any more: {found}.") from None
-        try:
-            saved = await self._save(view, found.patch, message, on_conflict, wait=True, is_new=False)
-        except MergeConflict:
-            source.append(done)
-            raise
-        target.append(Done(view, found.patch))
-        return saved
+            raise InvalidPatch(f"It cannot be taken back any more: {found}.")
+        if not found.patch:
+            source.pop()
+            return self._nothing_to_save()
+        return await self._enter(self._edit(found.patch, message), resolver, taken=done)
 
     # Reading
 
     async def refresh(self) -> None:
         """Read the document as it is now. Raises NotFound where there never was one, and as any request."""
+        self._context.check_open()
         replica = self._replica
         known = None if replica.behind or not self.revision or not self.exists else self.etag
         try:
-            answer = await self._context.transport.send(request.read(self.name, known))
-        except Deleted as error:
-            revision = (error.problem or {}).get("revision")
+            answer = await self._read(known)
+        except NotFound as error:
+            revision = (error.problem or {}).get("revision") if isinstance(error, Deleted) else 0
             if not isinstance(revision, int):
                 raise
-            self._saver.heard(replica.reset(revision, ABSENT, replica.confirmed.epoch), {})
-            return
-        if answer.status != 304:
-            self._took(answer)
+            epoch = await self._epoch()
+            self._saver.heard(replica.reset(revision, ABSENT, epoch))
+            if not isinstance(error, Deleted):
+                raise
+        else:
+            if answer.status != 304:
+                self._took(answer)
 
     def changes(self, since: int | None = None) -> AsyncIterator[Change]:
         """Iterate over what happens to the document after a revision, from now on if None; it never ends.
 
         Each revision comes exactly once, in order, however often the connection is lost. `value` has moved
-        already when a change comes. Raises NotFound or Forbidden where that ends it.
+        already when a change comes. Raises NotFound or Forbidden where that ends it; closing the client does,
+        too.
         """
-        return self._changes.read(since)
+        self._context.check_open()
+        return self._changes.read(self.revision if since is None else since)
 
     async def history(self, pointer: str = "") -> AsyncIterator[Revision]:
         """Iterate over the revisions, newest first; with a pointer, those that touched that place.
@@ -371,52 +365,64 @@ class Document:
             if not place or _touches(revision.patch, place):
                 yield revision
 
-    # Inside
+    # Inside: edits that wait in line
 
     def _existing(self) -> Json:
-        if isinstance(self._replica.shown, Absent):
+        return self._present(self._replica.shown)
+
+    def _present(self, value: Json | Absent) -> Json:
+        if isinstance(value, Absent):
             if self.revision:
                 raise Deleted(f"{self.name} is deleted.")
             raise NotFound(f"{self.name} is not there yet: put a value.")
-        return self._replica.shown
+        return value
 
-    def _difference(self, view: Json, value: Json) -> Patch:
-        try:
-            return diff(view, value)
-        except (LimitExceeded, TypeError, AttributeError) as error:
-            raise InvalidPatch(f"That is no JSON value for a document: {error}.") from error
+    def _edit(self, patch: Patch, message: str | None) -> Edit:
+        return Edit(request.new_key(), patch, message, self._context.now())
 
     async def _save(
-        self,
-        view: Json | Absent,
-        patch: Patch,
-        message: str | None,
-        resolver: Resolver | None,
-        wait: bool,
-        is_new: bool = True,
+        self, view: Json | Absent, patch: Patch, message: str | None, resolver: Resolver | None, wait: bool
     ) -> Saved:
         """Save a patch that was made on `view`, which was shown a moment ago."""
+        self._context.check_open()
+        shown = self._replica.shown
+        if patch and shown is not view:
+            found = rebase(view, [between(view, shown)], patch)
+            if isinstance(found, Conflicted):
+                edit = self._edit(patch, message)
+                conflict = self._settlement.of_engine(found, edit, view, shown, self.revision)
+                return await self._clash(edit, conflict, resolver, wait)
+            if not isinstance(found, Rebased):
+                raise unfit(found)
+            patch = found.patch
         if not patch:
             return self._nothing_to_save()
-        shown = self._replica.shown
-        if shown is not view:
-            moved = rebase(view, [diff(view, shown)], patch)
-            if isinstance(moved, Conflicted):
-                conflict = self._settlement.of_engine(moved, shown, message=message)
-                return await self._clash(conflict, resolver)
-            if not isinstance(moved, Rebased):
-                raise InvalidPatch(str(moved))
-            patch = moved.patch
-        edit = Edit(request.new_key(), patch, message, self._context.now())
+        return await self._enter(self._edit(patch, message), resolver, wait)
+
+    async def _enter(
+        self, edit: Edit, resolver: Resolver | None, wait: bool = True, taken: Done | None = None
+    ) -> Saved:
+        """Have an edit shown and sent; `taken` is what it takes back."""
+        done = Done(edit.key, self._replica.shown, edit.patch)
+
+        def if_failed() -> None:
+            self._undo.forget(done, taken)
+
         try:
-            outcome = await self._saver.enter(edit, resolver)
-        except _UNFIT as error:
-            raise InvalidPatch(f"The edit does not fit the document: {error}.") from error
-        if is_new:
-            self._undo.did(Done(shown, patch))
-        if not wait:
-            return Saved(outcome="pending", key=edit.key)
-        return await asyncio.shield(outcome)
+            entry = self._saver.enter(edit, resolver=resolver, if_failed=if_failed, waits=wait)
+        except UNFIT as error:
+            raise unfit(error) from error
+        if taken is None:
+            self._undo.did(done)
+        else:
+            self._undo.took_back(taken, done)
+        return await entry.outcome()
+
+    async def _clash(
+        self, edit: Edit, conflict: MergeConflict, resolver: Resolver | None, wait: bool = True
+    ) -> Saved:
+        """Fail an edit for which there is no place in what is shown."""
+        return await self._saver.clash(edit, conflict, resolver=resolver, waits=wait).outcome()
 
     async def _save_on(self, view: Json | Absent, patch: Patch, message: str | None) -> Saved:
         return await self._save(view, patch, message, None, wait=True)
@@ -425,49 +431,84 @@ class Document:
         self._saver.last = Saved(outcome="noop", revision=self.revision)
         return self._saver.last
 
-    async def _clash(self, conflict: MergeConflict, resolver: Resolver | None) -> Saved:
-        """Let a resolver settle a conflict, or raise it."""
+    # Inside: writes that go straight to the server
+
+    async def _all_sent(self) -> None:
+        """Wait for what is in line, no longer than any request may take."""
+        self._context.check_open()
+        await self.saved(self._context.transport.retry.deadline_s)
+
+    async def _decided(self, write: Request, message: str | None, resolver: Resolver | None) -> Saved:
+        """Send a write that does not wait in line; a resolver may settle its conflict."""
+        try:
+            return await self._write(write)
+        except Overlapped as error:
+            conflict = self._settlement.of_problem(error, message)
         self._context.counters.conflicts += 1
-        while resolver is not None and await decide(conflict, resolver):
-            try:
-                return await conflict.save()
-            except MergeConflict as again:
-                conflict = again
+        try:
+            if resolver is not None:
+                return await settle_by_rule(conflict, resolver)
+        except MergeConflict as left:
+            conflict = left
         self._context.events.conflict(conflict)
         raise conflict
 
-    def _put(self, value: Json, condition: dict[str, str]) -> Request:
-        try:
-            return request.put(self.name, value, condition)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidPatch(f"That is no JSON value for a document: {error}.") from error
+    async def _write(self, write: Request, deadline_s: float | None = None) -> Saved:
+        """Send a write, and take its answer in."""
+        self._context.check_open()
+        answer = await self._context.transport.send(write, deadline_s=deadline_s)
+        return await self._learn(answer, request.key_of(write))
 
-    async def _decided(self, write: Request, message: str | None, resolver: Resolver | None) -> Saved:
-        """Send a write that does not wait in line, and take its answer in."""
-        try:
-            answer = await self._context.transport.send(write)
-        except Overlapped as error:
-            return await self._clash(self._settlement.of_problem(error, message), resolver)
-        self._saver.last = await self._learn(answer)
-        return self._saver.last
-
-    async def _learn(self, answer: Answer) -> Saved:
+    async def _learn(self, answer: Answer, key: str) -> Saved:
         """Take the answer to a write that was not in line."""
-        replica = self._replica
-        if answer.status == 204:
-            revision = answer.revision or self.revision
-            self._saver.heard(replica.reset(revision, ABSENT, replica.confirmed.epoch), {})
-            return Saved(outcome="deleted", revision=revision, attempts=answer.attempts)
-        saved = saved_of(answer)
-        assert saved.revision is not None
-        if saved.outcome == "created" and saved.epoch is not None:
-            progress = replica.reset(saved.revision, saved.patch[0]["value"], saved.epoch)
-        else:
-            progress = replica.learned(saved.revision, saved.patch, saved.missed, saved.epoch)
-        self._saver.heard(progress, {})
-        if replica.behind:
-            await self.refresh()
+        saved = saved_of(answer, key)
+        if saved.revision is None:
+            raise TransportError("The answer names no revision.", outcome_unknown=True)
+        before = self._value_before(saved)
+        self._saver.heard(self._learned(saved, saved.revision))
+        if before is not ABSENT and saved.patch and saved.outcome in ("applied", "merged"):
+            self._undo.did(Done(key, before, saved.patch))
+        self._saver.noted(saved)
+        if self._replica.behind:
+            with suppress(PlaitError):  # it is saved, whatever becomes of that
+                await self.refresh()
         return saved
+
+    def _learned(self, saved: Saved, revision: int) -> Progress:
+        replica = self._replica
+        if saved.outcome == "deleted":
+            return replica.reset(revision, ABSENT, replica.confirmed.epoch)
+        if saved.outcome == "created" and saved.epoch is not None:
+            return replica.reset(revision, apply(ABSENT, saved.patch, ACCEPTED), saved.epoch)
+        return replica.learned(revision, saved.patch, saved.missed, saved.epoch)
+
+    def _value_before(self, saved: Saved) -> Json | Absent:
+        """Work out what a write was applied to; ABSENT where that is not told."""
+        at, value = self.revision, self._replica.confirmed.value
+        try:
+            for missed in saved.missed or ():
+                if missed.revision == at + 1:
+                    at, value = missed.revision, apply(value, missed.patch, ACCEPTED)
+        except Inapplicable:
+            return ABSENT
+        return value if at + 1 == saved.revision else ABSENT
+
+    # Inside: what is heard
+
+    async def _read(self, known: str | None) -> Answer:
+        """Read the document, unless it is what is known; a revision of another epoch is not."""
+        answer = await self._context.transport.send(request.read(self.name, known))
+        if answer.status == 304 and answer.headers.get("Plait-Epoch") != self._replica.confirmed.epoch:
+            return await self._context.transport.send(request.read(self.name))
+        return answer
+
+    async def _epoch(self) -> str:
+        """Ask for the epoch, which the server does not name where there is no document."""
+        features: Any = (await self._context.transport.send(request.features())).json()
+        epoch = features.get("epoch") if isinstance(features, dict) else None
+        if not isinstance(epoch, str):
+            raise TransportError("The server does not name its epoch.")
+        return epoch
 
     def _took(self, answer: Answer) -> None:
         """Take a fresh copy of the document."""
@@ -475,7 +516,7 @@ class Document:
             raise TransportError("The answer does not say what revision it is.")
         revision, headers = answer.revision, answer.headers
         self._note(revision, headers.get("Plait-Author"), headers.get("Plait-At"))
-        self._saver.heard(self._replica.reset(revision, answer.json(), headers["Plait-Epoch"]), {})
+        self._saver.heard(self._replica.reset(revision, answer.json(), headers["Plait-Epoch"]))
 
     def _note(self, revision: int, author: str | None, at: str | None) -> None:
         """Note who wrote a revision, and when."""
@@ -484,19 +525,24 @@ class Document:
     def _hear(self, event: Event) -> None:
         """Take what is told live."""
         if isinstance(event, Moved):
-            newest = event.parts[-1]
-            self._note(newest.rev, newest.author, newest.at)
-            progress = self._replica.received(event.prev, event.revision, event.patch, event.parts)
-            self._saver.heard(progress, {part.key: part.rev for part in event.parts if part.key})
+            if event.parts:
+                newest = event.parts[-1]
+                self._note(newest.rev, newest.author, newest.at)
+            try:
+                progress = self._replica.received(event.prev, event.revision, event.patch, event.parts)
+            except UNFIT:
+                self._saver.read_again()
+            else:
+                self._saver.heard(progress, {part.key: part.rev for part in event.parts if part.key})
         elif isinstance(event, Replaced):
-            self._saver.heard(self._replica.reset(event.revision, event.value, event.epoch), {})
+            self._saver.heard(self._replica.reset(event.revision, event.value, event.epoch))
 
     def _restored(self, stored: Stored) -> None:
         """Go on with what an outbox held."""
         self._saver.restored(stored)
 
-    def _go_on(self) -> None:
-        self._saver.go_on()
+    def _retry_now(self) -> None:
+        self._saver.retry_now()
 
     def _follow(self) -> None:
         self._changes.keep_open()

@@ -1,8 +1,22 @@
-"""A plain copy of a document to change at will."""
+"""What comes from the program: copies of a document to change at will, and copies that nobody can change."""
 
 from __future__ import annotations
 
-from plait_merge import Json
+from plait_client.edit import Patch
+from plait_client.errors import InvalidPatch, TestFailed
+from plait_merge import (
+    ABSENT,
+    Inapplicable,
+    InvalidValue,
+    Json,
+    LimitExceeded,
+    MalformedPatch,
+    check_value,
+    diff,
+    read_patch,
+)
+
+UNFIT = (Inapplicable, InvalidValue, LimitExceeded, MalformedPatch)
 
 
 def draft_of(value: Json) -> Json:
@@ -18,3 +32,47 @@ def draft_of(value: Json) -> Json:
     if type(value) is list:
         return [draft_of(part) if type(part) is dict or type(part) is list else part for part in value]
     return value
+
+
+def own_value(value: Json) -> Json:
+    """Give a copy of a value that the program goes on holding. Raises InvalidPatch for what is no JSON."""
+    try:
+        check_value(value)
+    except UNFIT as error:
+        raise unfit(error) from error
+    return draft_of(value)
+
+
+def own_patch(patch: Patch) -> Patch:
+    """Give a copy of a patch that the program goes on holding. Raises InvalidPatch for what is none.
+
+    A patch that takes the whole document away is none: deleting is an act of its own.
+    """
+    try:
+        operations = read_patch(patch)
+    except UNFIT as error:
+        raise unfit(error) from error
+    if any(operation.op == "remove" and not operation.path for operation in operations):
+        raise InvalidPatch("A patch cannot remove the document: delete it.")
+    return [
+        operation.as_json()
+        if operation.value is ABSENT
+        else operation._replace(value=own_value(operation.value)).as_json()
+        for operation in operations
+    ]
+
+
+def changed(view: Json, draft: Json) -> Patch:
+    """Give what was changed in a draft, as a patch that is nobody else's. Raises InvalidPatch."""
+    try:
+        patch = diff(view, draft)
+    except (LimitExceeded, AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise InvalidPatch(f"That is no JSON value for a document: {error}.") from error
+    return own_patch(patch)
+
+
+def unfit(error: Exception) -> InvalidPatch | TestFailed:
+    """Say what is wrong with an edit that was not even sent."""
+    if isinstance(error, Inapplicable) and error.reason == "test":
+        return TestFailed(f"The value at {error.pointer!r} is another one.")
+    return InvalidPatch(f"The edit does not fit: {error}.")

@@ -199,6 +199,10 @@ class Outbox:
         rows = await self._act(_fetch, "SELECT * FROM failed ORDER BY failed_at, rowid")
         return [_failed_edit(*row) for row in rows]
 
+    async def keep(self, failed: FailedEdit) -> None:
+        """Keep a failed edit, instead of what was kept under its key."""
+        await self._act(_keep, failed, self._now())
+
     async def discard(self, key: str) -> None:
         """Forget a failed edit. A key that is not there changes nothing."""
         await self._act(_discard, key)
@@ -419,6 +423,10 @@ def _load(connection: sqlite3.Connection, name: str) -> Stored | None:
         tuple(pending),
     )
     return Stored(state, body)
+
+
+def _keep(connection: sqlite3.Connection, failed: FailedEdit, now: float) -> None:
+    connection.execute(_INSERT_FAILED, _failed_row(failed, now))
 
 
 def _discard(connection: sqlite3.Connection, key: str) -> None:

@@ -31,6 +31,11 @@ def new_key() -> str:
     return uuid4().hex
 
 
+def key_of(write: Request) -> str:
+    """Give the key of a write."""
+    return write.headers["Idempotency-Key"].strip('"')
+
+
 def check_name(name: str) -> str:
     """Give the name of a document back. Raises ValueError unless it is collection/id."""
     if not _NAME.fullmatch(name):
@@ -59,10 +64,11 @@ def edit(name: str, body: bytes, key: str) -> Request:
     return _write("PATCH", _path(name), body, {"Content-Type": EDIT}, key)
 
 
-def strict_edit(name: str, patch: Json, revision: int, message: str | None) -> Request:
-    """Send an edit that is refused (412) unless the document is still at `revision`."""
+def strict_edit(name: str, patch: Json, revision: int, epoch: str, message: str | None) -> Request:
+    """Send an edit that is refused (412) unless the document is still at `revision`, of that epoch."""
     headers = {"Content-Type": EDIT, "If-Match": f'"{revision}"'}
-    return _write("PATCH", _path(name), edit_body(patch, message=message), headers, new_key())
+    body = edit_body(patch, base=revision, epoch=epoch, message=message)
+    return _write("PATCH", _path(name), body, headers, new_key())
 
 
 def edit_body(
@@ -82,6 +88,18 @@ def create(collection: str, value: Json) -> Request:
     """Create a document under an id of the server's choice."""
     path = f"/v1/docs/{check_collection(collection)}"
     return _write("POST", path, _encode(value), {"Content-Type": JSON}, new_key())
+
+
+def only(if_match: int | str) -> dict[str, str]:
+    """State a revision or an entity tag to insist on; "missing": there is to be no document."""
+    if if_match == "missing":
+        return {"If-None-Match": "*"}
+    return {"If-Match": f'"{if_match}"' if isinstance(if_match, int) else if_match}
+
+
+def since(revision: int, epoch: str) -> dict[str, str]:
+    """State what a merge is based on."""
+    return {"Plait-Base": f'{revision}; epoch="{epoch}"' if epoch else str(revision)}
 
 
 def delete(name: str, condition: Mapping[str, str]) -> Request:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
+from math import isfinite
 from typing import TypeGuard
 
 from plait_client.conflict import Choice, Field, MergeConflict, Value
@@ -34,11 +35,16 @@ def both(field: Field) -> Choice | None:
 
 
 def add(field: Field) -> Choice | None:
-    """Let both changes of a number count: theirs + yours - base. Other values stay undecided."""
+    """Let both changes of a number count: theirs + yours - base. Other values, and sums that are no JSON
+    number, stay undecided."""
     base, here, there = field.base.value, field.theirs.value, field.yours.value
     if field.kind != "edit_edit" or not (_is_number(base) and _is_number(here) and _is_number(there)):
         return None
-    return Value(here + there - base)
+    try:
+        total = here + there - base
+    except OverflowError:  # an integer that no float can hold
+        return None
+    return None if type(total) is float and not isfinite(total) else Value(total)
 
 
 def _is_number(value: Json | Absent) -> TypeGuard[int | float]:

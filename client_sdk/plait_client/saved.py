@@ -42,6 +42,8 @@ class Saved(Struct, frozen=True, kw_only=True):
 
 def saved_of(answer: Answer, key: str = "") -> Saved:
     """Read the result of a write. Raises TransportError for an answer of another shape."""
+    if answer.status == 204:
+        return Saved(outcome="deleted", revision=answer.revision, key=key, attempts=answer.attempts)
     try:
         saved = msgspec.convert(answer.json(), Saved)
     except msgspec.ValidationError as error:

@@ -1,24 +1,30 @@
 """One document's edits on their way to the server: in order, one at a time, each until it is decided.
 
-The replica knows what to send and what to show; the saver sends it, keeps the outbox in step, and tells
-those who wait. A caller that is cancelled takes nothing back: an edit that was entered goes its way.
+The replica knows what to send and what to show; the saver sends it, has it written to the outbox first, and
+tells those who wait. A caller that is cancelled takes nothing back: an edit that was entered goes its way.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing, suppress
+from typing import Any, Final, Literal, TypeAlias
 
 from plait_client import request
+from plait_client.changes import Revision, read_history
 from plait_client.conflict import MergeConflict
 from plait_client.context import Context
 from plait_client.edit import Edit, Flight
+from plait_client.entry import Entry
 from plait_client.errors import (
     BaseUnknown,
     DeadlineExceeded,
     Forbidden,
+    NotFound,
+    OutboxFull,
+    OutboxUnusable,
     Overlapped,
     PlaitError,
     RateLimited,
@@ -26,35 +32,32 @@ from plait_client.errors import (
     TransportError,
 )
 from plait_client.events import Settled
+from plait_client.journal import Journal
 from plait_client.outbox import Stored
 from plait_client.replica import Progress, Replica
-from plait_client.resolvers import Resolver, decide
+from plait_client.resolvers import Resolver
 from plait_client.retry import full_jitter
 from plait_client.saved import Saved, saved_of
-from plait_client.settlement import Settlement
+from plait_client.settlement import Settlement, settle_by_rule
 from plait_client.unsaved import UnsavedEdit
-from plait_merge import Json
 
-UNREACHABLE: Final = (TransportError, DeadlineExceeded, RateLimited, RetryQuotaSpent, Forbidden)
+log = logging.getLogger(__name__)
+
+UNREACHABLE: Final = (
+    TransportError,
+    DeadlineExceeded,
+    RateLimited,
+    RetryQuotaSpent,
+    Forbidden,
+    OutboxFull,
+    OutboxUnusable,
+)
+"""What says nothing about the edit: with an outbox it waits."""
 RETURN_BASE_S: Final = 0.5
 RETURN_CAP_S: Final = 30.0
 """What waits in an outbox is tried again after up to that long, whatever happens."""
-SETTLED_BY_RULE_MAX: Final = 5
-"""So often a resolver settles one edit that others keep overtaking."""
-
-KEPT_S: Final = 80_000
-"""Servers remember keys for a day. An answer that is missing for longer is looked for in the history."""
 
 SyncState: TypeAlias = Literal["saved", "saving", "reconnecting", "unsaved"]
-
-
-@dataclass(slots=True, eq=False)
-class _Entered:
-    """An edit of this process: who waits for it, and what settles its conflicts."""
-
-    edit: Edit
-    outcome: asyncio.Future[Saved]
-    resolver: Resolver | None
 
 
 class Saver:
@@ -79,189 +82,272 @@ class Saver:
         self._context = context
         self._settlement = settlement
         self._refresh = refresh
-        self._entered: dict[str, _Entered] = {}
-        self._echoes: dict[str, int] = {}
+        self._journal = Journal(name, replica, context.outbox)
+        self._entries: dict[str, Entry] = {}
+        self._settling: dict[Entry, asyncio.Task[None]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._settling = 0
         self._woken = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._losses = 0
-        self._in_step = False
-        self._frozen: Stored | None = None
-        self._stored_flight: str | None = None
-        self._rebased: set[str] = set()
-        self._failed: list[UnsavedEdit] = []
+        self._is_stale = False
+        self._sending: str | None = None
+        self._echo: Saved | None = None
+        self._doubtful: str | None = None
+        self._thawed: str | None = None
 
     @property
     def state(self) -> SyncState:
         """What to tell the person who types."""
-        if self._is_done():
-            return "saved"
-        if isinstance(self.trouble, Forbidden):
-            return "unsaved"
-        return "saving" if self.trouble is None else "reconnecting"
+        if not self._entries and not self._settling:
+            is_kept = any(each.document == self.name for each in self._context.unsaved.failed())
+            return "unsaved" if is_kept else "saved"
+        if self.trouble is None:
+            return "saving"
+        is_offline = not isinstance(self.trouble, Forbidden | OutboxFull | OutboxUnusable)
+        return "reconnecting" if is_offline else "unsaved"
 
-    async def enter(self, edit: Edit, resolver: Resolver | None = None) -> asyncio.Future[Saved]:
-        """Show an edit, keep it, and have it sent. The future is what becomes of it.
+    # Edits come in
 
-        Raises what the replica refuses, and OutboxFull; nothing has changed then.
+    def enter(self, edit: Edit, **how: Any) -> Entry:
+        """Show an edit, and have it kept and sent; the entry tells what becomes of it, `how` is as there.
+
+        Raises what the replica refuses; nothing has changed then.
         """
         self._replica.edit(edit)
-        outcome: asyncio.Future[Saved] = asyncio.get_running_loop().create_future()
-        outcome.add_done_callback(_look_at)
-        self._entered[edit.key] = _Entered(edit, outcome, resolver)
-        self._idle.clear()
-        try:
-            await self._keep(edit)
-        except BaseException:
-            del self._entered[edit.key]
-            self._take(self._replica.refused(edit.key))
-            self._rest()
-            raise
-        if self.trouble is None:
+        entry = self._entry(edit, **how)
+        if self._context.outbox is None:
+            entry.kept.set_result(None)
             self.go_on()
         else:
-            self._queue(edit.key)
-        return outcome
+            self._context.begin(self._keep(entry))
+        return entry
 
-    def go_on(self) -> None:
-        """Send what there is to send, now: the server may be reached (again)."""
-        self._woken.set()
-        if self._task is None and not self._is_done():
-            self._idle.clear()
-            self._task = self._context.begin(self._run())
-
-    async def idle(self) -> None:
-        """Wait until nothing is on its way any more."""
-        await self._idle.wait()
-
-    def heard(self, progress: Progress, landed: Mapping[str, int]) -> None:
-        """Take what a live frame or a fresh copy of the document changed; `landed` tells keys' revisions."""
-        self._in_step = False
-        self._echoes.update({key: landed[key] for key in progress.saved if key in landed})
-        self._take(progress)
-        if progress.saved or progress.failed:
-            self._context.begin(self._store())
-        if progress.saved or self.trouble is None:
-            self.go_on()
+    def clash(self, edit: Edit, conflict: MergeConflict, **how: Any) -> Entry:
+        """Take an edit that the document moved away under: it fails as any other does."""
+        entry = self._entry(edit, **how)
+        entry.kept.set_result(None)
+        self._fail(edit, conflict)
+        self._store_soon()
+        return entry
 
     def restored(self, stored: Stored) -> None:
         """Go on with what an outbox held; the replica is made of it."""
-        if stored.body is not None and stored.state.flight is not None:
-            self._frozen, self._stored_flight = stored, stored.state.flight.key
-        self._in_step = stored.state.flight is None or stored.body is not None
+        self._journal.restored(stored)
+        for edit in self._waiting():
+            entry = self._entry(edit)
+            entry.kept.set_result(None)
+            entry.tell(Saved(outcome="queued", key=edit.key))
+        flight = stored.state.flight
+        self._doubtful = None if flight is None else flight.key
+        self.go_on()
+
+    async def over(self) -> None:
+        """Wait until all that was entered so far is saved, or has failed."""
+        waits = [entry.over for entry in (*self._entries.values(), *self._settling)]
+        if waits:
+            await asyncio.wait(waits)
+
+    # Others' edits come in
+
+    def heard(self, progress: Progress, landed: Mapping[str, int] | None = None) -> None:
+        """Take what a live frame or a fresh copy of the document changed; `landed` tells keys' revisions."""
+        for key in progress.saved:
+            saved = Saved(outcome="applied", revision=(landed or {}).get(key), key=key)
+            if key == self._sending:
+                self._echo = saved
+            else:
+                self._arrived(saved)
+        self._take(progress)
+        if progress.saved or progress.failed:
+            self._store_soon()
+        self.go_on()
+
+    def read_again(self) -> None:
+        """What was heard makes no sense: have the document read."""
+        self._is_stale = True
+        self.go_on()
+
+    def noted(self, saved: Saved) -> None:
+        """Count and tell of a write that was saved, whichever way it went."""
+        self.last = saved
+        counters = self._context.counters
+        counters.saved += 1
+        counters.merged += saved.outcome == "merged"
+        counters.noop += saved.outcome == "noop"
+        self._context.events.settled(Settled(self.name, saved.key, saved.outcome, saved.revision))
+
+    # The way to the server
+
+    def go_on(self) -> None:
+        """See to it that what there is to send is being sent."""
+        if self._task is None and self._has_work() and not self._context.is_closed:
+            self._task = self._context.begin(self._run())
+
+    def retry_now(self) -> None:
+        """Try at once: the server may be reached again."""
+        self._woken.set()
         self.go_on()
 
     async def stop(self) -> None:
         """Stop sending. What is in an outbox stays there; for anything else this is the end."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        gone = TransportError("The client was closed before the edit was saved.", outcome_unknown=True)
-        for entered in self._entered.values():
-            if not entered.outcome.done():
-                entered.outcome.set_exception(gone)
-        self._entered.clear()
+        is_sent = self._replica.flight is not None
+        tasks = [task for task in (self._task, *self._settling.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        closed = TransportError("The client was closed.", outcome_unknown=is_sent)
+        for entry in self._settling:  # those that had not even begun
+            entry.tell(closed)
+            entry.finish()
+        self._settling.clear()
+        if self._context.outbox is None:
+            self._give_up(closed)
+            return
+        with suppress(PlaitError):
+            await self._journal.write()  # the last one: what was begun before is done then
+        for entry in self._entries.values():
+            entry.tell(Saved(outcome="queued", key=entry.edit.key))
+            entry.finish()
 
     async def _run(self) -> None:
         try:
-            while not self._is_done():
+            while self._has_work():
                 try:
                     await self._step()
                 except UNREACHABLE as error:
-                    if not await self._hold(error):
+                    if self._context.outbox is None:
+                        self._give_up(error)
                         return
+                    await self._hold(error)
+                except PlaitError as error:  # the document cannot be read any more: it is not there
+                    self._give_up(error)
+                    return
                 else:
                     self.trouble, self._losses = None, 0
+        except Exception as error:
+            log.exception("Saving %s failed in a way it should not", self.name)
+            self._give_up(TransportError(f"The client failed: {error!r}", outcome_unknown=True))
         finally:
             self._task = None
-            self._rest()
+            if not self._has_work():
+                self.trouble, self._losses = None, 0
+
+    def _has_work(self) -> bool:
+        replica = self._replica
+        return replica.flight is not None or replica.behind or self._is_stale or self._next_is_kept()
+
+    def _next_is_kept(self) -> bool:
+        """Whether the first edit that waits may be sent."""
+        pending = self._replica.pending
+        return bool(pending) and self._entries[pending[0].key].kept.done()
 
     async def _step(self) -> None:
         """Do the next thing there is to do. Raises UNREACHABLE."""
+        replica = self._replica
+        if replica.behind or self._is_stale:
+            await self._catch_up()
+        if replica.flight is None:
+            await self._journal.write()
+            if not self._next_is_kept() or replica.next() is None:
+                return
+        if replica.flight is not None:
+            await self._deliver(replica.flight)
+
+    async def _catch_up(self) -> None:
+        await self._refresh()
+        self._is_stale = False
         if self._replica.behind:
-            await self._refresh()
-        flight = self._replica.flight or self._replica.next()
-        if flight is not None:
-            await self._deliver(flight)
+            raise TransportError("The server shows an older revision than it told of.")
 
     async def _deliver(self, flight: Flight) -> None:
         """Send an edit until it is decided. Raises UNREACHABLE."""
-        body = await self._freeze(flight)
+        self._sending = flight.key
         try:
-            saved = await self._found(flight) or saved_of(
-                await self._context.transport.send(request.edit(self.name, body, flight.key)), flight.key
-            )
-        except Overlapped as error:
-            await self._end(flight.key, self._settlement.of_problem(error, flight.message, flight.key))
-        except BaseUnknown as error:
-            await self._rebase(flight, error)
-        except UNREACHABLE:
-            if flight.key not in self._echoes:
-                raise
-            await self._succeed(Saved(outcome="applied", revision=self._echoes[flight.key], key=flight.key))
+            saved = await self._answer(flight)
         except PlaitError as error:
-            await self._end(flight.key, error)
+            if self._echo is not None:
+                await self._succeed(self._echo)
+            else:
+                await self._not_saved(flight, error)
         else:
             await self._accepted(saved)
+        finally:
+            self._sending = self._echo = None
+
+    async def _answer(self, flight: Flight) -> Saved:
+        """Send an edit, the same bytes as ever, and give the answer. Raises what the transport raises."""
+        body = self._journal.body_of(flight)
+        await self._journal.write()
+        if self._doubtful == flight.key:
+            found = await self._found(flight)
+            if found is not None:
+                return found
+        await self._until_wanted()
+        answer = await self._context.transport.send(request.edit(self.name, body, flight.key))
+        return saved_of(answer, flight.key)
+
+    async def _until_wanted(self) -> None:
+        """Wait as long as the server asked for over a live connection."""
+        transport = self._context.transport
+        wait_s = self._context.live.throttled_until - transport.clock()
+        if wait_s > 0:
+            await transport.sleep(wait_s)
+
+    async def _found(self, flight: Flight) -> Saved | None:
+        """Look in the history for an edit that may have arrived: by now its key may be forgotten."""
+        try:
+            async with aclosing(read_history(self._context.transport, self.name)) as history:
+                async for revision in history:
+                    if revision.key == flight.key:
+                        await self._refresh()
+                        return _as_saved(revision, flight)
+                    if revision.revision <= flight.base:
+                        break
+        except NotFound:
+            pass
+        return None
 
     async def _accepted(self, saved: Saved) -> None:
         assert saved.revision is not None
-        self._in_step = False
-        progress = self._replica.accepted(saved.key, saved.revision, saved.patch, saved.missed, saved.epoch)
-        self._take(progress)
-        flight = self._replica.flight
-        if flight is None or flight.key != saved.key:  # else it is of another epoch: it is sent again
-            await self._succeed(saved)
+        replica = self._replica
+        self._take(replica.accepted(saved.key, saved.revision, saved.patch, saved.missed, saved.epoch))
+        flight = replica.flight
+        if flight is not None and flight.key == saved.key:
+            return  # it is of another epoch: the document is read, and the edit sent again
+        if replica.behind:
+            with suppress(PlaitError):  # it is saved, whatever becomes of that
+                await self._refresh()
+        await self._succeed(saved)
 
-    async def _found(self, flight: Flight) -> Saved | None:
-        """Look for an edit in the history that was sent so long ago that its key may be forgotten."""
-        if self._frozen is None or self._context.now() - flight.made_at < KEPT_S:
-            return None
-        cursor: str | None = None
-        while True:
-            answer = await self._context.transport.send(request.history(self.name, cursor))
-            page: Json = answer.json()
-            for revision in page["revisions"]:
-                if revision["key"] == flight.key:
-                    return Saved(
-                        outcome="applied", revision=revision["revision"], key=flight.key, missed=None
-                    )
-                if revision["revision"] <= flight.base:
-                    return None
-            cursor = page["cursor"]
-            if cursor is None:
-                return None
+    async def _not_saved(self, flight: Flight, error: PlaitError) -> None:
+        """Take the answer that an edit was not saved. Raises UNREACHABLE."""
+        if isinstance(error, UNREACHABLE):
+            if error.outcome_unknown:
+                self._doubtful = flight.key
+            raise error
+        if isinstance(error, BaseUnknown):
+            await self._rebase(flight, error)
+        elif isinstance(error, Overlapped):
+            await self._end(flight.key, self._settlement.of_problem(error, flight.message, flight.key))
+        else:
+            await self._end(flight.key, error)
 
     async def _rebase(self, flight: Flight, error: BaseUnknown) -> None:
         """Send an edit anew, once, whose base the server does not have (any more). Raises UNREACHABLE."""
         await self._refresh()
-        if flight.key in self._rebased or not self._replica.thaw(flight.key):
+        if self._replica.flight is None:
+            return  # reading the document told that it is saved
+        if flight.key == self._thawed or not self._replica.thaw(flight.key):
             await self._end(flight.key, error)
             return
-        self._rebased.add(flight.key)
-        self._in_step = False
+        self._thawed = flight.key
+        await self._journal.write()  # before it is frozen as something else
 
-    async def _hold(self, error: PlaitError) -> bool:
-        """The server cannot be reached: without an outbox that is the end, with one a matter of time.
-
-        Says whether to go on.
-        """
-        flight = self._replica.flight
-        if self._context.outbox is None:
-            keys = [edit.key for edit in self._replica.pending]
-            for key in keys if flight is None else [flight.key, *keys]:
-                await self._end(key, error)
-            return False
+    async def _hold(self, error: PlaitError) -> None:
+        """The server cannot be reached: say so, and wait a while, or until it may be there again."""
         self.trouble = error
-        for key in list(self._entered):
-            self._queue(key)
-        await self._nap()
-        return True
-
-    async def _nap(self) -> None:
-        """Wait a while, or until somebody says that the server may be there."""
+        for entry in self._entries.values():
+            if entry.kept.done():
+                self._queue(entry)
         transport = self._context.transport
         wait_s = full_jitter(RETURN_BASE_S, self._losses, RETURN_CAP_S, transport.uniform)
         self._losses += 1
@@ -272,86 +358,93 @@ class Saver:
         finally:
             for wait in waits:
                 wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
-    def _is_done(self) -> bool:
-        replica = self._replica
-        return replica.flight is None and not replica.pending and not replica.behind
-
-    def _rest(self) -> None:
-        if self._task is None and not self._settling:
-            self._idle.set()
+    def _queue(self, entry: Entry) -> None:
+        """Tell who waits that the edit is in the outbox, and that it may take a while."""
+        if not entry.told.done():
+            self._context.counters.queued += 1
+            entry.tell(Saved(outcome="queued", key=entry.edit.key))
 
     # The outbox
 
-    async def _keep(self, edit: Edit) -> None:
-        """Store an edit that was entered. Raises OutboxFull."""
-        outbox = self._context.outbox
-        if outbox is None:
+    async def _keep(self, entry: Entry) -> None:
+        """Have an edit written down before it may be sent, or refuse it."""
+        try:
+            await self._journal.write()
+        except PlaitError as error:
+            refusal = _unsent(error)
+            self._withdraw([entry.edit], lambda: refusal)
+            await self._store()
             return
-        if self._in_step:
-            await outbox.append(self.name, edit)
-        else:
-            self._in_step = True
-            await outbox.save(self.name, self._replica.export())
-
-    async def _freeze(self, flight: Flight) -> bytes:
-        """Give the bytes an edit is sent as, always the same, and store them before the first time."""
-        if self._stored_flight == flight.key and self._frozen is not None and self._frozen.body is not None:
-            return self._frozen.body
-        self._frozen = None
-        body = request.edit_body(flight.patch, base=flight.base, epoch=flight.epoch, message=flight.message)
-        outbox = self._context.outbox
-        if outbox is not None and self._stored_flight != flight.key:
-            self._stored_flight = flight.key
-            if self._in_step:
-                await outbox.freeze(self.name, flight, body)
-            else:
-                self._in_step = True
-                await outbox.save(self.name, self._replica.export(), body=body)
-        return body
+        if entry.over.done():
+            return
+        entry.kept.set_result(None)
+        if self.trouble is not None:
+            self._queue(entry)
+        self.go_on()
 
     async def _store(self) -> None:
-        """Bring the outbox in step with the replica, and what failed into it."""
-        failed, self._failed = self._failed, []
-        outbox = self._context.outbox
-        if outbox is not None:
-            self._in_step = not self._replica.is_idle
-            await outbox.save(self.name, self._replica.export(), failed=[each.as_stored() for each in failed])
+        """Bring the outbox in step, as far as it takes that: what is missing comes with the next write."""
+        try:
+            await self._journal.write()
+        except OutboxFull as error:
+            log.info("The outbox is full: %s", error.detail)
+        except OutboxUnusable as error:
+            log.error("%s", error.detail)
+
+    def _store_soon(self) -> None:
+        if self._context.outbox is not None:
+            self._context.begin(self._store())
 
     # What became of an edit
 
-    def _queue(self, key: str) -> None:
-        """Tell who waits that the edit is in the outbox, and that it may take a while."""
-        outcome = self._entered[key].outcome
-        if not outcome.done():
-            self._context.counters.queued += 1
-            outcome.set_result(Saved(outcome="queued", key=key))
-
     async def _succeed(self, saved: Saved) -> None:
-        self.last = saved
-        counters = self._context.counters
-        counters.saved += 1
-        counters.merged += saved.outcome == "merged"
-        counters.noop += saved.outcome == "noop"
-        self._echoes.pop(saved.key, None)
-        self._rebased.discard(saved.key)
-        await self._store()
-        self._tell(self._entered.pop(saved.key, None), saved)
-        self._context.events.settled(Settled(self.name, saved.key, saved.outcome, saved.revision))
+        self._doubtful = self._thawed = None
+        if not self._replica.pending:  # else it is written with the next one that is sent
+            await self._store()
+        self._arrived(saved)
+
+    def _arrived(self, saved: Saved) -> None:
+        self.noted(saved)
+        entry = self._entries.pop(saved.key, None)
+        if entry is not None:
+            entry.tell(saved)
+            entry.finish()
 
     async def _end(self, key: str, error: PlaitError) -> None:
-        """An edit will not be saved as it is."""
-        self._in_step = False
-        edit = self._edit(key)
-        self._take(self._replica.refused(key))
+        """An edit will not be saved as it is; those that stand on it may fail with it."""
+        self._doubtful = self._thawed = None
+        edit = next(edit for edit in self._waiting() if edit.key == key)
+        progress = self._replica.refused(key)
         self._fail(edit, error)
+        self._take(progress)
         await self._store()
 
-    def _edit(self, key: str) -> Edit:
+    def _give_up(self, error: PlaitError) -> None:
+        """Send nothing of what waits. Only the edit in flight can have arrived."""
         flight = self._replica.flight
-        if flight is not None and flight.key == key:
-            return Edit(key, flight.patch, flight.message, flight.made_at)
-        return next(edit for edit in self._replica.pending if edit.key == key)
+        waiting = self._waiting()
+        self._withdraw(waiting if flight is None else waiting[1:], lambda: _unsent(error))
+        if flight is not None:
+            self._withdraw(waiting[:1], lambda: error)
+        self._is_stale = False
+        self._store_soon()
+
+    def _withdraw(self, edits: Iterable[Edit], error: Callable[[], PlaitError]) -> None:
+        """Take edits out that will not be sent, the newest first: none of them fails for want of another."""
+        withdrawn = [edit for edit in edits if edit.key in self._entries]
+        others = [self._replica.refused(edit.key) for edit in reversed(withdrawn)]
+        for edit in withdrawn:
+            self._fail(edit, error())
+        for progress in others:
+            self._take(progress)
+
+    def _waiting(self) -> list[Edit]:
+        """Give the edits that are not saved, the one in flight first."""
+        flight = self._replica.flight
+        sent = [] if flight is None else [Edit(flight.key, flight.patch, flight.message, flight.made_at)]
+        return [*sent, *self._replica.pending]
 
     def _take(self, progress: Progress) -> None:
         for failed in progress.failed:
@@ -359,64 +452,86 @@ class Saver:
 
     def _fail(self, edit: Edit, error: PlaitError) -> None:
         """Hand an edit to what settles it by rule, to who waits for it, or to what is unsaved."""
-        entered = self._entered.pop(edit.key, None)
-        waited_for = entered is not None and not entered.outcome.done()
-        counters = self._context.counters
-        if isinstance(error, MergeConflict):
-            counters.conflicts += 1
-            if entered is not None and entered.resolver is not None:
-                self._keep_unsaved(edit, error)
-                self._settling += 1
-                self._context.begin(self._settle(entered, error, entered.resolver))
-                return
+        entry = self._entries.pop(edit.key, None) or self._entry(edit)
+        self._entries.pop(edit.key, None)
+        if entry.if_failed is not None:
+            entry.if_failed()
+        if isinstance(error, MergeConflict) and entry.resolver is not None:
+            self._context.counters.conflicts += 1
+            self._keep_unsaved(edit, error)
+            self._settling[entry] = self._context.begin(self._settle(entry, error, entry.resolver))
+            return
+        self._context.counters.conflicts += isinstance(error, MergeConflict)
+        self._failed(entry, error)
+
+    def _failed(self, entry: Entry, error: PlaitError) -> None:
+        """It is over with an edit: tell everybody."""
+        is_conflict = isinstance(error, MergeConflict)
+        is_stored = is_conflict and self._context.outbox is not None
+        if is_stored or not entry.is_waited_for:
+            self._keep_unsaved(entry.edit, error)
+        if is_conflict:
             self._context.events.conflict(error)
-            if self._context.outbox is not None or not waited_for:
-                self._keep_unsaved(edit, error)
         else:
-            counters.refused += 1
-            if not waited_for:
-                self._keep_unsaved(edit, error)
-        self._tell(entered, error)
-        self._context.events.settled(
-            Settled(self.name, edit.key, "conflict" if isinstance(error, MergeConflict) else "refused")
-        )
+            self._context.counters.refused += 1
+        entry.tell(error)
+        entry.finish()
+        outcome = "conflict" if is_conflict else "refused"
+        self._context.events.settled(Settled(self.name, entry.edit.key, outcome))
 
     def _keep_unsaved(self, edit: Edit, error: PlaitError) -> None:
         unsaved = UnsavedEdit(self.name, edit.key, edit.patch, edit.message, edit.made_at, error)
         self._context.unsaved.add(unsaved)
-        self._failed.append(unsaved)
+        self._journal.add_failed(unsaved)
 
-    async def _settle(self, entered: _Entered, conflict: MergeConflict, resolver: Resolver) -> None:
-        """Let a resolver decide, as often as others are faster. What it leaves open is a conflict."""
+    async def _settle(self, entry: Entry, conflict: MergeConflict, resolver: Resolver) -> None:
+        """Let a resolver decide; what it leaves open is a conflict like any other."""
+        key = entry.edit.key
         try:
-            for _ in range(SETTLED_BY_RULE_MAX):
-                if not await decide(conflict, resolver):
-                    break
-                try:
-                    saved = await conflict.save()
-                except MergeConflict as again:
-                    conflict = again
-                    continue
-                self._tell(entered, saved)
-                return
-            self._context.events.conflict(conflict)
-            self._tell(entered, conflict)
+            await self._store()
+            saved = await settle_by_rule(conflict, resolver)
+        except MergeConflict as left:
+            if entry.is_waited_for and self._context.outbox is None:
+                await self._context.unsaved.discard(key)
+            self._failed(entry, left)
+        except asyncio.CancelledError:
+            entry.tell(conflict)
+            raise
         except Exception as error:  # the resolver's own mistakes, too, belong to whoever waits
-            self._tell(entered, error)
-        finally:
-            self._settling -= 1
-            self._rest()
-
-    def _tell(self, entered: _Entered | None, outcome: Saved | Exception) -> None:
-        if entered is None or entered.outcome.done():
-            return
-        if isinstance(outcome, Saved):
-            entered.outcome.set_result(outcome)
+            if not entry.is_waited_for:
+                log.exception("A resolver failed for an edit of %s; its conflict is kept", self.name)
+            self._context.events.conflict(conflict)
+            entry.tell(error)
         else:
-            entered.outcome.set_exception(outcome)
+            entry.tell(saved)
+        finally:
+            self._settling.pop(entry, None)
+            entry.finish()
+
+    def _entry(self, edit: Edit, **how: Any) -> Entry:
+        def unheard(error: PlaitError) -> None:
+            self._keep_unsaved(edit, error)
+            self._store_soon()
+
+        entry = self._entries[edit.key] = Entry(edit, unheard, **how)
+        return entry
 
 
-def _look_at(outcome: asyncio.Future[Saved]) -> None:
-    """Nobody has to wait: what is not waited for is kept as unsaved."""
-    if not outcome.cancelled():
-        outcome.exception()
+def _as_saved(revision: Revision, flight: Flight) -> Saved:
+    """Read what became of an edit from the history."""
+    is_next = revision.revision == flight.base + 1
+    return Saved(
+        outcome="applied" if is_next else "merged",
+        revision=revision.revision,
+        base=flight.base,
+        patch=revision.patch,
+        missed=None,
+        key=flight.key,
+    )
+
+
+def _unsent(error: PlaitError) -> PlaitError:
+    """Say of an edit that it was not sent, because of what befell another; one error for each that waits."""
+    unsent = type(error)(error.detail, problem=error.problem, request_id=error.request_id)
+    unsent.__cause__ = error
+    return unsent

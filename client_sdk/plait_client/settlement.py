@@ -7,27 +7,44 @@ is settled here, by the same engine, and the outcome is an edit like any other.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from plait_client import request
 from plait_client.conflict import MergeConflict, fields_of_engine, fields_of_problem
+from plait_client.drift import ACCEPTED, between
+from plait_client.edit import Edit, Patch
 from plait_client.errors import InvalidPatch, NotFound, Overlapped, PlaitError
 from plait_client.frame import Part
 from plait_client.outbox import FailedEdit
 from plait_client.replica import Failed
+from plait_client.resolvers import Resolver, decide
 from plait_client.saved import Saved
-from plait_client.transport import Answer, Transport
+from plait_client.transport import Answer, Request, Transport
 from plait_client.unsaved import Unsaved
-from plait_merge import ABSENT, Absent, Conflicted, Json, diff, rebase, resolve
-from plait_merge.outcome import Patch
+from plait_merge import ABSENT, Absent, Conflicted, Json, rebase, resolve
 
-Learn = Callable[[Answer], Awaitable[Saved]]
+SETTLED_BY_RULE_MAX: Final = 5
+"""So often a resolver settles one edit that others keep overtaking."""
+
+Learn = Callable[[Answer, str], Awaitable[Saved]]
 SaveOn = Callable[["Json | Absent", Patch, "str | None"], Awaitable[Saved]]
 
 
+async def settle_by_rule(conflict: MergeConflict, resolver: Resolver) -> Saved:
+    """Let a resolver decide, as often as others are faster. Raises MergeConflict for what it leaves open."""
+    for _ in range(SETTLED_BY_RULE_MAX):
+        if not await decide(conflict, resolver):
+            break
+        try:
+            return await conflict.save()
+        except MergeConflict as again:
+            conflict = again
+    raise conflict
+
+
 class Settlement:
-    """Makes the conflicts of one document. `learn` takes the answer to a write that is no waiting edit,
-    `save_on` saves a patch that was made on some value."""
+    """Makes the conflicts of one document. `learn` takes the answer to a write that is no waiting edit, and
+    its key; `save_on` saves a patch that was made on some value."""
 
     def __init__(
         self, document: str, transport: Transport, unsaved: Unsaved, learn: Learn, save_on: SaveOn
@@ -45,7 +62,7 @@ class Settlement:
             error.detail,
             self._document,
             fields_of_problem(problem),
-            self._settle_there,
+            _SettledThere(self, problem.get("instance")),
             base_revision=problem.get("base_revision"),
             head_revision=problem.get("head_revision"),
             clean=len(problem.get("clean_operations", ())),
@@ -57,78 +74,56 @@ class Settlement:
             attempts=error.attempts,
         )
 
-    async def _settle_there(self, conflict: MergeConflict, message: str | None) -> Saved:
-        instance = (conflict.problem or {}).get("instance")
-        if not isinstance(instance, str):
-            raise NotFound("The server keeps this conflict no longer: make the edit again.")
+    async def resolve_there(self, conflict: MergeConflict, write: Request, message: str | None) -> Saved:
+        """Settle a conflict that the server keeps."""
         try:
-            answer = await self._transport.send(request.resolution(instance, conflict.choices(), message))
+            answer = await self._transport.send(write)
         except Overlapped as error:
-            again = self.of_problem(error, message, conflict.key)
-            again.draft = conflict.draft
-            raise again from None
+            raise await self._again(conflict, self.of_problem(error, message)) from None
+        saved = await self._learn(answer, request.key_of(write))
         await self._settled(conflict)
-        return await self._learn(answer)
-
-    async def _settled(self, conflict: MergeConflict) -> None:
-        if conflict.key is not None:
-            await self._unsaved.discard(conflict.key)
+        return saved
 
     def of_failed(self, failed: Failed) -> PlaitError:
         """Make the error of an edit that clashed with others' changes before it was sent."""
-        if isinstance(failed.reason, Conflicted):
-            return self.of_engine(
-                failed.reason,
-                failed.theirs,
-                stored={
-                    "base": _as_list(failed.base),
-                    "theirs": _as_list(failed.theirs),
-                    "head_revision": failed.revision,
-                },
-                message=failed.edit.message,
-                key=failed.edit.key,
-                head_revision=failed.revision,
-                parts=failed.parts,
-            )
-        return InvalidPatch(f"The edit cannot be made any more: {failed.reason}.")
+        if not isinstance(failed.reason, Conflicted):
+            return InvalidPatch(f"The edit cannot be made any more: {failed.reason}.")
+        return self.of_engine(
+            failed.reason, failed.edit, failed.base, failed.theirs, failed.revision, failed.parts
+        )
 
     def restored(self, failed: FailedEdit) -> PlaitError:
         """Make the error of an edit that an outbox kept, conflicts as they were."""
         stored: Any = failed.conflict or {}
         if "problem" in stored:
-            return self.of_problem(
-                Overlapped(failed.reason, problem=stored["problem"]), failed.message, failed.key
-            )
+            overlapped = Overlapped(failed.reason, problem=stored["problem"])
+            return self.of_problem(overlapped, failed.message, failed.key)
         if "theirs" in stored:
             base, theirs = _of_list(stored["base"]), _of_list(stored["theirs"])
-            found = rebase(base, [diff(base, theirs)], failed.patch)
+            found = rebase(base, [between(base, theirs)], failed.patch, limits=ACCEPTED)
             if isinstance(found, Conflicted):
-                return self.of_engine(
-                    found,
-                    theirs,
-                    message=failed.message,
-                    key=failed.key,
-                    stored=stored,
-                    head_revision=stored["head_revision"],
-                )
+                edit = Edit(failed.key, failed.patch, failed.message, failed.made_at)
+                return self.of_engine(found, edit, base, theirs, stored["head_revision"])
         return InvalidPatch(failed.reason)
 
     def of_engine(
         self,
         conflicted: Conflicted,
+        edit: Edit,
+        base: Json | Absent,
         theirs: Json | Absent,
-        *,
-        message: str | None = None,
-        key: str | None = None,
-        stored: Json = None,
-        head_revision: int | None = None,
+        head_revision: int,
         parts: Sequence[Part] = (),
     ) -> MergeConflict:
-        """Make a conflict that the merge engine found here; its patches apply to `theirs`."""
+        """Make a conflict that the merge engine found here: the edit was made on `base`, and would have to be
+        made on `theirs`."""
 
         async def settle(conflict: MergeConflict, message: str | None) -> Saved:
             patch = resolve(theirs, conflicted, conflict.choices())
-            saved = await self._save_on(theirs, patch, message)
+            try:
+                saved = await self._save_on(theirs, patch, message)
+            except MergeConflict as again:
+                raise await self._again(conflict, again) from None
             await self._settled(conflict)
             return saved
 
@@ -142,10 +137,37 @@ class Settlement:
             settle,
             head_revision=head_revision,
             clean=len(conflicted.clean_operations),
-            message=message,
-            key=key,
-            stored=stored,
+            message=edit.message,
+            key=edit.key,
+            stored={"base": _as_list(base), "theirs": _as_list(theirs), "head_revision": head_revision},
         )
+
+    async def _again(self, conflict: MergeConflict, again: MergeConflict) -> MergeConflict:
+        """Let a newer conflict take the place of one that was settled too late."""
+        again.draft = conflict.draft
+        await self._unsaved._clashed_again(conflict.key, again)
+        return again
+
+    async def _settled(self, conflict: MergeConflict) -> None:
+        if conflict.key is not None:
+            await self._unsaved.discard(conflict.key)
+
+
+class _SettledThere:
+    """Settles one conflict that the server keeps. The same choices are the same request, however often."""
+
+    def __init__(self, settlement: Settlement, instance: object) -> None:
+        self._settlement = settlement
+        self._instance = instance
+        self._last: Request | None = None
+
+    async def __call__(self, conflict: MergeConflict, message: str | None) -> Saved:
+        if not isinstance(self._instance, str):
+            raise NotFound("The server keeps this conflict no longer: make the edit again.")
+        write = request.resolution(self._instance, conflict.choices(), message)
+        if self._last is None or self._last.body != write.body:
+            self._last = write
+        return await self._settlement.resolve_there(conflict, self._last, message)
 
 
 def _as_list(value: Json | Absent) -> list[Json]:

@@ -47,7 +47,7 @@ class MergeConflict(conflict.MergeConflict):
 
         Raises ValueError while a field is undecided, MergeConflict where somebody changed the same places
         again in the meantime (decided fields stay decided: the new conflict holds only the new clashes), and
-        what any edit raises.
+        what any edit raises. Once it is saved, saving it again gives what came of it.
         """
         saved: Saved = self._portal.run(super().save(message))
         return saved
@@ -231,8 +231,8 @@ class Document:
 
     @property
     def sync_state(self) -> SyncState:
-        """ "saved", "saving", "reconnecting" (your edits wait in the outbox) or "unsaved" (the server refuses
-        who you are; they wait, too)."""
+        """ "saved", "saving", "reconnecting" (your edits wait in the outbox) or "unsaved" (they wait because
+        the server refuses who you are, or for a decision of yours: see `unsaved`)."""
         result: SyncState = self._portal.call(lambda: self._inner.sync_state)
         return result
 
@@ -284,8 +284,11 @@ class Document:
         on_conflict: Resolver | None = None,
         wait: bool = True,
     ) -> Saved:
-        """Save a JSON Patch, made on what is shown, or on revision `base`. O(edit). Raises as `edit` does,
-        TestFailed too."""
+        """Save a JSON Patch, made on what is shown, or on revision `base`. O(edit).
+
+        Raises as `edit` does, TestFailed too. Made on an older revision it goes straight to the server, after
+        what is pending, and never to the outbox; BaseUnknown where the server has no such revision.
+        """
         result: Saved = self._portal.run(
             self._inner.patch(patch, base=base, message=message, on_conflict=on_conflict, wait=wait)
         )
@@ -333,7 +336,9 @@ class Document:
 
         What differs from what is shown is merged with others' edits, as `edit` does. With `if_match` nothing
         is merged: a revision or an entity tag insists on it, "missing" on there being no document. A document
-        that is not there is created. Raises PreconditionFailed and as `edit` does.
+        that is not there is created, if nobody else does so first. These two go straight to the server, after
+        what is pending, never to the outbox, and leave no message. Raises PreconditionFailed and as `edit`
+        does.
         """
         result: Saved = self._portal.run(
             self._inner.put(value, if_match=if_match, message=message, on_conflict=on_conflict)
@@ -341,8 +346,11 @@ class Document:
         return result
 
     def delete(self, *, if_match: int | str | None = None) -> Saved:
-        """Delete the document; its history stays. Raises MergeConflict where others changed it since, and
-        PreconditionFailed if `if_match` (a revision or an entity tag) is not what is there."""
+        """Delete the document; its history stays. Goes straight to the server, after what is pending.
+
+        Raises MergeConflict where others changed it since, and PreconditionFailed if `if_match` (a revision
+        or an entity tag) is not what is there.
+        """
         result: Saved = self._portal.run(self._inner.delete(if_match=if_match))
         return result
 
@@ -362,7 +370,8 @@ class Document:
     def undo(self, *, on_conflict: Resolver | None = None) -> Saved | None:
         """Take your last edit back, keeping everything that came after it; None: there is none.
 
-        The last hundred edits of this object can be taken back, one by one. Raises as `edit` does.
+        The last hundred edits of this object that came to something can be taken back, one by one; not
+        creating and deleting the document. Raises as `edit` does.
         """
         result: Saved | None = self._portal.run(self._inner.undo(on_conflict=on_conflict))
         return result
@@ -380,7 +389,8 @@ class Document:
         """Iterate over what happens to the document after a revision, from now on if None; it never ends.
 
         Each revision comes exactly once, in order, however often the connection is lost. `value` has moved
-        already when a change comes. Raises NotFound or Forbidden where that ends it.
+        already when a change comes. Raises NotFound or Forbidden where that ends it; closing the client does,
+        too.
         """
         result: Iterator[Change] = self._portal.iterate(self._inner.changes(since))
         return result

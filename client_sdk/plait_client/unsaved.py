@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plait_client.conflict import MergeConflict
 from plait_client.edit import Patch
@@ -63,3 +63,15 @@ class Unsaved:
         self.add(
             UnsavedEdit(failed.document, failed.key, failed.patch, failed.message, failed.made_at, error)
         )
+
+    async def _clashed_again(self, key: str | None, again: MergeConflict) -> None:
+        """Keep the newer conflict of an edit that was settled too late, if the edit is kept at all."""
+        kept = self._edits.get(key or "")
+        if kept is None:
+            return
+        stale, again.key = again.key, kept.key
+        self._edits[kept.key] = newer = replace(kept, error=again)
+        if self._outbox is not None:
+            await self._outbox.keep(newer.as_stored())
+        if stale is not None and stale != kept.key:
+            await self.discard(stale)
