@@ -104,6 +104,22 @@ def test_a_server_that_never_leads_on_is_given_up() -> None:
         talk.rev(8, 9)
 
 
+def test_gaps_that_are_closed_are_forgotten() -> None:
+    talk = Talk(7)
+    for _ in range(GAPS_MAX * 3):
+        assert talk.rev(8, 9) is None
+        _, ping, _ = talk.said()
+        talk.hear(t="pong", id=ping["id"])
+        assert talk.event("caught_up", rev=7) == CaughtUp(7)
+
+
+def test_a_document_is_asked_for_once() -> None:
+    talk = Talk(7)
+    talk.follower.ask("a/b")
+    talk.follower.ask("a/unknown")
+    assert talk.said() == []
+
+
 def test_a_heartbeat_that_knows_of_more_shows_a_gap() -> None:
     talk = Talk(7, "e")
     talk.hear(t="hb", heads={"a/b": 9})

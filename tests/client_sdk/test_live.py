@@ -18,13 +18,16 @@ from plait_client.stream import EVENTS_MAX
 from plait_client.transport import Transport
 from plait_merge import ABSENT, apply
 from plait_server.web.connections import Runner
-from server.live.client import create, replace
+from server.live.client import connected, create, replace
 from simulation.faulty_proxy import Decide, Fault, FaultyProxy, Head
 from simulation.proxy import Proxy
 
 Serve = Callable[..., Awaitable[ClientSession]]
 Through = Callable[[Decide], Awaitable[tuple[ClientSession, FaultyProxy]]]
 SEED = int(os.environ.get("PLAIT_SEED", "7"))
+Scripted = Callable[..., Awaitable[ClientSession]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+PATHS = {"document": "", "revisions": "/revisions"}
 PASSING_S = 2.0
 Script = Callable[[web.WebSocketResponse], Awaitable[object]]
 
@@ -581,11 +584,11 @@ WELCOME = {"t": "welcome", "session": "s", "epoch": "e", "limits": {"heartbeat_s
 
 
 @pytest.fixture
-async def scripted() -> AsyncIterator[Callable[..., Awaitable[ClientSession]]]:
+async def scripted() -> AsyncIterator[Scripted]:
     """Give a client of a server that meets each connection with the next script."""
     async with AsyncExitStack() as ends:
 
-        async def started(*scripts: Script) -> ClientSession:
+        async def started(*scripts: Script, **documents: Handler) -> ClientSession:
             left = iter(scripts)
 
             async def meet(request: web.Request) -> web.WebSocketResponse:
@@ -597,6 +600,8 @@ async def scripted() -> AsyncIterator[Callable[..., Awaitable[ClientSession]]]:
 
             app = web.Application()
             app.router.add_get("/v1/live", meet)
+            for path, handler in documents.items():
+                app.router.add_get(f"/v1/docs/orders/1{PATHS[path]}", handler)
             runner = web.AppRunner(app, shutdown_timeout=0.1)
             await runner.setup()
             ends.push_async_callback(runner.cleanup)
@@ -633,7 +638,7 @@ def snapshot(rev: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("code", [1001, 1011, 1012, 1013, 4013, 4408])
-async def test_it_comes_back_after(code: int, scripted: Callable[..., Awaitable[ClientSession]]) -> None:
+async def test_it_comes_back_after(code: int, scripted: Scripted) -> None:
     time, copy = Time(), Copy()
     live = of(await scripted(says(snapshot(1), code=code), says(snapshot(2))), time)
     live.follow("orders/1", listener=copy)
@@ -644,9 +649,7 @@ async def test_it_comes_back_after(code: int, scripted: Callable[..., Awaitable[
 
 
 @pytest.mark.parametrize("code", [4400, 4429])
-async def test_it_comes_back_with_care_after(
-    code: int, scripted: Callable[..., Awaitable[ClientSession]]
-) -> None:
+async def test_it_comes_back_with_care_after(code: int, scripted: Scripted) -> None:
     """It did something wrong: doing it again at once would not be better."""
     time, copy = Time(), Copy()
     live = of(await scripted(says(code=code), says(snapshot(1))), time)
@@ -659,7 +662,7 @@ async def test_it_comes_back_with_care_after(
 
 
 async def test_nonsense_ends_the_connection_with_care(
-    scripted: Callable[..., Awaitable[ClientSession]],
+    scripted: Scripted,
 ) -> None:
     time, copy = Time(), Copy()
     live = of(await scripted(says({"t": "rev", "doc": "orders/1", "rev": 0}), says(snapshot(1))), time)
@@ -671,9 +674,7 @@ async def test_nonsense_ends_the_connection_with_care(
 
 
 @pytest.mark.parametrize("code", [4401, 4403])
-async def test_who_is_not_let_in_does_not_come_back(
-    code: int, scripted: Callable[..., Awaitable[ClientSession]]
-) -> None:
+async def test_who_is_not_let_in_does_not_come_back(code: int, scripted: Scripted) -> None:
     copies = Copy(), Copy()
     live = of(await scripted(says(snapshot(1), code=code)), Time())
     for number, copy in enumerate(copies, 1):
@@ -687,7 +688,7 @@ async def test_who_is_not_let_in_does_not_come_back(
     await live.close()
 
 
-async def test_silence_is_a_loss(scripted: Callable[..., Awaitable[ClientSession]]) -> None:
+async def test_silence_is_a_loss(scripted: Scripted) -> None:
     """After two and a half heartbeats, whatever the network says."""
     time, copy = Time(), Copy()
     live = of(await scripted(says(snapshot(1)), says(snapshot(2))), time)
@@ -704,8 +705,81 @@ async def test_silence_is_a_loss(scripted: Callable[..., Awaitable[ClientSession
     await live.close()
 
 
+async def test_a_heartbeat_is_a_sign_of_life(scripted: Scripted) -> None:
+    time, copy, beat = Time(), Copy(), asyncio.Event()
+
+    async def script(websocket: web.WebSocketResponse) -> None:
+        await websocket.receive()
+        await websocket.send_json(WELCOME)
+        await websocket.receive()
+        await websocket.send_json(snapshot(1))
+        await beat.wait()
+        await websocket.send_json({"t": "hb", "heads": {}})
+        await websocket.send_json({"t": "caught_up", "doc": "orders/1", "rev": 1})
+        await websocket.receive()
+
+    live = of(await scripted(script), time)
+    live.follow("orders/1", listener=copy)
+    await copy.hears(Replaced)
+    time.go_on(60)
+    beat.set()
+    await copy.hears(CaughtUp)
+    time.go_on(60)
+    await time.until_waiting(2.5)
+    assert live.state == "connected"
+    await live.close()
+
+
+@pytest.mark.parametrize("composed", [False, True])
+async def test_what_is_told_while_a_late_listener_is_led_is_not_lost(
+    scripted: Scripted, composed: bool
+) -> None:
+    """Nor told twice, also where it comes as one frame that begins before what it was led to."""
+    time, first, late = Time(), Copy(), Copy(3)
+    asked, more, answer = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    heads = iter([(6, [6, 5, 4]), (7, [7])] if composed else [(5, [5, 4])])
+    pages: list[list[int]] = []
+
+    async def script(websocket: web.WebSocketResponse) -> None:
+        await websocket.receive()
+        await websocket.send_json(WELCOME)
+        await websocket.receive()
+        await websocket.send_json(snapshot(5))
+        await websocket.send_json({"t": "caught_up", "doc": "orders/1", "rev": 5})
+        await more.wait()
+        for prev, rev in [(5, 7)] if composed else [(5, 6), (6, 7)]:
+            parts = [{"rev": n, "author": "", "at": ""} for n in range(prev + 1, rev + 1)]
+            await websocket.send_json(
+                {"t": "rev", "doc": "orders/1", "prev": prev, "rev": rev, "patch": [], "parts": parts}
+            )
+        await websocket.receive()
+
+    async def document(_: web.Request) -> web.StreamResponse:
+        asked.set()
+        await answer.wait()
+        head, page = next(heads)
+        pages.append(page)
+        return web.json_response(0, headers={"Plait-Revision": f"{head}", "Plait-Epoch": "e"})
+
+    async def revisions(_: web.Request) -> web.StreamResponse:
+        entries = [{"revision": n, "author": "", "at": "", "patch": []} for n in pages.pop()]
+        return web.json_response({"revisions": entries, "cursor": None})
+
+    live = of(await scripted(script, document=document, revisions=revisions), time)
+    live.follow("orders/1", listener=first)
+    await first.hears(CaughtUp)
+    live.follow("orders/1", 3, "e", listener=late)
+    await asked.wait()
+    more.set()
+    await first.reaches(7)
+    answer.set()
+    await late.reaches(7)
+    assert (first.told, late.told) == ([6, 7], [4, 5, 6, 7])
+    await live.close()
+
+
 async def test_only_a_stable_connection_makes_up_for_losses(
-    scripted: Callable[..., Awaitable[ClientSession]],
+    scripted: Scripted,
 ) -> None:
     time, copy = Time(), Copy()
     losing = says(code=1012)
@@ -725,7 +799,7 @@ async def test_only_a_stable_connection_makes_up_for_losses(
     await live.close()
 
 
-async def test_a_throttle_is_passed_on(scripted: Callable[..., Awaitable[ClientSession]]) -> None:
+async def test_a_throttle_is_passed_on(scripted: Scripted) -> None:
     time, copy = Time(), Copy()
     live = of(await scripted(says({"t": "throttle", "retry_after_ms": 500}, snapshot(1))), time)
     live.follow("orders/1", listener=copy)
@@ -735,7 +809,7 @@ async def test_a_throttle_is_passed_on(scripted: Callable[..., Awaitable[ClientS
 
 
 async def test_a_document_that_cannot_be_told_of_now_is_asked_for_later(
-    scripted: Callable[..., Awaitable[ClientSession]],
+    scripted: Scripted,
 ) -> None:
     """Without losing the connection, which others use too."""
 
@@ -861,9 +935,13 @@ async def test_the_better_way_is_tried_again(client: ClientSession, through: Thr
     live.follow("orders/1", listener=copy)
     await copy.hears(CaughtUp)
     await time.until_waiting(300)
+    copy.events.clear()
     time.go_on(300)
     await time.until_waiting(300)
     assert sum(is_live(seen.head) for seen in proxy.seen) == 3
+    await copy.hears(Lost)
+    await copy.hears(CaughtUp)
+    assert live.state == "connected"
     blocked = False
     time.go_on(300)
     head = 1
@@ -925,4 +1003,20 @@ async def test_events_come_back_after_a_restart(
         await copy.reaches(2)
         assert copy.value == {"n": "went on"}
         await live.close()
+    await proxy.close()
+
+
+async def test_a_server_with_too_much_to_do_is_not_asked_more_often_instead(serve: Serve, time: Time) -> None:
+    """That events are refused for now does not mean that they do not come through."""
+    client = await serve(live_connections_max=1)
+    await create(client, "orders/1", {"n": 0})
+    proxy = FaultyProxy(*address(client), blocking(("/live", Fault.HTML_502)))
+    await proxy.open()
+    async with connected(client), ClientSession(proxy.url) as session:
+        live = of(session, time)
+        live.follow("orders/1", listener=Copy())
+        await time.until_drawn(8)
+        await live.close()
+    assert sum(seen.head.path.endswith("/events") for seen in proxy.seen) >= 3
+    assert not [seen for seen in proxy.seen if seen.head.path.endswith("/orders/1")]
     await proxy.close()
