@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_
@@ -30,8 +31,8 @@ Json = Any
 Patch = list[dict[str, Any]]
 
 QUICK: Final = settings(
-    max_examples=80,
-    stateful_step_count=60,
+    max_examples=60,
+    stateful_step_count=50,
     derandomize=True,
     deadline=None,
     print_blob=True,
@@ -41,6 +42,7 @@ QUICK: Final = settings(
 THOROUGH: Final = settings(QUICK, max_examples=2_000, derandomize=False)
 FAULTS: Final = ("snapshot", "refresh", "store", "restart", "restart_from_before", "restore_backup")
 """What disturbs the network's ordinary course; each is a method of the machine."""
+TWINS_EVERY: Final = 8
 PROFILE: Final = THOROUGH if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else QUICK
 
 
@@ -135,6 +137,7 @@ class Client:
     heard: int
     epoch: str
     answer: Answer | None = None
+    taken: int = 0
     typed: list[str] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -143,6 +146,19 @@ class Client:
     rewound: set[str] = field(default_factory=set)
     guessed: bool = False
     left: dict[str, Json] = field(default_factory=dict)
+
+    def take(self, message: Callable[[Replica], Progress]) -> None:
+        """Deliver a message; now and then to a twin that shares nothing, too: the same comes of it."""
+        self.taken += 1
+        if self.taken % TWINS_EVERY:
+            self.note(message(self.replica))
+            return
+        twin = deepcopy(self.replica)
+        progress, again = message(self.replica), message(twin)
+        assert self.replica.export() == twin.export()
+        assert (progress.saved, progress.changed) == (again.saved, again.changed)
+        assert [f.edit for f in progress.failed] == [f.edit for f in again.failed]
+        self.note(progress)
 
     def note(self, progress: Progress) -> None:
         self.saved += progress.saved
@@ -241,7 +257,7 @@ class Machine(RuleBasedStateMachine):
         if client.replica.confirmed.epoch != self.server.epoch:
             return
         if not client.replica.thaw(flight.key):
-            client.note(client.replica.refused(flight.key))
+            client.take(lambda replica: replica.refused(flight.key))
             client.refused.append(flight.key)
 
     @rule(number=st.integers(0, 2), told=st.integers(0, 3))
@@ -251,18 +267,19 @@ class Machine(RuleBasedStateMachine):
         answer, client.answer = client.answer, None
         if answer is None:
             return
-        if answer.revision is None:
+        revision = answer.revision
+        if revision is None:
             if client.replica.flight is not None and client.replica.flight.key == answer.key:
                 client.refused.append(answer.key)
-            client.note(client.replica.refused(answer.key))
+            client.take(lambda replica: replica.refused(answer.key))
             return
         if answer.epoch != self.server.epoch:
-            client.note(client.replica.accepted(answer.key, answer.revision, [], None, answer.epoch))
+            client.take(lambda replica: replica.accepted(answer.key, revision, [], None, answer.epoch))
             return
         missed = self.server.missed(answer)
         some = {0: None, 1: missed[1:]}.get(told, missed)
         patch = self.server.patch_of(answer)
-        client.note(client.replica.accepted(answer.key, answer.revision, patch, some, answer.epoch))
+        client.take(lambda replica: replica.accepted(answer.key, revision, patch, some, answer.epoch))
 
     @rule(number=st.integers(0, 2), composed=st.integers(1, 4))
     def hear(self, number: int, composed: int) -> None:
@@ -277,7 +294,7 @@ class Machine(RuleBasedStateMachine):
         kept = self.server.history[client.heard : upto]
         parts = [Part(client.heard + n, "somebody", "", each.key) for n, each in enumerate(kept, 1)]
         patch = [operation for each in kept for operation in each.patch]
-        client.note(client.replica.received(client.heard, upto, patch, parts))
+        client.take(lambda replica: replica.received(client.heard, upto, patch, parts))
         client.heard = upto
 
     def snapshot(self, number: int) -> None:
@@ -291,7 +308,7 @@ class Machine(RuleBasedStateMachine):
         client = self.client(number)
         client.guessed = True
         value = read_anew(self.server.value)
-        client.note(client.replica.reset(self.server.head, value, self.server.epoch))
+        client.take(lambda replica: replica.reset(self.server.head, value, self.server.epoch))
 
     # -- faults
 
