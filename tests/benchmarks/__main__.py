@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from . import engine
+from .client import client
 from .distinct import distinct
+from .herd import herd
 from .hot import hot
 from .live import live
 from .memory import memory
@@ -34,6 +36,8 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "sizes": sizes,
     "memory": memory,
     "live": live,
+    "client": client,
+    "herd": herd,
 }
 
 
