@@ -445,6 +445,8 @@ class Document:
         except Overlapped as error:
             conflict = self._settlement.of_problem(error, message)
         self._context.counters.conflicts += 1
+        with suppress(PlaitError):
+            await self.refresh()
         try:
             if resolver is not None:
                 return await settle_by_rule(conflict, resolver)

@@ -327,6 +327,8 @@ class Saver:
         if isinstance(error, BaseUnknown):
             await self._rebase(flight, error)
         elif isinstance(error, Overlapped):
+            with suppress(PlaitError):  # who tries again is to begin with what is there now
+                await self._refresh()
             await self._end(flight.key, self._settlement.of_problem(error, flight.message, flight.key))
         else:
             await self._end(flight.key, error)
