@@ -66,7 +66,7 @@ class Document:
     # What it is
 
     @property
-    def value(self) -> Json | Absent:
+    def value(self) -> Json:
         """The document as it is shown; ABSENT where it is deleted, or not there yet.
 
         It is shared with what will be shown later: do not change it, use `edit`.

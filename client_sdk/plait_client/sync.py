@@ -180,12 +180,12 @@ class Document:
         return repr(self._inner)
 
     @property
-    def value(self) -> Json | Absent:
+    def value(self) -> Json:
         """The document as it is shown; ABSENT where it is deleted, or not there yet.
 
         It is shared with what will be shown later: do not change it, use `edit`.
         """
-        result: Json | Absent = self._portal.call(lambda: self._inner.value)
+        result: Json = self._portal.call(lambda: self._inner.value)
         return result
 
     @property
