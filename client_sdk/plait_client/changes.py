@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from itertools import count
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -19,7 +20,10 @@ from plait_client.errors import TransportError
 from plait_client.follower import CaughtUp, Ended, Event, Moved, Replaced
 from plait_client.frame import Part
 from plait_client.live import Following
+from plait_client.reconnect import Reconnect
 from plait_client.replica import Replica
+from plait_client.retry import full_jitter
+from plait_client.stream import FOR_NOW
 from plait_client.transport import Transport
 from plait_merge import ABSENT, Absent, Json
 
@@ -28,6 +32,8 @@ EVENTS_WAITING_MAX: Final = 250
 BACKFILL_REVISIONS_MAX: Final = 10_000
 BACKFILL_OPERATIONS_MAX: Final = 100_000
 """Whoever missed more is told the value instead."""
+
+Result = TypeVar("Result")
 
 
 class Revision(Struct, frozen=True):
@@ -108,7 +114,7 @@ class Changes:
             self._open()
             at = since
             if at > self._position:
-                await self._refresh()
+                await self._persistently(self._refresh)
             async for change in self._missed(at, max(self._position, self._replica.confirmed.revision)):
                 at = change.revision
                 yield change
@@ -166,7 +172,7 @@ class Changes:
             return
         if above == upto:
             return
-        missed = await self._read_missed(above, upto)
+        missed = await self._persistently(lambda: self._read_missed(above, upto))
         if isinstance(missed, str):
             yield self._as_reset(above, missed)
             return
@@ -190,6 +196,19 @@ class Changes:
                     if left < 0:
                         return "lagging"
         return missed if len(missed) == upto - above else "compacted"
+
+    async def _persistently(self, read: Callable[[], Awaitable[Result]]) -> Result:
+        """Read, over and over while the server cannot be reached: a reader does not end because of that."""
+        transport = self._context.transport
+        for losses in count():
+            self._context.check_open()
+            try:
+                return await read()
+            except FOR_NOW:
+                policy = Reconnect()
+                wait_s = full_jitter(policy.base_s, losses, policy.cap_s, transport.uniform)
+                await transport.sleep(wait_s)
+        raise AssertionError("unreachable")
 
     def _as_reset(self, at: int, reason: str) -> Change:
         """Tell the value where the way to it cannot be told."""

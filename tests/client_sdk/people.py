@@ -1,12 +1,14 @@
 """What the tests of documents share: a network that can be off, and a look at what the server has."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, Self
 
 from aiohttp import ClientSession
 
 from plait_merge import Json, apply
-from simulation.faulty_proxy import PROCESSED, Fault, Head
+from simulation.faulty_proxy import Fault, Head
 
 NAME = "orders/7"
 ORDER: dict[str, Any] = {"title": "A", "n": 1, "tags": ["x"], "deep": {"a": {"b": 1}}, "log": []}
@@ -74,5 +76,54 @@ def replayed(value: Json, changes: list[Any]) -> Json:
     return value
 
 
-def was_processed(fault: Fault) -> bool:
-    return fault in PROCESSED
+class Relay:
+    """An address that stays while the server behind it is replaced by another."""
+
+    def __init__(self, server: ClientSession) -> None:
+        self._server = server
+        self._open: set[asyncio.StreamWriter] = set()
+        self._listening: asyncio.Server
+
+    async def __aenter__(self) -> Self:
+        self._listening = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        port = self._listening.sockets[0].getsockname()[1]
+        self.session = ClientSession(f"http://127.0.0.1:{port}")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.session.close()
+        self._listening.close()
+        self._cut()
+
+    def replace(self, server: ClientSession) -> None:
+        """Lead to another server from now on; who is connected is cut off."""
+        self._server = server
+        self._cut()
+
+    def _cut(self) -> None:
+        for writer in self._open:
+            writer.transport.abort()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        url = self._server._base_url
+        assert url is not None
+        with suppress(OSError):
+            upstream, to_server = await asyncio.open_connection(url.host, url.port)
+            ends = (writer, to_server)
+            self._open.update(ends)
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait(
+                    [
+                        asyncio.ensure_future(_pipe(reader, to_server)),
+                        asyncio.ensure_future(_pipe(upstream, writer)),
+                    ]
+                )
+            self._open.difference_update(ends)
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    writer.transport.abort()
