@@ -133,10 +133,11 @@ class Prompt:
         return choice
 
     def _introduce(self, fields: Sequence[Field], document: str, clean: int) -> None:
-        told = (wording.saves(fields, self._now()), wording.combined(clean))
         self._say("")
         self._say(wording.need(len(fields), document), "bold")
-        self._say(" ".join(filter(None, told)))
+        told = " ".join(filter(None, (wording.saves(fields, self._now()), wording.combined(clean))))
+        if told:
+            self._say(told)
 
     def _progress(self, decided: int, fields: int) -> None:
         self._say(f"{decided:,} of {fields:,} decided", "dim")
@@ -164,7 +165,9 @@ class Prompt:
     def _value(self, field: Field, over: threading.Event) -> Value | None:
         """Ask for a value; None for second thoughts."""
         kinds = {type(facet.value) for facet in (field.base, field.theirs, field.yours) if facet.present}
-        asked = "Your text" if kinds == {str} else "Your value, as JSON"
+        asked = (
+            "Your text" if kinds == {str} else "Your text, or JSON" if str in kinds else "Your value, as JSON"
+        )
         while line := self._answer(f"   {asked} (nothing: go back): ", over):
             try:
                 return Value(_read(line, kinds))

@@ -87,22 +87,20 @@ def need(fields: int, document: str) -> str:
 
 
 def saves(fields: Sequence[Field], now: float) -> str:
-    """Say who saved what one's own edit overlaps, and when: the newest first, some at most."""
-    newest: dict[tuple[str | None, int | None], Facet] = {}
+    """Say who saved what one's own edit overlaps, and when, as far as that is known: the newest first."""
+    newest: dict[int, Facet] = {}
     for field in sorted(fields, key=lambda field: field.theirs.revision or 0, reverse=True):
-        newest.setdefault((field.theirs.author, field.theirs.revision), field.theirs)
+        if field.theirs.revision is not None:
+            newest.setdefault(field.theirs.revision, field.theirs)
     sentences = [_save(facet, now) for facet in list(newest.values())[:SAVES_MAX]]
     if len(newest) > SAVES_MAX:
-        sentences.append(f"There are {len(newest) - SAVES_MAX:,} more.")
+        sentences.append(f"And {len(newest) - SAVES_MAX:,} more.")
     return " ".join(sentences)
 
 
 def _save(facet: Facet, now: float) -> str:
-    who = name(facet.author, "Somebody")
-    if facet.revision is None:
-        return f"{who} made other changes there."
     said = f" ('{printable(facet.message, MESSAGE_CHARACTERS_MAX)}')" if facet.message else ""
-    return f"{who} saved revision {facet.revision}{ago(facet.at, now)}{said}."
+    return f"{name(facet.author, 'Somebody')} saved revision {facet.revision}{ago(facet.at, now)}{said}."
 
 
 def combined(clean: int) -> str:

@@ -200,6 +200,15 @@ def test_fields_of_anything_can_be_decided_without_a_loop() -> None:
     assert "1 field in data.json needs your choice" in terminal.text
 
 
+async def test_who_saved_what_is_told_once_the_newest_first_and_not_without_end() -> None:
+    sides = [Facet(n, n, f"p{n}", "2026-09-21T14:12:20Z") for n in (3, 9, 5, 9, 7)]
+    terminal = Terminal(width=200)
+    await terminal.prompt.settle(conflict_of(*[field(f"/{n}", theirs=side) for n, side in enumerate(sides)]))
+    assert "p9 saved revision 9 a minute ago. p7 saved" in terminal.text
+    assert "p5 saved revision 5 a minute ago. And 1 more." in terminal.text
+    assert "saved" not in (await chosen(field(theirs=Facet("x", author="Dana")), "later"))[1]
+
+
 async def test_who_is_not_known_is_somebody() -> None:
     _, said = await chosen(field(author=None), "4")
     assert "You and somebody changed it differently." in said
