@@ -326,12 +326,13 @@ class Saver:
             raise error
         if isinstance(error, BaseUnknown):
             await self._rebase(flight, error)
-        elif isinstance(error, Overlapped):
+            return
+        if isinstance(error, Overlapped | NotFound):
             with suppress(PlaitError):  # who tries again is to begin with what is there now
                 await self._refresh()
-            await self._end(flight.key, self._settlement.of_problem(error, flight.message, flight.key))
-        else:
-            await self._end(flight.key, error)
+        if isinstance(error, Overlapped):
+            error = self._settlement.of_problem(error, flight.message, flight.key)
+        await self._end(flight.key, error)
 
     async def _rebase(self, flight: Flight, error: BaseUnknown) -> None:
         """Send an edit anew, once, whose base the server does not have (any more). Raises UNREACHABLE."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any, Self
 
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 
 from plait_merge import Json, apply
 from simulation.faulty_proxy import Fault, Head
@@ -81,11 +81,11 @@ class Relay:
 
     def __init__(self, server: ClientSession) -> None:
         self._server = server
-        self._open: set[asyncio.StreamWriter] = set()
+        self._jobs: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Server
 
     async def __aenter__(self) -> Self:
-        self._listening = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        self._listening = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         port = self._listening.sockets[0].getsockname()[1]
         self.session = ClientSession(f"http://127.0.0.1:{port}")
         return self
@@ -93,37 +93,89 @@ class Relay:
     async def __aexit__(self, *_: object) -> None:
         await self.session.close()
         self._listening.close()
-        self._cut()
+        await self._cut()
 
-    def replace(self, server: ClientSession) -> None:
+    async def replace(self, server: ClientSession) -> None:
         """Lead to another server from now on; who is connected is cut off."""
         self._server = server
-        self._cut()
+        await self._cut()
 
-    def _cut(self) -> None:
-        for writer in self._open:
-            writer.transport.abort()
+    async def _cut(self) -> None:
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        job = asyncio.current_task()
+        assert job is not None
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+        with suppress(OSError, asyncio.CancelledError):
+            await self._carry(reader, writer)
+        await _closed(writer)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         url = self._server._base_url
         assert url is not None
-        with suppress(OSError):
-            upstream, to_server = await asyncio.open_connection(url.host, url.port)
-            ends = (writer, to_server)
-            self._open.update(ends)
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait(
-                    [
-                        asyncio.ensure_future(_pipe(reader, to_server)),
-                        asyncio.ensure_future(_pipe(upstream, writer)),
-                    ]
-                )
-            self._open.difference_update(ends)
+        upstream, to_server = await asyncio.open_connection(url.host, url.port)
+        ways = [
+            asyncio.ensure_future(_pipe(reader, to_server)),
+            asyncio.ensure_future(_pipe(upstream, writer)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            await _closed(to_server)
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
+    while data := await reader.read(65_536):
+        writer.write(data)
+        await writer.drain()
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
+class Doorkeeper:
+    """Stands before a server: bars everybody while there is a `status`, and loses answers to a `method`."""
+
+    def __init__(self, server: ClientSession) -> None:
+        self._server = server
+        self.status: int | None = None
+        self.method: str | None = None
+
+    async def __aenter__(self) -> Self:
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", self._carry)
+        self._runner = web.AppRunner(application)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        host, port = self._runner.addresses[0][:2]
+        self.session = ClientSession(f"http://{host}:{port}")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.session.close()
+        await self._runner.cleanup()
+
+    async def _carry(self, request: web.Request) -> web.Response:
+        if self.status is not None:
+            problem = {"type": "urn:plait:errors:barred", "status": self.status, "title": "Barred"}
+            return web.json_response(problem, status=self.status, headers={"Plait-Should-Retry": "false"})
+        body = await request.read()
+        named = {name: value for name, value in request.headers.items() if name.lower() != "host"}
+        async with self._server.request(request.method, request.rel_url, data=body, headers=named) as answer:
+            content = await answer.read()
+        if request.method == self.method:
+            assert request.transport is not None
+            request.transport.abort()
+        wanted = ("Content-Type", "Plait-Revision", "Plait-Epoch", "Plait-Should-Retry", "ETag")
+        headers = {name: answer.headers[name] for name in wanted if name in answer.headers}
+        return web.Response(status=answer.status, body=content, headers=headers)

@@ -202,7 +202,7 @@ async def test_another_history_is_told_as_a_reset(
         reading = order.changes(since=1)
         _is_whole(await taken(reading, 3), 1, 3)
         theirs = await (await join(second)).create(NAME, {"other": 1})
-        relay.replace(second)
+        await relay.replace(second)
         change = await anext(reading)
         assert (change.reset, change.revision, change.value) == ("epoch", 1, {"other": 1})
         assert order.value == {"other": 1}

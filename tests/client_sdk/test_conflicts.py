@@ -1,6 +1,7 @@
 """Conflicts: what is told of them, every way to settle them, and what is kept while nobody has."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from client_sdk.people import NAME, ORDER, Network, head, history, keys
 from plait_client import (
     Choice,
     Document,
+    Facet,
     Field,
     InvalidPatch,
     MergeConflict,
@@ -44,8 +46,28 @@ async def _conflict(document: Document, **change: Any) -> MergeConflict:
     return caught.value
 
 
+async def _overtaken(
+    document: Document, overtake: Callable[[], Awaitable[Any]], **change: Any
+) -> MergeConflict:
+    """Have the document move while a draft of it is open."""
+
+    async def edit() -> None:
+        async with document.edit(message="mine") as draft:
+            draft.update(change)
+            await overtake()
+            await document.refresh()
+
+    with pytest.raises(MergeConflict) as caught:
+        await edit()
+    return caught.value
+
+
+async def _nothing() -> None:
+    pass
+
+
 async def test_a_conflict_tells_all_and_writes_nothing(join: Join, client: ClientSession) -> None:
-    order, other = await _clashing(join)
+    _, other = await _clashing(join)
     conflict = await _conflict(other, title="Bob's", tags=["x", "y"])
     (field,) = conflict
     assert (field.pointer, field.kind, field.author) == ("/title", "edit_edit", "ann")
@@ -65,7 +87,7 @@ async def test_a_conflict_tells_all_and_writes_nothing(join: Join, client: Clien
 async def test_the_choice_is_saved_with_the_clean_part(
     join: Join, client: ClientSession, choice: Choice, title: str
 ) -> None:
-    order, other = await _clashing(join)
+    _, other = await _clashing(join)
     conflict = await _conflict(other, title="Bob's", tags=["y"])
     with pytest.raises(ValueError, match="undecided"):
         await conflict.save()
@@ -90,7 +112,7 @@ async def test_after_a_conflict_the_document_is_what_it_clashed_with(join: Join)
 
 
 async def test_saving_a_settled_conflict_again_is_the_same_save(join: Join, client: ClientSession) -> None:
-    order, other = await _clashing(join)
+    _, other = await _clashing(join)
     conflict = await _conflict(other, title="Bob's")
     conflict.choose_all("yours")
     first, second = await asyncio.gather(conflict.save(), conflict.save())
@@ -99,7 +121,7 @@ async def test_saving_a_settled_conflict_again_is_the_same_save(join: Join, clie
 
 
 async def test_a_choice_that_is_no_json_is_refused_at_once(join: Join) -> None:
-    order, other = await _clashing(join)
+    _, other = await _clashing(join)
     (field,) = await _conflict(other, title="Bob's")
     with pytest.raises(InvalidPatch):
         field.choose(value=(1, 2))
@@ -127,12 +149,8 @@ async def test_a_conflict_may_conflict_again_and_keeps_the_draft(join: Join, cli
 
 async def test_what_clashes_before_it_was_sent_is_settled_just_so(join: Join, client: ClientSession) -> None:
     """The document moves while the draft is open; the clash needs no answer of the server."""
-    order, other = await _clashing(join)
-    with pytest.raises(MergeConflict) as caught:
-        async with other.edit() as draft:
-            draft.update(title="Bob's", tags=["y"])
-            await other.refresh()
-    conflict = caught.value
+    _, other = await _clashing(join)
+    conflict = await _overtaken(other, _nothing, title="Bob's", tags=["y"])
     assert [(field.pointer, field.theirs.value) for field in conflict] == [("/title", "Ann's")]
     assert conflict.draft == {**ORDER, "title": "Bob's", "tags": ["y"]}
     conflict.choose_all("yours")
@@ -142,7 +160,7 @@ async def test_what_clashes_before_it_was_sent_is_settled_just_so(join: Join, cl
 
 
 async def test_edits_that_say_the_same_need_no_revision(join: Join, client: ClientSession) -> None:
-    order, other = await _clashing(join)
+    _, other = await _clashing(join)
     async with other.edit() as draft:
         draft.update(title="Ann's")
         await other.refresh()
@@ -152,7 +170,7 @@ async def test_edits_that_say_the_same_need_no_revision(join: Join, client: Clie
 
 
 async def test_rules_settle_conflicts_by_where_they_are(join: Join, client: ClientSession) -> None:
-    order, other = await _clashing(join)
+    _, other = await _clashing(join)
     rules = by_pointer({"/n": add, "/title": theirs, "**": yours})
     async with other.edit(on_conflict=rules) as draft:
         draft.update(title="Bob's", n=11)
@@ -168,13 +186,13 @@ async def test_a_rule_may_ask_somebody(join: Join) -> None:
         asked.append(field.pointer)
         return "yours"
 
-    order, other = await _clashing(join)
+    _, other = await _clashing(join)
     await other.set("/title", "Bob's", on_conflict=ask)
     assert (asked, other.value["title"]) == (["/title"], "Bob's")
 
 
 async def test_what_a_rule_leaves_open_is_a_conflict(join: Join) -> None:
-    order, other = await _clashing(join)
+    _, other = await _clashing(join)
     with pytest.raises(MergeConflict) as caught:
         await other.patch(
             [
@@ -191,7 +209,7 @@ async def test_a_rule_that_fails_is_told_to_the_caller_and_loses_nothing(join: J
     def broken(field: Field) -> Choice:
         raise ZeroDivisionError
 
-    order, other = await _clashing(join)
+    _, other = await _clashing(join)
     with pytest.raises(ZeroDivisionError):
         await other.set("/title", "Bob's", on_conflict=broken)
     (kept,) = other.unsaved
@@ -214,8 +232,6 @@ async def test_rules_hold_for_every_call(join: Join) -> None:
     [(1, 5, 11, 15), (0.5, 1, 2, 2.5), (1e308, 1.7e308, -1e308, None), ("a", 1, 2, None), (True, 1, 2, None)],
 )
 def test_numbers_are_added_where_that_gives_a_number(base: Any, here: Any, there: Any, total: Any) -> None:
-    from plait_client import Facet
-
     field = Field("f", "edit_edit", "/n", Facet(base), Facet(here), Facet(there), ["theirs", "yours"])
     choice = add(field)
     if total is None:
@@ -225,10 +241,8 @@ def test_numbers_are_added_where_that_gives_a_number(base: Any, here: Any, there
 
 
 def test_a_sum_that_no_float_can_hold_stays_undecided() -> None:
-    from plait_client import Facet
-
-    sides = [Facet(1), Facet(10**400), Facet(0.5)]
-    assert add(Field("f", "edit_edit", "/n", *sides, ["theirs", "yours"])) is None
+    field = Field("f", "edit_edit", "/n", Facet(1), Facet(10**400), Facet(0.5), ["theirs", "yours"])
+    assert add(field) is None
 
 
 @pytest.mark.parametrize(
@@ -244,8 +258,6 @@ def test_a_sum_that_no_float_can_hold_stays_undecided() -> None:
     ],
 )
 def test_the_most_specific_pattern_wins(place: str, chosen: str) -> None:
-    from plait_client import Facet
-
     def rule(name: str) -> Any:
         return lambda field: Value(name)
 
@@ -257,7 +269,7 @@ def test_the_most_specific_pattern_wins(place: str, chosen: str) -> None:
         "/a/**": rule("deep"),
         "/**/last": rule("end"),
     }
-    assert by_pointer(patterns)(Field("f", "", place, *[Facet(1)] * 3, [])) == Value(chosen)
+    assert by_pointer(patterns)(Field("f", "", place, Facet(1), Facet(1), Facet(1), [])) == Value(chosen)
 
 
 async def test_a_settlement_whose_answer_is_lost_is_made_once(
@@ -300,11 +312,7 @@ async def test_a_conflict_outlives_the_program(join: Join, client: ClientSession
     other = await bob.doc(NAME)
     await order.set("/title", "Ann's")
     await _conflict(other, title="Bob's")
-    with pytest.raises(MergeConflict):
-        async with other.edit() as draft:
-            draft["n"] = 7
-            await order.set("/n", 5)
-            await other.refresh()
+    await _overtaken(other, lambda: order.set("/n", 5), n=7)
     await bob.close()
     again = await join(outbox=tmp_path / "edits.db")
     failed = again.outbox.failed()
@@ -328,11 +336,7 @@ async def test_a_kept_conflict_that_clashes_again_is_kept_as_the_newer_one(
     await order.set("/title", "Ann's")
     await order.set("/n", 5)
     await _conflict(other, title="Bob's", n=7)
-    with pytest.raises(MergeConflict):
-        async with other.edit() as draft:
-            draft["log"] = "no list"
-            await order.set("/log", [1])
-            await other.refresh()
+    await _overtaken(other, lambda: order.set("/log", [1]), log="no list")
     await order.set("/title", "Ann's second")
     await order.set("/log", [2])
     for each in bob.outbox.failed():
@@ -365,7 +369,7 @@ async def test_a_conflict_the_server_keeps_no_longer_is_said_to_be_so(join: Join
 
 
 async def test_a_conflict_may_be_dropped(join: Join, tmp_path: Path) -> None:
-    order, other = await _clashing(join, outbox=tmp_path / "edits.db")
+    _, other = await _clashing(join, outbox=tmp_path / "edits.db")
     conflict = await _conflict(other, title="Bob's")
     (kept,) = other.unsaved
     assert kept.error is conflict

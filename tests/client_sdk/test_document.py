@@ -122,11 +122,13 @@ async def test_what_was_saved_is_nobody_elses(join: Join, client: ClientSession)
     async with order.edit() as draft:
         draft["new"] = new
     new.append("not meant")
-    patch = [{"op": "add", "path": "/more", "value": new}]
+    patch: list[dict[str, Any]] = [{"op": "add", "path": "/more", "value": new}]
     await order.patch(patch, wait=False)
-    patch[0]["value"] = new.append("not meant")
-    await order.set("/last", last := {"a": []}, wait=False)
-    last["a"].append("not meant")
+    new.append("not meant")
+    patch[0]["path"] = "/not/meant"
+    last: dict[str, list[int]] = {"a": []}
+    await order.set("/last", last, wait=False)
+    last["a"].append(9)
     await order.saved()
     expected = {"tags": ["a"], "new": [1], "more": [1, "not meant"], "last": {"a": []}}
     assert order.value == await head(client) == expected
@@ -261,12 +263,16 @@ async def test_an_edit_of_a_document_that_was_deleted_meanwhile_can_bring_it_bac
 ) -> None:
     ann, bob = await join(), await join()
     order, other = await ann.create(NAME, ORDER), await bob.doc(NAME)
-    with pytest.raises(MergeConflict) as caught:
+
+    async def edit() -> None:
         async with order.edit() as draft:
             draft["n"] = 7
             await other.delete()
             await order.refresh()
             assert not order.exists
+
+    with pytest.raises(MergeConflict) as caught:
+        await edit()
     for field in caught.value:
         field.choose("yours")
     await caught.value.save()
