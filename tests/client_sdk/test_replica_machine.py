@@ -326,6 +326,8 @@ class Machine(RuleBasedStateMachine):
         """The program starts again from what is on disk; live frames go on from there."""
         client = self.client(number)
         state = stored_and_read(client.replica.export())
+        if state.flight is not None and client.replica.flight is None:
+            client.saved.remove(state.flight.key)  # what is saved and not seen is asked for, and told, again
         client.replica = Replica.restore(state)
         assert same(client.replica.shown, layered(state))
         client.heard, client.epoch = state.revision, state.epoch
