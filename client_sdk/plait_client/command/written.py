@@ -1,0 +1,153 @@
+"""A JSON file as somebody wrote it: its text, its value, and where in it something is wrong."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from plait_client.command.span import entries
+from plait_merge import ABSENT, Absent, InvalidValue, Json, LimitExceeded, check_value, parse_pointer
+
+STDIN: Final = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A JSON text and its value; `name` is for people. An empty text has no value: it is ABSENT."""
+
+    name: str
+    text: str
+    value: Json | Absent
+    marked: bool = False
+    """Whether the file starts with a byte order mark, which is not part of the text."""
+
+    def encoded(self, text: str) -> bytes:
+        """Encode a new text for this file as the old one was."""
+        return (codecs.BOM_UTF8 if self.marked else b"") + text.encode()
+
+
+class BadFile(Exception):
+    """A file that cannot be read, or is not JSON. The message says which, where and why, in one line."""
+
+
+def read(name: str) -> Written:
+    """Read a file, or standard input for "-". Raises BadFile."""
+    if name == STDIN:
+        return parse("standard input", sys.stdin.buffer.read())
+    try:
+        return parse(name, Path(name).read_bytes())
+    except OSError as error:
+        raise BadFile(f"{name}: {error.strerror or error}") from error
+
+
+def parse(name: str, content: bytes) -> Written:
+    """Read JSON strictly: UTF-8, every member name once in an object, numbers a double can hold.
+
+    Costs about twice the standard parser. Raises BadFile.
+    """
+    marked = content.startswith(codecs.BOM_UTF8)
+    try:
+        text = content.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError as error:
+        raise BadFile(f"{name}: byte {error.start} is not UTF-8") from None
+    return Written(name, text, _value(name, text) if text.strip(_SPACE) else ABSENT, marked)
+
+
+_SPACE: Final = " \t\n\r"
+
+
+def _value(name: str, text: str) -> Json:
+    try:
+        value = _strict(text)
+        check_value(value)
+    except json.JSONDecodeError as error:
+        raise BadFile(f"{name}:{error.lineno}:{error.colno}: {_as_phrase(error.msg)}") from None
+    except _Fault as fault:
+        raise BadFile(f"{_place(name, text, _faulty(text))}: {fault}") from None
+    except InvalidValue as invalid:
+        raise BadFile(f"{_place(name, text, _start(text, invalid.pointer))}: {invalid.reason}") from None
+    except LimitExceeded as exceeded:
+        reason = _LIMITS.get(exceeded.limit, str(exceeded))
+        raise BadFile(f"{_place(name, text, _start(text, exceeded.pointer))}: {reason}") from None
+    except RecursionError:
+        raise BadFile(f"{name}: {_LIMITS['depth']}") from None
+    except ValueError:  # the interpreter's own bound on the digits of an integer
+        raise BadFile(f"{name}: {_LIMITS['integer_digits']}") from None
+    return value
+
+
+def _strict(text: str) -> Json:
+    try:
+        return _DECODER.decode(text)
+    except _Fault:
+        json.loads(text)  # whoever looks for the place of a fault wants a text that is not broken elsewhere
+        raise
+
+
+class _Fault(Exception):
+    """What the standard parser lets pass and JSON does not."""
+
+
+def _members(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise _Fault("a member name stands twice in one object")
+    return members
+
+
+def _constant(word: str) -> Json:
+    raise _Fault(f"{word} is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_constant)
+_LIMITS: Final = {
+    "depth": "nested more than 64 levels deep",
+    "integer_digits": "an integer of more than 1,000 digits",
+}
+
+
+def _as_phrase(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _place(name: str, text: str, position: int) -> str:
+    """Say where something is the way compilers do: name:line:column."""
+    line = text.count("\n", 0, position) + 1
+    return f"{name}:{line}:{position - text.rfind(chr(10), 0, position)}"
+
+
+def _start(text: str, pointer: str) -> int:
+    """Find where the value at a pointer starts."""
+    start = _first(text)
+    for token in parse_pointer(pointer):
+        found, _ = entries(text, start)
+        start = next(e.start for number, e in enumerate(found) if token in (e.name, str(number)))
+    return start
+
+
+def _first(text: str) -> int:
+    return len(text) - len(text.lstrip(_SPACE))
+
+
+def _faulty(text: str) -> int:
+    """Find the first place of a fault that is known to be somewhere."""
+    return next(_faults(text, _first(text)), 0)
+
+
+def _faults(text: str, start: int) -> Iterator[int]:
+    if text.startswith(("NaN", "Infinity", "-Infinity"), start):
+        yield start
+    if text[start] not in "{[":
+        return
+    seen: set[str] = set()
+    for entry in entries(text, start)[0]:
+        if entry.name is not None and entry.name in seen:
+            yield entry.titled
+        elif entry.name is not None:
+            seen.add(entry.name)
+        yield from _faults(text, entry.start)
