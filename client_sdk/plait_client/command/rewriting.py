@@ -280,7 +280,7 @@ class _Sheet:
 
     def apply(self, patch: Json) -> str:
         for operation in patch:
-            path = parse_pointer(operation["path"])
+            path = _way(operation["path"])
             match operation["op"]:
                 case "add":
                     self._add(path, self._node(operation["value"]))
@@ -289,9 +289,9 @@ class _Sheet:
                 case "remove":
                     self._take(path)
                 case "move":
-                    self._move(parse_pointer(operation["from"]), path)
+                    self._move(_way(operation["from"]), path)
                 case "copy":
-                    self._add(path, self._copy(parse_pointer(operation["from"])))
+                    self._add(path, self._copy(_way(operation["from"])))
         return self._text()
 
     def _text(self) -> str:
@@ -307,7 +307,7 @@ class _Sheet:
 
     def _add(self, path: Tokens, node: _Node) -> None:
         container, inline = self._container(path)
-        token = path[-1] if path else ""
+        token = path[-1]
         if container.names is None:
             index = len(container.opened()) if token == "-" else int(token)
             container.put(index, "", node, inline=inline)
@@ -318,7 +318,7 @@ class _Sheet:
 
     def _take(self, path: Tokens) -> _Node:
         container, _ = self._container(path)
-        entry = container.entry(path[-1] if path else "")
+        entry = container.entry(path[-1])
         container.take(entry)
         return entry.node
 
@@ -338,12 +338,12 @@ class _Sheet:
 
     def _entry(self, path: Tokens) -> _Entry:
         container, _ = self._container(path)
-        return container.entry(path[-1] if path else "")
+        return container.entry(path[-1])
 
     def _container(self, path: Tokens) -> tuple[_Node, bool]:
         """Give the container around a path, opened, and whether it stands on a line with others."""
         node, inline = self._document, False
-        for depth, token in enumerate(("", *path[:-1]) if path else ()):
+        for depth, token in enumerate(path[:-1]):
             entry = node.entry(token)
             node, inline = entry.node, depth > 0 and entry.is_inline
         node.opened()
@@ -352,8 +352,8 @@ class _Sheet:
     def _position(self, container: _Node, path: Tokens) -> int:
         """Say where a new member goes: where the alphabet has it, if that rules here, or as it is ordered."""
         names = [entry.name for entry in container.opened()]
-        wanted = _at(self._order, path[:-1])
-        if not path or path[-1] not in wanted:
+        wanted = _object(self._order, path[1:-1])
+        if path[-1] not in wanted:
             return len(names)
         before = list(takewhile(lambda name: name != path[-1], wanted))
         if names and names == sorted(names) and [*before, path[-1]] == sorted([*before, path[-1]]):
@@ -390,7 +390,12 @@ def _fill(entry: _Entry, node: _Node) -> None:
     entry.node, entry.placed = node, True
 
 
-def _at(value: Json | Absent, path: Tokens) -> dict[str, Json]:
+def _way(pointer: str) -> Tokens:
+    """Read a pointer as the way from outside the document."""
+    return ("", *parse_pointer(pointer))
+
+
+def _object(value: Json | Absent, path: Tokens) -> dict[str, Json]:
     """Give the object at a path, an empty one where there is none."""
     for token in path:
         if type(value) is list:

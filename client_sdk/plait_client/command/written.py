@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,14 +36,37 @@ class BadFile(Exception):
     """A file that cannot be read, or is not JSON. The message says which, where and why, in one line."""
 
 
-def read(name: str) -> Written:
-    """Read a file, or standard input for "-". Raises BadFile."""
-    if name == STDIN:
-        return parse("standard input", sys.stdin.buffer.read())
+def read(file: str, name: str | None = None) -> Written:
+    """Read a file, or standard input for "-"; *name* is what messages call it. Raises BadFile."""
+    if file == STDIN:
+        return parse(name or "standard input", sys.stdin.buffer.read())
     try:
-        return parse(name, Path(name).read_bytes())
-    except OSError as error:
-        raise BadFile(f"{name}: {error.strerror or error}") from error
+        content = Path(file).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise BadFile(f"{name or file}: {reason}") from error
+    return parse(name or file, content)
+
+
+def save(path: Path, content: bytes) -> None:
+    """Put a file's new content in its place at once, so that nobody ever sees half of it. Raises OSError.
+
+    Through a symbolic link the file it points to is written; the mode stays. Nothing is written where
+    nothing changed.
+    """
+    path = path.resolve()
+    if not path.exists():
+        path.write_bytes(content)
+    elif not path.is_file():  # a pipe or a device has no content to replace
+        path.open("wb").write(content)
+    elif path.read_bytes() != content:
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            draft.write_bytes(content)
+            draft.chmod(path.stat().st_mode & 0o7777)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 def parse(name: str, content: bytes) -> Written:

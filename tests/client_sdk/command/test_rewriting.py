@@ -3,12 +3,11 @@
 import json
 from typing import Any
 
-import pytest
-from client_sdk.command.texts import texts, written
 from hypothesis import given
 from hypothesis import strategies as st
-from merge.strategies import documents, patches
 
+from client_sdk.command.texts import texts, written
+from merge.strategies import documents, patches
 from plait_client.command.rewriting import rewritten
 from plait_merge import ABSENT, apply, diff, same
 

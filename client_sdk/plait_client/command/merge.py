@@ -1,0 +1,134 @@
+"""Merge three versions of a JSON file by what each side did to its members and elements.
+
+The result is written to YOURS. What did not change stays as it is written
+there, to the byte: indentation, order of members, 1.50 and 1e5. Notebooks
+(.ipynb) are JSON files too. An empty BASE means that both added the file.
+
+Where both sides changed one thing, YOURS keeps its value, everything else is
+merged, and YOURS.conflict.json holds the conflicts as data. `plait resolve
+YOURS` settles them.
+
+examples:
+  plait merge base.json theirs.json yours.json
+  plait merge base.json theirs.json yours.json -o merged.json
+  plait merge --install            in a repository: git merge, rebase and
+                                   cherry-pick use it for *.json and *.ipynb
+  plait merge --install --global   in all of yours
+To take that back: git config --remove-section merge.plait, and remove the
+lines with merge=plait from .gitattributes.
+
+exit code: 0 merged; 1 conflicts; 2 a file cannot be read or is not JSON,
+and nothing was written.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from plait_client.command.conflict_file import ConflictFile
+from plait_client.command.kinds import in_words
+from plait_client.command.rules import read_rules
+from plait_client.command.terminal import DONE, OPEN, Refusal, put, talk
+from plait_client.command.versions import Versions, settled
+from plait_client.command.written import STDIN, BadFile, read, save
+from plait_merge import Conflicted, Json, LimitExceeded, Merged
+
+
+def add_options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("base", metavar="BASE", nargs="?", help="what both sides started from")
+    add("theirs", metavar="THEIRS", nargs="?", help="what the others made of it")
+    add("yours", metavar="YOURS", nargs="?", help="what you made of it; takes the result")
+    add("-o", "--output", metavar="FILE", help="write the result there instead; - for standard output")
+    add("--policy", metavar="FILE", help="a merge policy: what to do where, as JSON")
+    add("--key", metavar="FIELD[,FIELD]", action="append", help="members that tell elements of arrays apart")
+    add("--json", action="store_true", help="tell the outcome as JSON on standard output")
+    add("--install", action="store_true", help="let git merge JSON files and notebooks with this")
+    add("--global", action="store_true", dest="for_all", help="with --install: in all repositories of yours")
+    add("--path", metavar="PATH", help="from git: the name of the file (%%P)")
+    add("--marker-size", metavar="N", type=int, help="from git: what is not JSON is merged by lines (%%L)")
+
+
+def run(asked: Namespace) -> int:
+    """Merge, or set git up to."""
+    if asked.install:
+        from plait_client.command import driver
+
+        talk(*driver.install(for_all=asked.for_all))
+        return DONE
+    _check(asked)
+    rules = read_rules(asked.policy, asked.key)
+    try:
+        return _merge(_versions(asked), rules, asked)
+    except (BadFile, LimitExceeded) as trouble:
+        if asked.marker_size is None:
+            raise
+        from plait_client.command.driver import merge_lines
+
+        talk(f"plait: {trouble}; so {asked.path or asked.yours} is merged by lines")
+        return merge_lines(asked.base, asked.theirs, asked.yours, asked.marker_size)
+
+
+def _check(asked: Namespace) -> None:
+    if asked.yours is None:
+        raise Refusal("merge takes three files, BASE THEIRS YOURS; plait merge --help tells more")
+    if [asked.base, asked.theirs, asked.yours].count(STDIN) > 1:
+        raise Refusal("only one of the files can be standard input")
+    if asked.output is None:
+        asked.output = asked.yours
+    if asked.json and asked.output == STDIN:
+        raise Refusal("the result and --json both want standard output")
+
+
+def _versions(asked: Namespace) -> Versions:
+    """Read the files; what git passes are copies without names, so that messages name the real one."""
+    files = {side: getattr(asked, side) for side in ("base", "theirs", "yours")}
+    names = {side: f"{asked.path} ({side})" if asked.path else None for side in files}
+    return Versions(*(read(file, names[side]) for side, file in files.items()))
+
+
+def _merge(versions: Versions, rules: Json, asked: Namespace) -> int:
+    """Merge and write: first the conflicts, so that there is never a file without them."""
+    outcome = versions.merge(rules)
+    content = versions.yours.encoded(versions.text(settled(versions, outcome, {})))
+    name = asked.path or asked.output
+    if asked.output == STDIN:
+        sys.stdout.buffer.write(content)
+    else:
+        conflict_file = ConflictFile(ConflictFile.beside(name), versions, rules)
+        if isinstance(outcome, Conflicted):
+            conflict_file.write(outcome)
+        else:
+            conflict_file.remove()
+        save(Path(asked.output), content)
+    if asked.json:
+        put(_as_json(outcome, name))
+    if isinstance(outcome, Conflicted):
+        talk(*_told(outcome, name, settles=asked.output != STDIN))
+        return OPEN
+    return DONE
+
+
+def _as_json(outcome: Merged | Conflicted, name: str) -> dict[str, Any]:
+    if isinstance(outcome, Merged):
+        return {"outcome": "merged", "file": name, "notes": [note.as_json() for note in outcome.notes]}
+    conflicts = [conflict.as_json() for conflict in outcome.conflicts]
+    return {"outcome": "conflict", "file": name, "conflicts": conflicts}
+
+
+def _told(outcome: Conflicted, name: str, *, settles: bool) -> list[str]:
+    """Say in three lines what is open and what to do."""
+    count = len(outcome.conflicts)
+    places = [f"{c.pointer or 'the whole document'} ({in_words(c)})" for c in outcome.conflicts[:_TOLD_MAX]]
+    more = [f"{count - _TOLD_MAX} more"] if count > _TOLD_MAX else []
+    told = [
+        f"plait: {name}: {count} conflict{'s' * (count > 1)}; yours is kept there, the rest is merged",
+        "  " + ", ".join(places + more),
+    ]
+    return [*told, f"  settle with: plait resolve {name}"] if settles else told
+
+
+_TOLD_MAX = 3
