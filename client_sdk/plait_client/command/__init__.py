@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 COMMANDS: Final = {
     "merge": "Merge three versions of a JSON file; git's merge driver.",
+    "resolve": "Settle the conflicts that merge left in a JSON file.",
+    "diff": "Show what changed between two JSON files.",
+    "patch": "Apply a JSON Patch to a file and keep its layout.",
 }
 """Each is the name of its module here, which has `add_options` and `run`; its docstring is the help."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from bisect import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise, takewhile
 from typing import Final
 
 from plait_client.command.span import Entry, entries
-from plait_client.command.style import BARE, DEFAULT, Style, detect, refit
+from plait_client.command.spelling import Origin, Spelling
+from plait_client.command.style import DEFAULT, Style, detect, is_escaped, refit
 from plait_client.command.written import Written
 from plait_merge import ABSENT, Absent, Json, Tokens, apply, array_index, diff, parse_pointer, same
 from plait_merge.values import Limits
@@ -41,22 +43,6 @@ def rewritten(
 
 
 _ACTS: Final = frozenset(["add", "remove", "replace", "move", "copy", "test"])
-
-
-class _Origin:
-    """A text that values are copied from."""
-
-    def __init__(self, text: str, style: Style, indent: str = "") -> None:
-        self.text = text
-        self.style = style
-        self._indent = indent
-
-    def indent(self, position: int) -> str:
-        """Give the indentation of the line with this position; the first line may start elsewhere."""
-        line = self.text.rfind("\n", 0, position) + 1
-        text = self.text[line:position]
-        space = text[: len(text) - len(text.lstrip(" \t"))]
-        return space if line else self._indent + space
 
 
 class _Entry:
@@ -94,7 +80,7 @@ class _Node:
 
     __slots__ = ("end", "entries", "names", "origin", "start", "tail")
 
-    def __init__(self, origin: _Origin, start: int, end: int) -> None:
+    def __init__(self, origin: Origin, start: int, end: int) -> None:
         self.origin = origin
         self.start = start
         self.end = end
@@ -164,7 +150,7 @@ class _Node:
         """Give a member another name, and leave it where it is."""
         assert self.names is not None
         entry = self.names.pop(name)
-        entry.name, entry.title = new, title(new, self.origin.style)
+        entry.name, entry.title = new, json.dumps(new, ensure_ascii=self.origin.style.escaped)
         self.names[new] = entry
 
     def put(self, index: int, name: str, node: _Node, *, inline: bool) -> None:
@@ -181,7 +167,7 @@ class _Node:
             lead = listed[index].lead if index < len(listed) else between
         entry = _Entry(name, lead, "", "", node)
         if self.names is not None:
-            entry.title = title(name, style)
+            entry.title = json.dumps(name, ensure_ascii=style.escaped)
             entry.colon = listed[0].colon if listed and listed[0].colon.strip(" ") == ":" else style.colon
             self.names[name] = entry
         listed.insert(index, entry)
@@ -196,76 +182,14 @@ class _Node:
         return lead if len(self.entries) > 1 else self.origin.style.gap
 
 
-def title(name: str, style: Style) -> str:
-    """Write a member's name."""
-    return json.dumps(name, ensure_ascii=style.escaped)
-
-
-class _Source:
-    """A file to copy values from: where the very objects of its value stand in its text."""
-
-    def __init__(self, file: Written) -> None:
-        self._value = file.value
-        self._origin = _Origin(file.text, detect(file.text) or DEFAULT)
-        self._start = len(file.text) - len(file.text.lstrip())
-        self._ways: dict[int, tuple[Json, str | int] | None] = {}
-        self._read: dict[int, dict[str | int, Entry]] = {}
-
-    def find(self, value: Json) -> _Node | None:
-        """Find a value that came out of this file; None for others, and for what is written only one way.
-
-        Small values may be one object in several places: any of them reads the same.
-        """
-        if self._value is ABSENT or type(value) not in _SPELLED:
-            return None
-        if not self._ways:
-            self._walk()
-        if id(value) not in self._ways:
-            return None
-        start, end = self._start, len(self._origin.text.rstrip())
-        for token in reversed(list(self._tokens(value))):
-            entry = self._entries(start)[token]
-            start, end = entry.start, entry.end
-        return _Node(self._origin, start, end)
-
-    def _walk(self) -> None:
-        self._ways[id(self._value)] = None
-        waiting: list[Json] = [self._value] if type(self._value) in (dict, list) else []
-        while waiting:
-            container = waiting.pop()
-            named = type(container) is dict
-            for token, part in container.items() if named else enumerate(container):
-                kind = type(part)
-                if kind in _SPELLED:
-                    self._ways[id(part)] = (container, token)
-                    if kind is dict or kind is list:
-                        waiting.append(part)
-
-    def _tokens(self, value: Json) -> Iterator[str | int]:
-        """Give the way from a value up to the root."""
-        while (way := self._ways[id(value)]) is not None:
-            value, token = way
-            yield token
-
-    def _entries(self, start: int) -> dict[str | int, Entry]:
-        read = self._read.get(start)
-        if read is None:
-            found, _ = entries(self._origin.text, start)
-            read = {number if e.name is None else e.name: e for number, e in enumerate(found)}
-            self._read[start] = read
-        return read
-
-
-_SPELLED: Final = frozenset([dict, list, float, str])
-
-
 class _Sheet:
     """The new text of a file while a patch is applied to it. The patch is known to apply."""
 
     def __init__(self, file: Written, sources: Sequence[Written], order: Json | Absent) -> None:
         styles = (detect(source.text) for source in (file, *sources))
-        self._style = next((style for style in styles if style is not None), DEFAULT)
-        self._sources = [_Source(source) for source in (file, *sources)]
+        style = next((style for style in styles if style is not None), DEFAULT)
+        self._style = replace(style, escaped=is_escaped(file.text))
+        self._spelling = Spelling((file, *sources), escaped=self._style.escaped)
         self._order = order
         absent = file.value is ABSENT
         start, end = len(file.text) - len(file.text.lstrip()), len(file.text.rstrip())
@@ -273,7 +197,7 @@ class _Sheet:
             ("", self._style.newline) if absent else (file.text[:start], file.text[end:])
         )
         # The document is the member "" of a container that is not written, so the root needs no rules.
-        root = _Node(_Origin(file.text, self._style), start, end)
+        root = _Node(Origin(file.text, self._style), start, end)
         self._document = _Node(root.origin, start, end)
         self._document.entries = [] if absent else [_Entry("", "", "", "", root, placed=False)]
         self._document.names = {entry.name: entry for entry in self._document.entries}
@@ -283,9 +207,9 @@ class _Sheet:
             path = _way(operation["path"])
             match operation["op"]:
                 case "add":
-                    self._add(path, self._node(operation["value"]))
+                    self._add(path, self._quoted(operation["value"]))
                 case "replace":
-                    _fill(self._entry(path), self._node(operation["value"]))
+                    _fill(self._entry(path), self._quoted(operation["value"]))
                 case "remove":
                     self._take(path)
                 case "move":
@@ -334,7 +258,11 @@ class _Sheet:
     def _copy(self, source: Tokens) -> _Node:
         node = self._entry(source).node
         text = node.text()
-        return _Node(_Origin(text, node.origin.style, node.indent), 0, len(text))
+        return _Node(Origin(text, node.origin.style, node.indent), 0, len(text))
+
+    def _quoted(self, value: Json) -> _Node:
+        quote = self._spelling.quote(value)
+        return _Node(quote.origin, quote.start, quote.end)
 
     def _entry(self, path: Tokens) -> _Entry:
         container, _ = self._container(path)
@@ -361,29 +289,6 @@ class _Sheet:
         there = container.names or {}
         left = next((name for name in reversed(before) if name in there), None)
         return 0 if left is None else names.index(left) + 1
-
-    def _node(self, value: Json) -> _Node:
-        """Make a value a part of the text: as it is written somewhere, or else as JSON has it."""
-        found = self._found(value)
-        if found is not None:
-            return found
-        text = self._bare(value)
-        return _Node(_Origin(text, BARE), 0, len(text))
-
-    def _bare(self, value: Json) -> str:
-        """Write a value on one line, the parts that are written somewhere as they are there."""
-        found = self._found(value)
-        if found is not None:
-            return found.fitted(BARE, "", inline=True)
-        if type(value) is dict:
-            members = [f"{title(name, self._style)}:{self._bare(part)}" for name, part in value.items()]
-            return "{" + ",".join(members) + "}"
-        if type(value) is list:
-            return "[" + ",".join(map(self._bare, value)) + "]"
-        return json.dumps(value, ensure_ascii=self._style.escaped)
-
-    def _found(self, value: Json) -> _Node | None:
-        return next((node for source in self._sources if (node := source.find(value)) is not None), None)
 
 
 def _fill(entry: _Entry, node: _Node) -> None:

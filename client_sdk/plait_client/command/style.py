@@ -53,8 +53,13 @@ def detect(text: str) -> Style | None:
         newline="\r\n" if "\r\n" in text else "\n",
         colon=colon,
         gap=comma.lstrip()[1:],
-        escaped=text.isascii() and _ESCAPED(text) is not None,
+        escaped=is_escaped(text),
     )
+
+
+def is_escaped(text: str) -> bool:
+    """Tell whether a text has characters beyond ASCII, and all of them as escapes."""
+    return text.isascii() and _ESCAPED(text) is not None
 
 
 _DEEPER: Final = re.compile(r"^([ \t]*)[^\n]*[\[{][ \t]*\r?\n([ \t]*)(?![\]}\s])", re.MULTILINE).search
