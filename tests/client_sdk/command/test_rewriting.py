@@ -167,12 +167,17 @@ def test_a_file_that_was_empty_gets_a_document_and_one_without_any_is_empty() ->
 
 
 def test_values_from_another_file_are_spelled_as_there_and_laid_out_as_here() -> None:
-    source = written(
-        '{"x": {"price": 1.50, "big": 1E400000000000000000000e}}'.replace("e}", "}").replace("E4", "E-4")
-    )
+    source = written('{"price": 1.50, "sizes": [1E2]}')
     here = written('{\n\t"a": 1\n}\n')
-    after = rewritten(here, [add("/x", source.value["x"])], sources=[source])
-    assert after == '{\n\t"a": 1,\n\t"x": {"price": 1.50, "big": 1E-400000000000000000000}\n}\n'
+    after = rewritten(here, [add("/x", source.value)], sources=[source])
+    assert after == '{\n\t"a": 1,\n\t"x": {\n\t\t"price": 1.50,\n\t\t"sizes": [\n\t\t\t1E2\n\t\t]\n\t}\n}\n'
+
+
+def test_what_another_file_of_this_style_has_on_one_line_stays_on_one() -> None:
+    source = written('{\n\t"y": [1, 2.50]\n}')
+    here = written('{\n\t"a": {}\n}\n')
+    after = rewritten(here, [add("/a/x", source.value)], sources=[source])
+    assert after == '{\n\t"a": {\n\t\t"x": {\n\t\t\t"y": [1, 2.50]\n\t\t}\n\t}\n}\n'
 
 
 def test_new_members_stand_where_the_wanted_order_has_them() -> None:

@@ -16,7 +16,7 @@ from plait_merge import ABSENT, same
 BAD = {
     '{"a": 1,\n "b": }': "f:2:7: expecting value",
     '{"a": 1': "f:1:8: expecting ',' delimiter",
-    "[1,]": "f:1:3: illegal trailing comma before end of array",
+    "[1 2]": "f:1:4: expecting ',' delimiter",
     "[1] 2": "f:1:5: extra data",
     '{"a": 1,\n "b": {"c": 1, "d": 2,\n  "c": 3}}': "f:3:3: a member name stands twice in one object",
     '{"a": [1, NaN]}': "f:1:11: NaN is not JSON",
@@ -51,9 +51,7 @@ def test_what_is_no_text_is_told() -> None:
         parse("f", '{"a": 1}'.encode("utf-16"))
 
 
-@given(
-    st.one_of(st.binary(max_size=40), st.text(alphabet='{}[]",:01eE.-\\u \nNaI', max_size=40).map(str.encode))
-)
+@given(st.one_of(st.binary(), st.text(alphabet='{}[]",:01eE.-\\u \nNaI').map(str.encode)))
 def test_anything_is_read_or_refused(content: bytes) -> None:
     try:
         value = parse("f", content).value
