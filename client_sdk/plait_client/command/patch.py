@@ -20,6 +20,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import cast
 
 from plait_client.command.rewriting import LIMITS, rewritten
 from plait_client.command.terminal import DONE, OPEN, Ink, Refusal, put, shown, talk
@@ -74,11 +75,9 @@ def _patch(file: Written, patch: Written, *, merges: bool) -> list[dict[str, Jso
     if patch.value is ABSENT:
         raise Refusal(f"{patch.name} is empty")
     if not merges:
-        apply(file.value, patch.value, LIMITS)  # so that what is no patch is told as such
-        operations: list[dict[str, Json]] = patch.value
-        return operations
-    after: Json = merge_patch(file.value, patch.value)
-    return diff(file.value, after, LIMITS)
+        apply(file.value, patch.value, LIMITS)  # tells what is no patch, before anybody takes it for one
+        return cast(list[dict[str, Json]], patch.value)
+    return diff(file.value, merge_patch(file.value, patch.value), LIMITS)
 
 
 def _undo(file: Written, patch: list[dict[str, Json]]) -> bytes:

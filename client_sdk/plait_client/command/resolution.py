@@ -74,7 +74,7 @@ class Resolution:
         value = after if same(self.file.value, before) else self._with_edits(before, after)
         patch = diff(self.file.value, value, LIMITS)
         sources = (*typed, versions.theirs, versions.yours, versions.base)
-        return rewritten(self.file, patch, sources=sources, order=value)
+        return rewritten(self.file, patch, sources=sources, order=versions.theirs.value)
 
     def _with_edits(self, before: Json | Absent, after: Json | Absent) -> Json | Absent:
         """Carry what somebody edited in the file since the merge over to the value with the choices."""

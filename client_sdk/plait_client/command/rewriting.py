@@ -27,8 +27,8 @@ def rewritten(
 
     Containers on the way to a change are opened; everything else is copied. What is new is laid out like its
     neighbours, or else like the rest of the file. A value that came out of one of the *sources* (the very
-    object) is written as it is there. New members stand last, or where *order*, the value to become, has
-    them.
+    object) is written as it is there. New members stand last, or where *order*, a document with the same
+    places, has them.
 
     Costs the containers opened, and a walk through each source. Raises what `apply` raises.
     """
