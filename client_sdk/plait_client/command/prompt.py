@@ -12,7 +12,7 @@ from typing import Final, TextIO
 
 from rich.console import Console
 from rich.prompt import InvalidResponse, PromptBase
-from rich.text import Text
+from rich.text import Text, TextType
 
 from plait_client.command.kinds import in_words
 from plait_client.command.resolution import SIDES, Decision, offers
@@ -109,12 +109,26 @@ class _Choice(PromptBase[str]):
     response_type = str
     illegal_choice_message = "[prompt.invalid.choice]Please type one of these words, or its first letters."
 
+    @classmethod
+    def get_input(
+        cls, console: Console, prompt: TextType, password: bool, stream: TextIO | None = None
+    ) -> str:
+        return _line(console, prompt, stream)
+
     def process_response(self, value: str) -> str:
         assert self.choices is not None
         fitting = [word for word in self.choices if value.strip() and word.startswith(value.strip().lower())]
         if len(fitting) != 1:
             raise InvalidResponse(self.illegal_choice_message)
         return fitting[0]
+
+
+def _line(console: Console, prompt: TextType, answers: TextIO | None) -> str:
+    """Read a line. Raises EOFError at the end; given a stream, rich itself takes that for an empty line."""
+    line = console.input(prompt, stream=answers)
+    if answers is not None and not line:
+        raise EOFError
+    return line
 
 
 def _edited(conflict: Conflict, console: Console, answers: TextIO | None) -> Decision:
@@ -132,8 +146,8 @@ def _edited(conflict: Conflict, console: Console, answers: TextIO | None) -> Dec
 def _typed(text: str, console: Console, answers: TextIO | None) -> str:
     """Take a value from the editor of the person's choice, or on one line."""
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
-    if editor is None or answers is not None:
-        return console.input(Text("  value, as JSON: "), stream=answers)
+    if not editor or answers is not None:
+        return _line(console, Text("  value, as JSON: "), answers)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "value.json"
         draft.write_text(text + "\n", encoding="utf-8")

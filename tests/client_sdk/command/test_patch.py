@@ -38,10 +38,8 @@ def test_a_dry_run_shows_the_changes_and_writes_nothing(folder: Path, plait: Pla
     answer = plait("patch", "file.json", "patch.json", "--dry-run", "--undo", "undo.json")
     assert answer.code == 0
     assert answer.out == "- /price  1.5\n+ /tags/0  2.5\n"
-    assert [change["change"] for change in plait("patch", "file.json", "patch.json", "--dry-run", "--json").json] == [
-        "removed",
-        "added",
-    ]
+    data = plait("patch", "file.json", "patch.json", "--dry-run", "--json").json
+    assert [change["change"] for change in data] == ["removed", "added"]
     assert (folder / "file.json").read_text() == FILE
     assert not (folder / "undo.json").exists()
 

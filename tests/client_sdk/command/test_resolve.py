@@ -167,7 +167,7 @@ def test_answers_are_asked_for_one_by_one(conflicted: Path) -> None:
 
 def test_a_value_is_edited_in_the_editor_one_has(conflicted: Path, folder: Path) -> None:
     editor = folder / "editor"
-    editor.write_text("#!/bin/sh\nsed -i s/Plan/Great/ \"$1\"\n")
+    editor.write_text('#!/bin/sh\nsed -i s/Plan/Great/ "$1"\n')
     editor.chmod(0o755)
     answer = program(folder, "resolve", "file.json", stdin="later\nedit\n", EDITOR=str(editor))
     assert answer.code == 1
@@ -176,9 +176,9 @@ def test_a_value_is_edited_in_the_editor_one_has(conflicted: Path, folder: Path)
 
 def test_it_works_on_a_terminal(conflicted: Path) -> None:
     terminal, end = pty.openpty()
-    process = subprocess.Popen(
-        [PROGRAM, "resolve", "file.json"], stdin=end, stdout=end, stderr=end, env={**os.environ, "TERM": "xterm"}
-    )
+    environment = {**os.environ, "TERM": "xterm"}
+    command = [str(PROGRAM), "resolve", "file.json"]
+    process = subprocess.Popen(command, stdin=end, stdout=end, stderr=end, env=environment)
     os.close(end)
     os.write(terminal, b"yours\ntheirs\n")
     assert process.wait(30) == 0
@@ -215,16 +215,7 @@ def test_the_prompt_says_what_happened_and_shows_no_control_characters() -> None
 def test_the_end_of_the_answers_keeps_what_was_decided() -> None:
     outcome = versions_of({"a": 1, "b": 1}, {"a": 2, "b": 2}, {"a": 3, "b": 3}).merge()
     assert isinstance(outcome, Conflicted)
-    console = Console(file=io.StringIO())
-
-    class Ended(io.StringIO):
-        def readline(self, *size: int) -> str:
-            line = super().readline(*size)
-            if not line:
-                raise EOFError
-            return line
-
-    decisions = ask(list(outcome.conflicts), "f.json", console, Ended("theirs\n"))
+    decisions, _ = asked(outcome, "theirs\n")
     assert [decision.choice for decision in decisions.values()] == ["theirs"]
 
 
