@@ -24,6 +24,7 @@ from .rounds import note
 from .row import Row, table
 from .scale import FULL, QUICK, TINY, Scale
 from .sizes import sizes
+from .startup import startup
 from .subject import CORES, FAST_LOOP
 
 BENCHMARKS: dict[str, Callable[[Scale], Iterator[Row]]] = {
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "live": live,
     "client": client,
     "herd": herd,
+    "startup": startup,
 }
 
 

@@ -55,10 +55,8 @@ def save(path: Path, content: bytes) -> None:
     nothing changed.
     """
     path = path.resolve()
-    if not path.exists():
+    if not path.is_file():  # a new one, or a pipe or a device, which has no content to replace
         path.write_bytes(content)
-    elif not path.is_file():  # a pipe or a device has no content to replace
-        path.open("wb").write(content)
     elif path.read_bytes() != content:
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
