@@ -27,7 +27,7 @@ from plait_client.command.spelling import Spelling
 from plait_client.command.terminal import DONE, OPEN, Ink, Refusal, printable, put, shown
 from plait_client.command.words import word_changes
 from plait_client.command.written import STDIN, Written, read
-from plait_merge import Json
+from plait_merge import Json, format_pointer
 from plait_merge import diff as patch_between
 
 
@@ -130,12 +130,17 @@ def _counted(found: list[Change], ink: Ink) -> Iterator[str]:
     """Count the changes by the outermost member they are in, and all together."""
     places: dict[str, Counter[str]] = {}
     for change in found:
-        place = "".join(f"/{token}" for token in change.side.tokens[:1]) or "(the whole document)"
+        place = format_pointer(change.side.tokens[:1]) or "(the whole document)"
         places.setdefault(place, Counter())[change.kind] += 1
+    if len(places) > _PLACES_MAX:
+        places = {f"({len(places)} places)": Counter(change.kind for change in found)}
     width = max(map(len, places), default=0)
     for place, counts in places.items():
         yield f" {ink.bold(printable(place.ljust(width)))}  {_counts(counts)}"
     yield " " + (_counts(Counter(change.kind for change in found)) or "no difference")
+
+
+_PLACES_MAX = 100
 
 
 def _counts(counts: Counter[str]) -> str:

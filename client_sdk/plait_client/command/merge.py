@@ -34,7 +34,7 @@ from plait_client.command.rules import read_rules
 from plait_client.command.terminal import DONE, OPEN, Refusal, put, talk
 from plait_client.command.versions import Versions, settled
 from plait_client.command.written import STDIN, BadFile, read, save
-from plait_merge import Conflicted, Json, LimitExceeded, Merged
+from plait_merge import Conflict, Conflicted, Json, LimitExceeded, Merged
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -122,7 +122,7 @@ def _as_json(outcome: Merged | Conflicted, name: str) -> dict[str, Any]:
 def _told(outcome: Conflicted, name: str, *, settles: bool) -> list[str]:
     """Say in three lines what is open and what to do."""
     count = len(outcome.conflicts)
-    places = [f"{c.pointer or 'the whole document'} ({in_words(c)})" for c in outcome.conflicts[:_TOLD_MAX]]
+    places = [f"{_place(conflict)} ({in_words(conflict)})" for conflict in outcome.conflicts[:_TOLD_MAX]]
     more = [f"{count - _TOLD_MAX} more"] if count > _TOLD_MAX else []
     told = [
         f"plait: {name}: {count} conflict{'s' * (count > 1)}; yours is kept there, the rest is merged",
@@ -131,4 +131,10 @@ def _told(outcome: Conflicted, name: str, *, settles: bool) -> list[str]:
     return [*told, f"  settle with: plait resolve {name}"] if settles else told
 
 
+def _place(conflict: Conflict) -> str:
+    pointer = conflict.pointer or "the whole document"
+    return pointer if len(pointer) <= _PLACE_MAX else "…" + pointer[1 - _PLACE_MAX :]
+
+
 _TOLD_MAX = 3
+_PLACE_MAX = 60

@@ -6,9 +6,10 @@ import json
 from bisect import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from typing import Final
 
+from plait_client.command.order import reorderings
 from plait_client.command.span import Entry, entries
 from plait_client.command.spelling import Origin, Spelling
 from plait_client.command.style import DEFAULT, Style, detect, is_escaped, refit
@@ -21,21 +22,29 @@ LIMITS: Final = Limits(operations_max=10_000_000, pointer_bytes_max=1 << 30, cop
 
 
 def rewritten(
-    file: Written, patch: Json, *, sources: Iterable[Written] = (), order: Json | Absent = ABSENT
+    file: Written,
+    patch: Json,
+    *,
+    sources: Iterable[Written] = (),
+    order: Json | Absent = ABSENT,
+    base: Json | Absent = ABSENT,
 ) -> str:
     """Give the text of a file after a patch.
 
     Containers on the way to a change are opened; everything else is copied. What is new is laid out like its
     neighbours, or else like the rest of the file. A value that came out of one of the *sources* (the very
     object) is written as it is there. New members stand last, or where *order*, a document with the same
-    places, has them.
+    places, has them; where that is ordered anew and this file is still ordered as *base*, all members are.
 
     Costs the containers opened, and a walk through each source. Raises what `apply` raises.
     """
     value = apply(file.value, patch, LIMITS)
     if not all(operation["op"] in _ACTS for operation in patch):
         patch = diff(file.value, value)
-    text = _Sheet(file, tuple(sources), order).apply(patch)
+    sheet = _Sheet(file, tuple(sources), order)
+    for way, names in reorderings(base, file.value, order):
+        sheet.reorder(("", *way), names)
+    text = sheet.apply(patch)
     read = json.loads(text) if text.strip() else ABSENT
     if not same(read, value):
         raise AssertionError("the text written does not read as what was meant")
@@ -153,6 +162,14 @@ class _Node:
         entry.name, entry.title = new, json.dumps(new, ensure_ascii=self.origin.style.escaped)
         self.names[new] = entry
 
+    def reorder(self, names: list[str]) -> None:
+        """Put the members in this order; the white space around them stays where it is."""
+        spaces = [(entry.lead, entry.trail) for entry in self.opened()]
+        assert self.names is not None
+        self.entries = [self.names[name] for name in names]
+        for entry, space in zip(self.entries, spaces, strict=True):
+            entry.lead, entry.trail = space
+
     def put(self, index: int, name: str, node: _Node, *, inline: bool) -> None:
         """Put a value in, laid out like its neighbours; *inline* says how where it has none."""
         listed, style = self.opened(), self.origin.style
@@ -218,6 +235,10 @@ class _Sheet:
                     self._add(path, self._copy(_way(operation["from"])))
         return self._text()
 
+    def reorder(self, way: Tokens, names: list[str]) -> None:
+        """Put the members of an object in this order."""
+        self._entry(way).node.reorder(names)
+
     def _text(self) -> str:
         if not self._document.entries:
             return ""
@@ -280,14 +301,14 @@ class _Sheet:
     def _position(self, container: _Node, path: Tokens) -> int:
         """Say where a new member goes: where the alphabet has it, if that rules here, or as it is ordered."""
         names = [entry.name for entry in container.opened()]
-        wanted = _object(self._order, path[1:-1])
-        if path[-1] not in wanted:
+        wanted = list(_object(self._order, path[1:-1]))
+        name = path[-1]
+        if name not in wanted:
             return len(names)
-        before = list(takewhile(lambda name: name != path[-1], wanted))
-        if names and names == sorted(names) and [*before, path[-1]] == sorted([*before, path[-1]]):
-            return bisect(names, path[-1])
+        if wanted == sorted(wanted) and names == sorted(names):
+            return bisect(names, name)
         there = container.names or {}
-        left = next((name for name in reversed(before) if name in there), None)
+        left = next((near for near in reversed(wanted[: wanted.index(name)]) if near in there), None)
         return 0 if left is None else names.index(left) + 1
 
 

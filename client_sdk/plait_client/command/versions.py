@@ -54,7 +54,7 @@ class Versions:
         if host.value is ABSENT and other.value is not ABSENT:
             host, other = other, host
         patch = diff(host.value, value, LIMITS)
-        return rewritten(host, patch, sources=(other, self.base), order=other.value)
+        return rewritten(host, patch, sources=(other, self.base), order=other.value, base=self.base.value)
 
     def _is_laid_out_by_theirs(self) -> bool:
         base, theirs, yours = (detect(side.text) for side in (self.base, self.theirs, self.yours))

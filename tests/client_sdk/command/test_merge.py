@@ -179,6 +179,18 @@ def test_new_members_of_theirs_stand_where_theirs_has_them(folder: Path, plait: 
     assert list(merged["deps"]) == ["a", "b", "c", "d"]
 
 
+def test_an_order_that_only_one_side_changed_is_taken(folder: Path, plait: Plait, write: Write) -> None:
+    """Also with white space of its own, beside changes of values, and for what only the other side has."""
+    base = '{"c": 1, "a": [{"y": 1, "x": 1}],\n "b": 1 }'
+    ordered = '{"a": [{"x": 1, "y": 1}], "b": 2, "c": 1}'
+    write(base=base, theirs=ordered, yours=base.replace('"b": 1', '"b": 1, "new": 3.0'))
+    assert plait(*MERGE).code == 0
+    assert yours(folder) == '{"a": [{"x": 1, "y": 1}], "b": 2,\n "new": 3.0, "c": 1 }'
+    write(base=base, theirs=base.replace('"b": 1', '"b": 2'), yours=ordered.replace('"b": 2', '"b": 1'))
+    assert plait(*MERGE).code == 0
+    assert yours(folder) == ordered
+
+
 def test_what_is_not_json_is_refused_and_nothing_written(folder: Path, plait: Plait, write: Write) -> None:
     write(base="{}", theirs='{"a": 1,\n "a": 2}', yours="{ }")
     answer = plait(*MERGE)
