@@ -55,9 +55,9 @@ def run(asked: Namespace) -> int:
     elif asked.json:
         decisions = {}
     else:
-        from plait_client.command.prompt import ask
+        from plait_client.command import asking
 
-        decisions = ask(resolution.open, asked.file)
+        decisions = asking.decisions(resolution)
     left = _settle(resolution, decisions) if decisions else resolution.open
     if asked.json:
         decided = {**resolution.conflict_file.decided, **{name: d.choice for name, d in decisions.items()}}
