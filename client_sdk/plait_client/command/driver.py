@@ -39,7 +39,7 @@ def install(*, for_all: bool) -> list[str]:
 # must not break the file. Its binary driver takes what both came from, which is JSON.
 _SETTINGS: Final = {
     "name": "plait, a merge for JSON",
-    "driver": "{plait} merge %O %B %A --path %P --marker-size %L",
+    "driver": "{plait} merge %O %B %A --path=%P --marker-size=%L",
     "recursive": "binary",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -20,13 +21,17 @@ class Origin:
         self.text = text
         self.style = style
         self._indent = indent
+        self._has_lines = "\n" in text
 
     def indent(self, position: int) -> str:
         """Give the indentation of the line with this position."""
-        line = self.text.rfind("\n", 0, position) + 1
-        text = self.text[line:position]
-        space = text[: len(text) - len(text.lstrip(" \t"))]
-        return space if line else self._indent + space
+        line = self.text.rfind("\n", 0, position) + 1 if self._has_lines else 0
+        space = _SPACE(self.text, line, position)
+        assert space is not None
+        return space[0] if line else self._indent + space[0]
+
+
+_SPACE: Final = re.compile(r"[ \t]*").match
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,8 @@ def detect(text: str) -> Style | None:
     deeper = _DEEPER(text)
     marks: dict[str, str] = {}
     for mark in islice(_MARK(text), _MARKS_MAX):
-        if mark[1] is not None:
-            marks.setdefault(mark[1], mark[0])
+        if mark[1] is not None and mark[1] not in marks:
+            marks[mark[1]] = _space_before(text, mark.start()) + mark[0]
     if deeper is None and not marks:
         return None
     colon = marks.get(":", ":" if deeper is None else ": ")
@@ -57,14 +57,21 @@ def detect(text: str) -> Style | None:
     )
 
 
+def _space_before(text: str, position: int) -> str:
+    start = position
+    while start and text[start - 1] in " \t":
+        start -= 1
+    return text[start:position]
+
+
 def is_escaped(text: str) -> bool:
     """Tell whether a text has characters beyond ASCII, and all of them as escapes."""
     return text.isascii() and _ESCAPED(text) is not None
 
 
-_DEEPER: Final = re.compile(r"^([ \t]*)[^\n]*[\[{][ \t]*\r?\n([ \t]*)(?![\]}\s])", re.MULTILINE).search
+_DEEPER: Final = re.compile(r"^([ \t]*+)[^\n]*[\[{][ \t]*+\r?\n([ \t]*+)(?![\]}\s])", re.MULTILINE).search
 # A string is passed over whole, so that no comma in it counts; one at the end of a line does not either.
-_MARK: Final = re.compile(r'"(?:[^"\\]|\\.)*+"|[ \t]*([:,])[ \t]*(?!\s)').finditer
+_MARK: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|([:,])[ \t]*+(?!\s)').finditer
 _MARKS_MAX: Final = 2_000
 _ESCAPED: Final = re.compile(r"\\u(?!00[0-7])[0-9a-fA-F]{4}").search
 
@@ -105,7 +112,7 @@ def laid_out(text: str, style: Style, indent: str | None) -> str:
     return "".join(written)
 
 
-_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"|[][{}:,]|[^][{}:,"\s]+').findall
+_TOKEN: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{}:,]|[^][{}:,"\s]+').findall
 _OPENING: Final = ("{", "[")
 _CLOSING: Final = ("}", "]")
 

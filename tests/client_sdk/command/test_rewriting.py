@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from client_sdk.command.texts import texts, written
 from merge.strategies import add, documents, move, patches, remove, replace
 from plait_client.command.rewriting import rewritten
+from plait_client.command.style import detect
 from plait_merge import ABSENT, Inapplicable, apply, diff, same
 
 
@@ -59,6 +60,20 @@ def test_a_patch_and_its_way_back_leave_the_layout_of_what_was_not_touched(
     after = rewritten(written(around), inside)
     assert after.startswith('{"first": [ 1.50 ,2],\n "middle":')
     assert after.endswith(',\r\n\t"last" : {} }')
+
+
+@given(
+    documents.flatmap(lambda value: st.tuples(st.just(value), patches(value))),
+    st.sampled_from([None, 1, 4, "\t"]),
+)
+def test_a_file_as_json_writes_it_stays_one(
+    edit: tuple[Any, list[dict[str, Any]]], indent: int | str | None
+) -> None:
+    value, patch = edit
+    text = json.dumps(value, indent=indent)
+    after = rewritten(written(text), patch)
+    if detect(text) is not None and after:
+        assert after == json.dumps(json.loads(after), indent=indent)
 
 
 def rewrite(text: str, *patch: dict[str, Any]) -> str:
