@@ -198,6 +198,22 @@ async def _write_once(client: ClientSession) -> str | None:
         return answer.headers.get("Location")
 
 
+def test_a_command_for_files_waits_for_nothing_a_server_needs(tmp_path: Path) -> None:
+    looked = f"""
+import atexit, sys
+sys.argv = ["plait", "diff", {str(tmp_path / "a.json")!r}, {str(tmp_path / "a.json")!r}]
+atexit.register(lambda: print(*sys.modules))
+from plait_server.command import main
+main()
+"""
+    (tmp_path / "a.json").write_text("{}")
+    done = subprocess.run([sys.executable, "-c", looked], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    imported = set(done.stdout.split())
+    assert "plait_client.command.diff" in imported
+    assert not imported & {"plait_server.operation", "plait_server.service", "typer", "pydantic", "aiosqlite"}
+
+
 async def test_it_says_where_it_is_and_how_to_try_it(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *COMMAND, *SERVE, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

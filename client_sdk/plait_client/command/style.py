@@ -46,8 +46,8 @@ def detect(text: str) -> Style | None:
             marks[mark[1]] = _space_before(text, mark.start()) + mark[0]
     if deeper is None and not marks:
         return None
-    colon = marks.get(":", ":" if deeper is None else ": ")
-    comma = marks.get(",", "," if deeper is None and not colon.endswith(" ") else ", ")
+    spaced = deeper is not None or any(mark.endswith(" ") for mark in marks.values())
+    colon, comma = marks.get(":", ": " if spaced else ":"), marks.get(",", ", " if spaced else ",")
     return Style(
         unit=None if deeper is None else deeper[2].removeprefix(deeper[1]),
         newline="\r\n" if "\r\n" in text else "\n",

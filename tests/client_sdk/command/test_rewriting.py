@@ -129,6 +129,12 @@ def test_an_emptied_container_closes_at_once() -> None:
     assert rewrite(FILE, remove("/rows/0"), remove("/rows/0")).endswith('"rows": []\n}\n')
 
 
+def test_a_container_emptied_and_filled_again_looks_as_it_did() -> None:
+    text = '{\n  "a": [ 1 ],\n  "b": [\n    1\n  ]\n}'
+    patch = [step for name in "ab" for step in (remove(f"/{name}/0"), add(f"/{name}/0", 2))]
+    assert rewrite(text, *patch) == text.replace("1", "2")
+
+
 def test_what_moves_keeps_its_spelling_and_takes_the_indentation_of_its_new_place() -> None:
     after = rewrite(FILE, move("/rows/0", "/first"), move("/price", "/none/price"))
     assert after == looks("""\
