@@ -6,7 +6,9 @@ needs: options are read by argparse, in a tenth of the time it takes to import t
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ def run(name: str, arguments: list[str]) -> int:
 
     from plait_client.command.terminal import refusals
 
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # JSON is, whatever the terminal's own is
     command = import_module(f"{__name__}.{name}")
     parser = ArgumentParser(
         f"plait {name}", description=command.__doc__, formatter_class=RawDescriptionHelpFormatter

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from plait_client.command.terminal import Refusal
 from plait_client.command.versions import Versions
-from plait_client.command.written import BadFile, Written, parse, read
-from plait_merge import Conflict, Conflicted, Json
+from plait_client.command.written import BadFile, Written, parse, read, save
+from plait_merge import LIMITS, Conflict, Conflicted, Json
 
 SUFFIX: Final = ".conflict.json"
 
@@ -37,7 +37,7 @@ class ConflictFile:
     @staticmethod
     def read(path: Path) -> ConflictFile:
         """Read what `write` has written. Raises BadFile and Refusal."""
-        value: Any = read(str(path)).value
+        value: Any = read(str(path), limits=_LIMITS).value
         try:
             if value["plait"] != _MARK:
                 raise Refusal(f"{path} was not written by plait merge")
@@ -62,7 +62,7 @@ class ConflictFile:
             **{side: _as_json(getattr(self.versions, side)) for side in _SIDES},
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        save(self.path, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())
 
     def check_place(self) -> None:
         """Refuse to take the place of a file that is somebody's own."""
@@ -79,6 +79,8 @@ class ConflictFile:
 
 
 _MARK: Final = "conflict"
+# A value stands deeper in here than in its own file.
+_LIMITS: Final = replace(LIMITS, depth_max=LIMITS.depth_max + 8)
 _SIDES: Final = ("base", "theirs", "yours")
 
 

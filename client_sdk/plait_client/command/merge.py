@@ -14,6 +14,7 @@ examples:
   plait merge --install            in a repository: git merge, rebase and
                                    cherry-pick use it for *.json and *.ipynb
   plait merge --install --global   in all of yours
+In a rebase git swaps the sides: yours is the branch you rebase onto.
 To take that back: git config --remove-section merge.plait, and remove the
 lines with merge=plait from .gitattributes.
 

@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Final
 
 from plait_client.command.span import entries
-from plait_merge import ABSENT, Absent, InvalidValue, Json, LimitExceeded, check_value, parse_pointer
+from plait_merge import (
+    ABSENT,
+    LIMITS,
+    Absent,
+    InvalidValue,
+    Json,
+    LimitExceeded,
+    Limits,
+    check_value,
+    parse_pointer,
+)
 
 STDIN: Final = "-"
 
@@ -36,16 +46,16 @@ class BadFile(Exception):
     """A file that cannot be read, or is not JSON. The message says which, where and why, in one line."""
 
 
-def read(file: str, name: str | None = None) -> Written:
+def read(file: str, name: str | None = None, *, limits: Limits = LIMITS) -> Written:
     """Read a file, or standard input for "-"; *name* is what messages call it. Raises BadFile."""
     if file == STDIN:
-        return parse(name or "standard input", sys.stdin.buffer.read())
+        return parse(name or "standard input", sys.stdin.buffer.read(), limits)
     try:
         content = Path(file).read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise BadFile(f"{name or file}: {reason}") from error
-    return parse(name or file, content)
+    return parse(name or file, content, limits)
 
 
 def save(path: Path, content: bytes) -> None:
@@ -67,7 +77,7 @@ def save(path: Path, content: bytes) -> None:
             draft.unlink(missing_ok=True)
 
 
-def parse(name: str, content: bytes) -> Written:
+def parse(name: str, content: bytes, limits: Limits = LIMITS) -> Written:
     """Read JSON strictly: UTF-8, every member name once in an object, numbers a double can hold.
 
     Costs about twice the standard parser. Raises BadFile.
@@ -77,16 +87,16 @@ def parse(name: str, content: bytes) -> Written:
         text = content.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         raise BadFile(f"{name}: byte {error.start} is not UTF-8") from None
-    return Written(name, text, _value(name, text) if text.strip(_SPACE) else ABSENT, marked)
+    return Written(name, text, _value(name, text, limits) if text.strip(_SPACE) else ABSENT, marked)
 
 
 _SPACE: Final = " \t\n\r"
 
 
-def _value(name: str, text: str) -> Json:
+def _value(name: str, text: str, limits: Limits) -> Json:
     try:
         value = _strict(text)
-        check_value(value)
+        check_value(value, limits)
     except json.JSONDecodeError as error:
         raise BadFile(f"{name}:{error.lineno}:{error.colno}: {_as_phrase(error.msg)}") from None
     except _Fault as fault:
@@ -94,12 +104,12 @@ def _value(name: str, text: str) -> Json:
     except InvalidValue as invalid:
         raise BadFile(f"{_place(name, text, _start(text, invalid.pointer))}: {invalid.reason}") from None
     except LimitExceeded as exceeded:
-        reason = _LIMITS.get(exceeded.limit, str(exceeded))
+        reason = _REASONS.get(exceeded.limit, str(exceeded))
         raise BadFile(f"{_place(name, text, _start(text, exceeded.pointer))}: {reason}") from None
     except RecursionError:
-        raise BadFile(f"{name}: {_LIMITS['depth']}") from None
+        raise BadFile(f"{name}: {_REASONS['depth']}") from None
     except ValueError:  # the interpreter's own bound on the digits of an integer
-        raise BadFile(f"{name}: {_LIMITS['integer_digits']}") from None
+        raise BadFile(f"{name}: {_REASONS['integer_digits']}") from None
     return value
 
 
@@ -127,9 +137,9 @@ def _constant(word: str) -> Json:
 
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_constant)
-_LIMITS: Final = {
-    "depth": "nested more than 64 levels deep",
-    "integer_digits": "an integer of more than 1,000 digits",
+_REASONS: Final = {
+    "depth": f"nested more than {LIMITS.depth_max} levels deep",
+    "integer_digits": f"an integer of more than {LIMITS.integer_digits_max:,} digits",
 }
 
 
@@ -148,7 +158,7 @@ def _start(text: str, pointer: str) -> int:
     start = _first(text)
     for token in parse_pointer(pointer):
         found, _ = entries(text, start)
-        start = next(e.start for number, e in enumerate(found) if token in (e.name, str(number)))
+        start = next(e.start for n, e in enumerate(found) if token == (str(n) if e.name is None else e.name))
     return start
 
 

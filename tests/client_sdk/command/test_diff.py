@@ -125,6 +125,12 @@ def test_one_side_may_be_standard_input(folder: Path) -> None:
     assert program(folder, "diff", "-", "-").code == 2
 
 
+def test_what_is_written_is_utf_8_whatever_the_terminal_says(folder: Path, write: Write) -> None:
+    write(a='["é"]', b='["日本"]')
+    answer = program(folder, "diff", "a.json", "b.json", "--json", PYTHONIOENCODING="latin-1")
+    assert answer.json[0]["after"]["value"] == "日本"
+
+
 def test_trouble_is_2(plait: Plait, write: Write) -> None:
     write(b="{")
     answer = plait("diff", "a.json", "b.json")

@@ -113,6 +113,16 @@ def test_an_edit_of_what_is_chosen_is_not_overwritten(conflicted: Path, plait: P
     assert conflicted.read_text() == edited
 
 
+def test_a_conflict_as_deep_as_a_file_may_be_is_settled(folder: Path, plait: Plait, write: Write) -> None:
+    def deep(value: int) -> str:
+        return "[" * 64 + f"{value}" + "]" * 64
+
+    write(base=deep(1), theirs=deep(2), file="{}")
+    assert plait("merge", "base.json", "theirs.json", "file.json").code == 1
+    assert plait("resolve", "file.json", "--choose", "theirs").code == 0
+    assert json.loads((folder / "file.json").read_text()) == json.loads(deep(2))
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

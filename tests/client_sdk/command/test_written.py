@@ -23,6 +23,7 @@ BAD = {
     "-Infinity": "f:1:1: -Infinity is not JSON",
     '{"a": NaN, "b": }': "f:1:17: expecting value",
     '[1,\n "\\ud800"]': "f:2:2: string has a lone surrogate",
+    '{"a": 1,\n "0": "\\ud800"}': "f:2:7: string has a lone surrogate",
     '[{"\\ud800": 1}]': "f:1:2: member name has a lone surrogate",
     "[0, 1e400]": "f:1:5: number is not finite",
     "[" * 65 + "]" * 65: "nested more than 64 levels deep",
