@@ -27,6 +27,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from plait_client.command.conflict_file import ConflictFile
@@ -129,7 +130,7 @@ def _told(outcome: Conflicted, name: str, *, settles: bool) -> list[str]:
         f"plait: {name}: {count} conflict{'s' * (count > 1)}; yours is kept there, the rest is merged",
         "  " + ", ".join(places + more),
     ]
-    return [*told, f"  settle with: plait resolve {name}"] if settles else told
+    return [*told, f"  settle with: plait resolve {quote(name)}"] if settles else told
 
 
 def _place(conflict: Conflict) -> str:

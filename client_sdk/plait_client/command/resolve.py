@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from shlex import quote
 
 from plait_client.command.conflict_file import ConflictFile
 from plait_client.command.resolution import SIDES, Decision, Resolution, offers
@@ -134,7 +135,7 @@ def _told(file: str, left: list[Conflict], decided: int) -> list[str]:
         pointers = ", ".join(conflict.pointer or "the whole document" for conflict in left)
         return [f"plait: {file}: {decided} decided, {len(left)} open: {pointers}"]
     lines = [f"plait: {file}: all conflicts are settled"]
-    return [*lines, f"  next: git add {file}"] if _is_in_git(Path(file)) else lines
+    return [*lines, f"  next: git add {quote(file)}"] if _is_in_git(Path(file)) else lines
 
 
 def _is_in_git(file: Path) -> bool:

@@ -1,6 +1,7 @@
 """`plait merge` on files: what is written where, and what is said."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,12 @@ def test_a_conflict_keeps_yours_merges_the_rest_and_leaves_data(
         "  /price (changed differently by both)",
         "  settle with: plait resolve yours.json",
     ]
+
+
+def test_what_to_type_next_can_be_typed(folder: Path, plait: Plait, write: Write) -> None:
+    write(**{"base": "1", "theirs": "2", "it's mine": "3"})
+    answer = plait("merge", "base.json", "theirs.json", "it's mine.json")
+    assert shlex.split(answer.err.splitlines()[-1])[-3:] == ["plait", "resolve", "it's mine.json"]
 
 
 def test_many_conflicts_are_told_in_three_lines(plait: Plait, write: Write) -> None:
