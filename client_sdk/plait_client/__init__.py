@@ -9,38 +9,42 @@
 `plait_merge`.
 """
 
-from plait_client.changes import Change, Revision
-from plait_client.client import AsyncPlait, Entry, Server, Surroundings
-from plait_client.conflict import Choice, Facet, Field, MergeConflict, Value
-from plait_client.document import Document
-from plait_client.edit import Edit
-from plait_client.errors import (
-    BaseUnknown,
-    DeadlineExceeded,
-    Deleted,
-    Forbidden,
-    InvalidPatch,
-    Locked,
-    NotFound,
-    OutboxFull,
-    OutboxUnusable,
-    PlaitError,
-    PreconditionFailed,
-    RateLimited,
-    Refused,
-    RetryQuotaSpent,
-    TestFailed,
-    TransportError,
-)
-from plait_client.events import Counters, Retrying, Settled
-from plait_client.outbox import Outbox
-from plait_client.prompt import Prompt, ask, settle
-from plait_client.resolvers import Resolver, add, both, by_pointer, theirs, yours
-from plait_client.retry import Retry
-from plait_client.saved import Missed, Saved
-from plait_client.sync import Plait
-from plait_client.unsaved import UnsavedEdit
-from plait_merge import ABSENT
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from plait_client.changes import Change, Revision
+    from plait_client.client import AsyncPlait, Entry, Server, Surroundings
+    from plait_client.conflict import Choice, Facet, Field, MergeConflict, Value
+    from plait_client.document import Document
+    from plait_client.edit import Edit
+    from plait_client.errors import (
+        BaseUnknown,
+        DeadlineExceeded,
+        Deleted,
+        Forbidden,
+        InvalidPatch,
+        Locked,
+        NotFound,
+        OutboxFull,
+        OutboxUnusable,
+        PlaitError,
+        PreconditionFailed,
+        RateLimited,
+        Refused,
+        RetryQuotaSpent,
+        TestFailed,
+        TransportError,
+    )
+    from plait_client.events import Counters, Retrying, Settled
+    from plait_client.outbox import Outbox
+    from plait_client.prompt import Prompt, ask, settle
+    from plait_client.resolvers import Resolver, add, both, by_pointer, theirs, yours
+    from plait_client.retry import Retry
+    from plait_client.saved import Missed, Saved
+    from plait_client.sync import Plait
+    from plait_client.unsaved import UnsavedEdit
+    from plait_merge import ABSENT
 
 __all__ = [
     "ABSENT",
@@ -92,3 +96,52 @@ __all__ = [
     "theirs",
     "yours",
 ]
+
+# `plait_client.command` runs once per file in git: importing a part must not import the rest.
+_NAMES: Final = {
+    "plait_client.changes": ("Change", "Revision"),
+    "plait_client.client": ("AsyncPlait", "Entry", "Server", "Surroundings"),
+    "plait_client.conflict": ("Choice", "Facet", "Field", "MergeConflict", "Value"),
+    "plait_client.document": ("Document",),
+    "plait_client.edit": ("Edit",),
+    "plait_client.errors": (
+        "BaseUnknown",
+        "DeadlineExceeded",
+        "Deleted",
+        "Forbidden",
+        "InvalidPatch",
+        "Locked",
+        "NotFound",
+        "OutboxFull",
+        "OutboxUnusable",
+        "PlaitError",
+        "PreconditionFailed",
+        "RateLimited",
+        "Refused",
+        "RetryQuotaSpent",
+        "TestFailed",
+        "TransportError",
+    ),
+    "plait_client.events": ("Counters", "Retrying", "Settled"),
+    "plait_client.outbox": ("Outbox",),
+    "plait_client.prompt": ("Prompt", "ask", "settle"),
+    "plait_client.resolvers": ("Resolver", "add", "both", "by_pointer", "theirs", "yours"),
+    "plait_client.retry": ("Retry",),
+    "plait_client.saved": ("Missed", "Saved"),
+    "plait_client.sync": ("Plait",),
+    "plait_client.unsaved": ("UnsavedEdit",),
+    "plait_merge": ("ABSENT",),
+}
+_HOMES: Final = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

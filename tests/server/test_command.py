@@ -211,7 +211,7 @@ main()
     assert done.returncode == 0, done.stderr
     imported = set(done.stdout.split())
     assert "plait_client.command.diff" in imported
-    assert not imported & {"plait_server.operation", "plait_server.service", "typer", "pydantic"}
+    assert not imported & {"aiohttp", "plait_server.operation", "pydantic", "tenacity", "typer"}
 
 
 async def test_it_says_where_it_is_and_how_to_try_it(tmp_path: Path) -> None:
