@@ -134,6 +134,7 @@ async def test_what_was_typed_without_a_server_arrives_once_after_a_crash(tmp_pa
     database, outbox = str(tmp_path / "plait.db"), str(tmp_path / "outbox.db")
     server, url = await serve(database, "0")
     notes = await begin("offline_edit.py", url, outbox)
+    assert await line(notes) == "created: revision 1"
     assert await line(notes) == "0 lines, 0 of them wait"
     await typed(notes, "one")
     assert await line(notes) == "applied: revision 2"
