@@ -102,7 +102,7 @@ class Document:
     @property
     def last_save(self) -> Saved | None:
         """What became of the last edit that was saved."""
-        return self._saver.last
+        return self._saver.entries.last
 
     @property
     def pending(self) -> tuple[Edit, ...]:
@@ -136,7 +136,7 @@ class Document:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                await self._saver.over()
+                await self._saver.entries.over()
         except TimeoutError as error:
             raise DeadlineExceeded(f"{len(self.pending)} edits of {self.name} are not saved.") from error
 
@@ -428,8 +428,8 @@ class Document:
         return await self._save(view, patch, message, None, wait=True)
 
     def _nothing_to_save(self) -> Saved:
-        self._saver.last = Saved(outcome="noop", revision=self.revision)
-        return self._saver.last
+        self._saver.entries.last = Saved(outcome="noop", revision=self.revision)
+        return self._saver.entries.last
 
     # Inside: writes that go straight to the server
 
@@ -470,7 +470,7 @@ class Document:
         self._saver.heard(self._learned(saved, saved.revision))
         if before is not ABSENT and saved.patch and saved.outcome in ("applied", "merged"):
             self._undo.did(Done(key, before, saved.patch))
-        self._saver.noted(saved)
+        self._saver.entries.noted(saved)
         if self._replica.behind:
             with suppress(PlaitError):  # it is saved, whatever becomes of that
                 await self.refresh()

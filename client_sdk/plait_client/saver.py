@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import Any, Final, Literal, TypeAlias
 
-from plait_client import request
-from plait_client.changes import Revision, read_history
 from plait_client.conflict import MergeConflict
 from plait_client.context import Context
+from plait_client.delivery import Delivery
 from plait_client.edit import Edit, Flight
+from plait_client.entries import Entries
 from plait_client.entry import Entry
 from plait_client.errors import (
     BaseUnknown,
@@ -31,15 +31,12 @@ from plait_client.errors import (
     RetryQuotaSpent,
     TransportError,
 )
-from plait_client.events import Settled
 from plait_client.journal import Journal
 from plait_client.outbox import Stored
 from plait_client.replica import Progress, Replica
-from plait_client.resolvers import Resolver
 from plait_client.retry import full_jitter
-from plait_client.saved import Saved, saved_of
-from plait_client.settlement import Settlement, settle_by_rule
-from plait_client.unsaved import UnsavedEdit
+from plait_client.saved import Saved
+from plait_client.settlement import Settlement
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +72,6 @@ class Saver:
         refresh: Callable[[], Awaitable[None]],
     ) -> None:
         self.name = name
-        self.last: Saved | None = None
         self.trouble: PlaitError | None = None
         """Why the server cannot be reached; None: it can, as far as is known."""
         self._replica = replica
@@ -83,21 +79,20 @@ class Saver:
         self._settlement = settlement
         self._refresh = refresh
         self._journal = Journal(name, replica, context.outbox)
-        self._entries: dict[str, Entry] = {}
-        self._settling: dict[Entry, asyncio.Task[None]] = {}
+        self._delivery = Delivery(name, context, refresh)
+        self.entries = Entries(name, context, self._journal, self._store)
         self._task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
         self._losses = 0
         self._is_stale = False
         self._sending: str | None = None
         self._echo: Saved | None = None
-        self._doubtful: str | None = None
         self._thawed: str | None = None
 
     @property
     def state(self) -> SyncState:
         """What to tell the person who types."""
-        if not self._entries and not self._settling:
+        if not self.entries:
             is_kept = any(each.document == self.name for each in self._context.unsaved.failed())
             return "unsaved" if is_kept else "saved"
         if self.trouble is None:
@@ -113,7 +108,7 @@ class Saver:
         Raises what the replica refuses; nothing has changed then.
         """
         self._replica.edit(edit)
-        entry = self._entry(edit, **how)
+        entry = self.entries.add(edit, **how)
         if self._context.outbox is None:
             entry.kept.set_result(None)
             self.go_on()
@@ -123,28 +118,20 @@ class Saver:
 
     def clash(self, edit: Edit, conflict: MergeConflict, **how: Any) -> Entry:
         """Take an edit that the document moved away under: it fails as any other does."""
-        entry = self._entry(edit, **how)
+        entry = self.entries.add(edit, **how)
         entry.kept.set_result(None)
-        self._fail(edit, conflict)
-        self._store_soon()
+        self.entries.failed(edit, conflict)
+        self.entries.store_soon()
         return entry
 
     def restored(self, stored: Stored) -> None:
         """Go on with what an outbox held; the replica is made of it."""
         self._journal.restored(stored)
         for edit in self._waiting():
-            entry = self._entry(edit)
-            entry.kept.set_result(None)
-            entry.tell(Saved(outcome="queued", key=edit.key))
-        flight = stored.state.flight
-        self._doubtful = None if flight is None else flight.key
+            self.entries.restore(edit)
+        if stored.state.flight is not None:
+            self._delivery.doubt(stored.state.flight.key)
         self.go_on()
-
-    async def over(self) -> None:
-        """Wait until all that was entered so far is saved, or has failed."""
-        waits = [entry.over for entry in (*self._entries.values(), *self._settling)]
-        if waits:
-            await asyncio.wait(waits)
 
     # Others' edits come in
 
@@ -155,25 +142,16 @@ class Saver:
             if key == self._sending:
                 self._echo = saved
             else:
-                self._arrived(saved)
+                self.entries.arrived(saved)
         self._take(progress)
         if progress.saved or progress.failed:
-            self._store_soon()
+            self.entries.store_soon()
         self.go_on()
 
     def read_again(self) -> None:
         """What was heard makes no sense: have the document read."""
         self._is_stale = True
         self.go_on()
-
-    def noted(self, saved: Saved) -> None:
-        """Count and tell of a write that was saved, whichever way it went."""
-        self.last = saved
-        counters = self._context.counters
-        counters.saved += 1
-        counters.merged += saved.outcome == "merged"
-        counters.noop += saved.outcome == "noop"
-        self._context.events.settled(Settled(self.name, saved.key, saved.outcome, saved.revision))
 
     # The way to the server
 
@@ -189,24 +167,17 @@ class Saver:
 
     async def stop(self) -> None:
         """Stop sending. What is in an outbox stays there; for anything else this is the end."""
-        is_sent = self._replica.flight is not None
-        tasks = [task for task in (self._task, *self._settling.values()) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        closed = TransportError("The client was closed.", outcome_unknown=is_sent)
-        for entry in self._settling:  # those that had not even begun
-            entry.tell(closed)
-            entry.finish()
-        self._settling.clear()
+        closed = TransportError("The client was closed.", outcome_unknown=self._replica.flight is not None)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self.entries.stop_settling()
         if self._context.outbox is None:
             self._give_up(closed)
             return
         with suppress(PlaitError):
             await self._journal.write()  # the last one: what was begun before is done then
-        for entry in self._entries.values():
-            entry.tell(Saved(outcome="queued", key=entry.edit.key))
-            entry.finish()
+        self.entries.stop()
 
     async def _run(self) -> None:
         try:
@@ -238,7 +209,7 @@ class Saver:
     def _next_is_kept(self) -> bool:
         """Whether the first edit that waits may be sent."""
         pending = self._replica.pending
-        return bool(pending) and self._entries[pending[0].key].kept.done()
+        return bool(pending) and self.entries.is_kept(pending[0].key)
 
     async def _step(self) -> None:
         """Do the next thing there is to do. Raises UNREACHABLE."""
@@ -262,7 +233,9 @@ class Saver:
         """Send an edit until it is decided. Raises UNREACHABLE."""
         self._sending = flight.key
         try:
-            saved = await self._answer(flight)
+            body = self._journal.body_of(flight)
+            await self._journal.write()
+            saved = await self._delivery.answer(flight, body)
         except PlaitError as error:
             if self._echo is not None:
                 await self._succeed(self._echo)
@@ -272,39 +245,6 @@ class Saver:
             await self._accepted(saved)
         finally:
             self._sending = self._echo = None
-
-    async def _answer(self, flight: Flight) -> Saved:
-        """Send an edit, the same bytes as ever, and give the answer. Raises what the transport raises."""
-        body = self._journal.body_of(flight)
-        await self._journal.write()
-        if self._doubtful == flight.key:
-            found = await self._found(flight)
-            if found is not None:
-                return found
-        await self._until_wanted()
-        answer = await self._context.transport.send(request.edit(self.name, body, flight.key))
-        return saved_of(answer, flight.key)
-
-    async def _until_wanted(self) -> None:
-        """Wait as long as the server asked for over a live connection."""
-        transport = self._context.transport
-        wait_s = self._context.live.throttled_until - transport.clock()
-        if wait_s > 0:
-            await transport.sleep(wait_s)
-
-    async def _found(self, flight: Flight) -> Saved | None:
-        """Look in the history for an edit that may have arrived: by now its key may be forgotten."""
-        try:
-            async with aclosing(read_history(self._context.transport, self.name)) as history:
-                async for revision in history:
-                    if revision.key == flight.key:
-                        await self._refresh()
-                        return _as_saved(revision, flight)
-                    if revision.revision <= flight.base:
-                        break
-        except NotFound:
-            pass
-        return None
 
     async def _accepted(self, saved: Saved) -> None:
         assert saved.revision is not None
@@ -321,8 +261,6 @@ class Saver:
     async def _not_saved(self, flight: Flight, error: PlaitError) -> None:
         """Take the answer that an edit was not saved. Raises UNREACHABLE."""
         if isinstance(error, UNREACHABLE):
-            if error.outcome_unknown:
-                self._doubtful = flight.key
             raise error
         if isinstance(error, BaseUnknown):
             await self._rebase(flight, error)
@@ -348,9 +286,7 @@ class Saver:
     async def _hold(self, error: PlaitError) -> None:
         """The server cannot be reached: say so, and wait a while, or until it may be there again."""
         self.trouble = error
-        for entry in self._entries.values():
-            if entry.kept.done():
-                self._queue(entry)
+        self.entries.queue()
         transport = self._context.transport
         wait_s = full_jitter(RETURN_BASE_S, self._losses, RETURN_CAP_S, transport.uniform)
         self._losses += 1
@@ -362,12 +298,6 @@ class Saver:
             for wait in waits:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
-
-    def _queue(self, entry: Entry) -> None:
-        """Tell who waits that the edit is in the outbox, and that it may take a while."""
-        if not entry.told.done():
-            self._context.counters.queued += 1
-            entry.tell(Saved(outcome="queued", key=entry.edit.key))
 
     # The outbox
 
@@ -384,7 +314,7 @@ class Saver:
             return
         entry.kept.set_result(None)
         if self.trouble is not None:
-            self._queue(entry)
+            self.entries.queue()
         self.go_on()
 
     async def _store(self) -> None:
@@ -396,32 +326,19 @@ class Saver:
         except OutboxUnusable as error:
             log.error("%s", error.detail)
 
-    def _store_soon(self) -> None:
-        if self._context.outbox is not None:
-            self._context.begin(self._store())
-
     # What became of an edit
 
     async def _succeed(self, saved: Saved) -> None:
-        self._doubtful = self._thawed = None
+        self._thawed = None
         if not self._replica.pending:  # else it is written with the next one that is sent
             await self._store()
-        self._arrived(saved)
-
-    def _arrived(self, saved: Saved) -> None:
-        self.noted(saved)
-        entry = self._entries.pop(saved.key, None)
-        if entry is not None:
-            entry.tell(saved)
-            entry.finish()
+        self.entries.arrived(saved)
 
     async def _end(self, key: str, error: PlaitError) -> None:
         """An edit will not be saved as it is; those that stand on it may fail with it."""
-        self._doubtful = self._thawed = None
-        edit = next(edit for edit in self._waiting() if edit.key == key)
-        progress = self._replica.refused(key)
-        self._fail(edit, error)
-        self._take(progress)
+        self._thawed = None
+        ended = [edit for edit in self._waiting() if edit.key == key]
+        self._withdraw(ended, lambda: error)
         await self._store()
 
     def _give_up(self, error: PlaitError) -> None:
@@ -432,14 +349,14 @@ class Saver:
         if flight is not None:
             self._withdraw(waiting[:1], lambda: error)
         self._is_stale = False
-        self._store_soon()
+        self.entries.store_soon()
 
     def _withdraw(self, edits: Iterable[Edit], error: Callable[[], PlaitError]) -> None:
         """Take edits out that will not be sent, the newest first: none of them fails for want of another."""
-        withdrawn = [edit for edit in edits if edit.key in self._entries]
+        withdrawn = [edit for edit in edits if edit.key in self.entries]
         others = [self._replica.refused(edit.key) for edit in reversed(withdrawn)]
         for edit in withdrawn:
-            self._fail(edit, error())
+            self.entries.failed(edit, error())
         for progress in others:
             self._take(progress)
 
@@ -451,86 +368,7 @@ class Saver:
 
     def _take(self, progress: Progress) -> None:
         for failed in progress.failed:
-            self._fail(failed.edit, self._settlement.of_failed(failed))
-
-    def _fail(self, edit: Edit, error: PlaitError) -> None:
-        """Hand an edit to what settles it by rule, to who waits for it, or to what is unsaved."""
-        entry = self._entries.pop(edit.key, None) or self._entry(edit)
-        self._entries.pop(edit.key, None)
-        if entry.if_failed is not None:
-            entry.if_failed()
-        if isinstance(error, MergeConflict) and entry.resolver is not None:
-            self._context.counters.conflicts += 1
-            self._keep_unsaved(edit, error)
-            self._settling[entry] = self._context.begin(self._settle(entry, error, entry.resolver))
-            return
-        self._context.counters.conflicts += isinstance(error, MergeConflict)
-        self._failed(entry, error)
-
-    def _failed(self, entry: Entry, error: PlaitError) -> None:
-        """It is over with an edit: tell everybody."""
-        is_conflict = isinstance(error, MergeConflict)
-        is_stored = is_conflict and self._context.outbox is not None
-        if is_stored or not entry.is_waited_for:
-            self._keep_unsaved(entry.edit, error)
-        if is_conflict:
-            self._context.events.conflict(error)
-        else:
-            self._context.counters.refused += 1
-        entry.tell(error)
-        entry.finish()
-        outcome = "conflict" if is_conflict else "refused"
-        self._context.events.settled(Settled(self.name, entry.edit.key, outcome))
-
-    def _keep_unsaved(self, edit: Edit, error: PlaitError) -> None:
-        unsaved = UnsavedEdit(self.name, edit.key, edit.patch, edit.message, edit.made_at, error)
-        self._context.unsaved.add(unsaved)
-        self._journal.add_failed(unsaved)
-
-    async def _settle(self, entry: Entry, conflict: MergeConflict, resolver: Resolver) -> None:
-        """Let a resolver decide; what it leaves open is a conflict like any other."""
-        key = entry.edit.key
-        try:
-            await self._store()
-            saved = await settle_by_rule(conflict, resolver)
-        except MergeConflict as left:
-            if entry.is_waited_for and self._context.outbox is None:
-                await self._context.unsaved.discard(key)
-            self._failed(entry, left)
-        except asyncio.CancelledError:
-            entry.tell(conflict)
-            raise
-        except Exception as error:  # the resolver's own mistakes, too, belong to whoever waits
-            if not entry.is_waited_for:
-                log.exception("A resolver failed for an edit of %s; its conflict is kept", self.name)
-            self._context.events.conflict(conflict)
-            entry.tell(error)
-        else:
-            entry.tell(saved)
-        finally:
-            self._settling.pop(entry, None)
-            entry.finish()
-
-    def _entry(self, edit: Edit, **how: Any) -> Entry:
-        def unheard(error: PlaitError) -> None:
-            self._keep_unsaved(edit, error)
-            self._store_soon()
-
-        entry = self._entries[edit.key] = Entry(edit, unheard, **how)
-        return entry
-
-
-def _as_saved(revision: Revision, flight: Flight) -> Saved:
-    """Read what became of an edit from the history."""
-    is_next = revision.revision == flight.base + 1
-    return Saved(
-        outcome="applied" if is_next else "merged",
-        revision=revision.revision,
-        base=flight.base,
-        patch=revision.patch,
-        missed=None,
-        key=flight.key,
-    )
+            self.entries.failed(failed.edit, self._settlement.of_failed(failed))
 
 
 def _unsent(error: PlaitError) -> PlaitError:

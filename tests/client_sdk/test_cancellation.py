@@ -129,8 +129,7 @@ async def _agree(order: Document, plait: AsyncPlait, client: ClientSession, name
         log = [each for each in order.value["log"] if each in (1, 2)]
         assert len(log) == len(set(log))
         assert not plait.outbox.failed()
-    assert not order._saver._entries
-    assert not order._saver._settling
+    assert not order._saver.entries
 
 
 @pytest.mark.parametrize("outbox", [False, True], ids=["without an outbox", "with an outbox"])
