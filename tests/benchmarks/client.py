@@ -1,6 +1,7 @@
 """The Python client: what an edit costs beyond its HTTP call, by the size of the document."""
 
 import asyncio
+import gc
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -33,8 +34,8 @@ CHANGE_AIM = 1.5
 """Of `set` and `patch` in the large document, to the small one."""
 SYNC_US_AIM = 200
 
-BLOCK = 12
-WARM_UP = 2
+BLOCK = 13
+WARM_UP = 3
 """Changes in a row, and how many of them are not timed."""
 
 Change = Callable[[int], Awaitable[object]]
@@ -76,7 +77,7 @@ async def _calls(scale: Scale) -> list[Row]:
         subject = await ends.enter_async_context(plait(Path(folder)))
         calls = await _all_calls(subject, sizes, ends)
         value = FIRST_VALUE
-        for round_ in range(max(2, scale.server_rounds * scale.edits // (20 * BLOCK))):
+        for round_ in range(max(2, scale.server_rounds * scale.edits // (40 * BLOCK))):
             note("." if round_ % 10 == 0 else "")
             for name, call in calls.items():
                 samples.setdefault(name, []).append(await _cpu_s(call, value))
@@ -165,6 +166,7 @@ def _put(value: Any, place: str, new: int) -> None:
 
 async def _cpu_s(call: Call, first: int) -> float:
     """CPU of this process for one change; the server is another process."""
+    gc.collect()
     await call(range(first, first + WARM_UP))
     return await call(range(first + WARM_UP, first + BLOCK)) / (BLOCK - WARM_UP)
 
