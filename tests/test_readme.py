@@ -83,6 +83,11 @@ def test_the_tour_is_what_the_server_answers(address: str) -> None:
             assert lasting(json.loads(answer)) == lasting(json.loads(written)), command
 
 
+def test_the_code_is_that_of_an_example_which_runs() -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
+    assert code in (ROOT / "examples/quickstart.py").read_text()
+
+
 def test_what_make_is_said_to_do_it_does() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for text in (README, MERGE, SERVER):
