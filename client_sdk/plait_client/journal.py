@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import takewhile
 
 from plait_client import request
 from plait_client.edit import Edit, Flight, State
+from plait_client.errors import PlaitError
 from plait_client.outbox import Outbox, Stored
 from plait_client.replica import Replica
 from plait_client.unsaved import UnsavedEdit
@@ -15,9 +19,9 @@ class Journal:
     """Writes down the edits of one document; without an outbox it does nothing.
 
     Each write brings what is stored to what the replica is at that moment, with the failed edits in the same
-    transaction. It is written whole, unless all that happened is that edits were added, or that the first one
-    is in flight now. Writes happen one after the other and are never left half way, also when who asked for
-    one is cancelled; after one that failed the next is whole.
+    transaction; edits that are not admitted yet are left out. It is written whole, unless all that happened
+    is that an edit was added, or that the first one is in flight now. Writes happen one after the other;
+    after one that failed, or that nobody waited for to its end, the next is whole.
     """
 
     def __init__(self, name: str, replica: Replica, outbox: Outbox | None) -> None:
@@ -26,6 +30,7 @@ class Journal:
         self._outbox = outbox
         self._lock = asyncio.Lock()
         self._stored: State | None = None
+        self._new: set[str] = set()
         self._failed: list[UnsavedEdit] = []
         self._frozen: tuple[Flight, bytes] | None = None
 
@@ -49,26 +54,50 @@ class Journal:
         if self._outbox is not None:
             self._failed.append(unsaved)
 
-    async def write(self) -> None:
-        """Bring the outbox in step. O(edits that are new), or O(document and edits) where it has moved.
+    def add_new(self, key: str) -> None:
+        """Note an edit that is not admitted yet; they are admitted in this order."""
+        self._new.add(key)
 
-        Raises OutboxFull if that brings edits for which there is no room, and OutboxUnusable; nothing has
-        changed then.
-        """
-        if self._outbox is not None:
-            await asyncio.shield(self._write(self._outbox))
-
-    async def _write(self, outbox: Outbox) -> None:
+    async def admit(self, key: str, refuse: Callable[[PlaitError], None]) -> bool:
+        """Write down an edit that is new, or `refuse` it before anything else is written."""
         async with self._lock:
-            failed, self._failed = self._failed, []
-            state = self._replica.export()
-            before, self._stored = self._stored, None
             try:
-                await self._put(outbox, before, state, failed)
-            except BaseException:
-                self._failed[:0] = failed
-                raise
-            self._stored = state
+                await self._write(key)
+            except PlaitError as error:  # OutboxFull, OutboxUnusable: nothing has changed
+                refuse(error)
+                return False
+            finally:
+                self._new.discard(key)
+        return True
+
+    async def write(self) -> None:
+        """Bring the outbox in step; O(document and edits), unless it nearly is.
+
+        Raises OutboxUnusable, and OutboxFull where the disk is full; nothing has changed then.
+        """
+        async with self._lock:
+            await self._write()
+
+    async def _write(self, admitted: str | None = None) -> None:
+        if self._outbox is None:
+            return
+        failed, self._failed = self._failed, []
+        state = self._state(admitted)
+        before, self._stored = self._stored, None
+        try:
+            await self._put(self._outbox, before, state, failed)
+        except BaseException:
+            self._failed[:0] = failed
+            raise
+        self._stored = state
+
+    def _state(self, admitted: str | None) -> State:
+        """Give what the replica is, up to the first edit that is not admitted."""
+        state = self._replica.export()
+        if self._new <= {admitted}:
+            return state
+        kept = takewhile(lambda edit: edit.key == admitted or edit.key not in self._new, state.pending)
+        return replace(state, pending=tuple(kept))
 
     async def _put(
         self, outbox: Outbox, before: State | None, state: State, failed: list[UnsavedEdit]

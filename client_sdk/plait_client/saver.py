@@ -113,6 +113,7 @@ class Saver:
             entry.kept.set_result(None)
             self.go_on()
         else:
+            self._journal.add_new(edit.key)
             self._context.begin(self._keep(entry))
         return entry
 
@@ -207,7 +208,7 @@ class Saver:
         return replica.flight is not None or replica.behind or self._is_stale or self._next_is_kept()
 
     def _next_is_kept(self) -> bool:
-        """Whether the first edit that waits may be sent."""
+        """Whether the first edit that waits is in the outbox, and may be sent."""
         pending = self._replica.pending
         return bool(pending) and self.entries.is_kept(pending[0].key)
 
@@ -303,11 +304,8 @@ class Saver:
 
     async def _keep(self, entry: Entry) -> None:
         """Have an edit written down before it may be sent, or refuse it."""
-        try:
-            await self._journal.write()
-        except PlaitError as error:
-            refusal = _unsent(error)
-            self._withdraw([entry.edit], lambda: refusal)
+        key = entry.edit.key
+        if not await self._journal.admit(key, lambda error: self._withdraw([entry.edit], lambda: error)):
             await self._store()
             return
         if entry.over.done():

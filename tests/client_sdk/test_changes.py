@@ -212,6 +212,27 @@ async def test_another_history_is_told_as_a_reset(
         assert order.value == await head(second) == {"other": 2, "mine": 3}
 
 
+async def test_a_slow_reader_is_told_of_another_history(
+    client: ClientSession, serve: Serve, join: Join, tmp_path: Path
+) -> None:
+    second = await serve(db=tmp_path / "other.db")
+    async with Relay(client) as relay:
+        order = await (await join(relay.session)).create(NAME, ORDER)
+        for number in range(5):
+            await order.set("/n", number)
+        slow, quick = order.changes(since=5), order.changes(since=6)
+        assert (await anext(slow)).revision == 6
+        theirs = await (await join(second)).create(NAME, {"log": []})
+        await relay.replace(second)
+        assert (await anext(quick)).reset == "epoch"
+        edits = [theirs.set("/log/-", number) for number in range(EVENTS_WAITING_MAX + 20)]
+        await asyncio.gather(*edits)
+        while order.revision < theirs.revision:
+            await anext(quick)
+        change = await anext(slow)
+        assert (change.reset, change.value) == ("epoch", order.value)
+
+
 async def test_closing_the_client_ends_its_readers(join: Join) -> None:
     plait = await join()
     order = await plait.create(NAME, ORDER)

@@ -14,7 +14,10 @@ from client_sdk.conftest import Join, Through
 from client_sdk.people import NAME, ORDER, Network, head, history
 from plait_client import (
     AsyncPlait,
+    Choice,
+    Field,
     InvalidPatch,
+    MergeConflict,
     NotFound,
     Outbox,
     OutboxUnusable,
@@ -103,6 +106,40 @@ async def test_edits_that_cannot_be_saved_before_it_closes_are_reported(join: Jo
     assert kept.key == saved.key
     assert isinstance(kept.error, TransportError)
     assert [each.outcome for each in told] == ["created", "refused"]
+
+
+async def test_a_close_that_is_cancelled_leaves_nobody_waiting(join: Join, through: Through) -> None:
+    network = Network()
+    session, _ = await through(network)
+    plait = await join(session)
+    order = await plait.create(NAME, ORDER)
+    network.fault = Fault.HALF_OPEN
+    edit = asyncio.ensure_future(order.set("/n", 2))
+    closing = asyncio.ensure_future(plait.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    with pytest.raises(TransportError, match="closed") as caught:
+        await edit
+    assert caught.value.outcome_unknown
+
+
+async def test_somebody_who_is_asked_and_never_answers_does_not_hold_up_the_close(join: Join) -> None:
+    async def never(field: Field) -> Choice:
+        await asyncio.Event().wait()
+        return "yours"
+
+    ann, bob = await join(), await join(retry=Retry(deadline_s=0.1))
+    order = await ann.create(NAME, ORDER)
+    other = await bob.doc(NAME)
+    await order.set("/title", "Ann's")
+    edit = asyncio.ensure_future(other.set("/title", "Bob's", on_conflict=never))
+    await asyncio.sleep(0)
+    await bob.close()
+    with pytest.raises(MergeConflict):
+        await edit
+    assert len(other.unsaved) == 1
 
 
 async def test_closing_leaves_no_task_behind(
