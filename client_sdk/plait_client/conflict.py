@@ -236,10 +236,10 @@ def _field_of(conflict: Mapping[str, Any]) -> Field:
 
 
 def _facet_of(facet: Any) -> Facet:
-    if not isinstance(facet, Mapping) or not facet.get("present"):
+    if not isinstance(facet, Mapping):
         return Facet(ABSENT)
     return Facet(
-        value=facet.get("value", ABSENT),
+        value=facet.get("value", ABSENT) if facet.get("present") else ABSENT,
         revision=facet.get("revision"),
         author=facet.get("author"),
         at=facet.get("at"),

@@ -36,7 +36,11 @@ def both(field: Field) -> Choice | None:
 
 def add(field: Field) -> Choice | None:
     """Let both changes of a number count: theirs + yours - base. Other values, and sums that are no JSON
-    number, stay undecided."""
+    number, stay undecided.
+
+    For numbers that clash only: two people who both make 8 of 10 agree, nobody is asked, and one of the two
+    changes is gone. What has to add up belongs in `update`.
+    """
     base, here, there = field.base.value, field.theirs.value, field.yours.value
     if field.kind != "edit_edit" or not (_is_number(base) and _is_number(here) and _is_number(there)):
         return None

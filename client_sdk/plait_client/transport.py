@@ -180,6 +180,24 @@ class _Sending:
         self._may_have_arrived = False
 
     async def outcome(self) -> Answer | Failed:
+        """Send once, and by the rules again as often as that may help.
+
+        Most requests succeed at once: only the others pay for what tells when to send again.
+        """
+        first = await self._attempt()
+        outcome = await self._retried(first) if _may_be_sent_again(first) else first
+        if isinstance(outcome, Failed):
+            self._counters.deadlines += isinstance(outcome.error, DeadlineExceeded)
+            self._counters.quota_spent += isinstance(outcome.error, RetryQuotaSpent)
+        return outcome
+
+    async def _retried(self, first: Answer | Failed) -> Answer | Failed:
+        """Go on after a first attempt that failed; it counts as one."""
+        made = [first]
+
+        async def attempt() -> Answer | Failed:
+            return made.pop() if made else await self._attempt()
+
         bounds = Bounds(self._retry, self._quota, self._deadline, self._transport.clock)
         retrying = AsyncRetrying(
             retry=retry_if_result(_may_be_sent_again),
@@ -189,10 +207,7 @@ class _Sending:
             sleep=self._sleep,
             retry_error_callback=bounds.failed,
         )
-        outcome: Answer | Failed = await retrying(self._attempt)
-        if isinstance(outcome, Failed):
-            self._counters.deadlines += isinstance(outcome.error, DeadlineExceeded)
-            self._counters.quota_spent += isinstance(outcome.error, RetryQuotaSpent)
+        outcome: Answer | Failed = await retrying(attempt)
         return outcome
 
     async def _attempt(self) -> Answer | Failed:
