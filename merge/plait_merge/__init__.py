@@ -11,6 +11,7 @@ from plait_merge.mergepatch import merge_patch
 from plait_merge.outcome import Conflict, Conflicted, Dependent, Facet, Merged, Note, Rebased
 from plait_merge.patch import Inapplicable, MalformedPatch, Operation, apply, apply_operations, read_patch
 from plait_merge.pointer import InvalidPointer, Tokens, array_index, format_pointer, parse_pointer
+from plait_merge.policy import CONFLICT, Policy, PolicyError, Resolver, Rule, policy_schema
 from plait_merge.rebase import ChoiceError, carry, changes_nothing, rebase, resolve
 from plait_merge.touch import TouchIndex
 from plait_merge.values import (
@@ -27,6 +28,7 @@ from plait_merge.values import (
 
 __all__ = [
     "ABSENT",
+    "CONFLICT",
     "LIMITS",
     "Absent",
     "ChoiceError",
@@ -44,7 +46,11 @@ __all__ = [
     "Merged",
     "Note",
     "Operation",
+    "Policy",
+    "PolicyError",
     "Rebased",
+    "Resolver",
+    "Rule",
     "Tokens",
     "TouchIndex",
     "apply",
@@ -61,6 +67,7 @@ __all__ = [
     "merge",
     "merge_patch",
     "parse_pointer",
+    "policy_schema",
     "read_patch",
     "rebase",
     "resolve",
