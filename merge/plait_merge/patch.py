@@ -1,10 +1,11 @@
-"""JSON patches (RFC 6902): reading them, and applying them copy on write."""
+"""JSON patches (RFC 6902, and `inc`): reading them, and applying them copy on write."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from plait_merge.number import is_number, total
 from plait_merge.pointer import InvalidPointer, Tokens, array_index, format_pointer, parse_pointer
 from plait_merge.values import ABSENT, LIMITS, Json, LimitExceeded, Limits, is_within_depth, same
 
@@ -52,7 +53,9 @@ class Inapplicable(Exception):
     - "no-container": something on the way is neither object nor array;
     - "test": the value there is another one;
     - "into-itself": a move of something into a part of it;
-    - "unsupported": an operation known by name, which this version cannot apply.
+    - "unsupported": an operation known by name, which RFC 6902 does not have (`inc`, read as plain);
+    - "type": what `inc` should add to is no number;
+    - "range": what it would come to is no finite number.
     """
 
     def __init__(self, operation: int, pointer: str, reason: str, found: Json = ABSENT) -> None:
@@ -66,8 +69,11 @@ class Inapplicable(Exception):
         return f"operation {self.operation}: {self.reason} at {self.pointer!r}"
 
 
-def read_patch(patch: Json, limits: Limits = LIMITS) -> tuple[Operation, ...]:
+def read_patch(patch: Json, limits: Limits = LIMITS, *, extended: bool = False) -> tuple[Operation, ...]:
     """Read a list of RFC 6902 operations; members they should not have are ignored.
+
+    *extended* takes `{"op": "inc", "path", "value"}` as well, which adds a number to the one that is there.
+    In plain RFC 6902 that is an operation without a value, which applies to nothing.
 
     Raises MalformedPatch, or LimitExceeded for "operations" and "pointer_bytes". What values hold is not
     looked at (`check_value` does that); they are shared with the patch.
@@ -76,23 +82,26 @@ def read_patch(patch: Json, limits: Limits = LIMITS) -> tuple[Operation, ...]:
         raise MalformedPatch(None, "a patch is an array of operations")
     if len(patch) > limits.operations_max:
         raise LimitExceeded("operations")
-    return tuple([_read_operation(number, read, limits) for number, read in enumerate(patch)])
+    shapes = _EXTENDED if extended else _SHAPES
+    return tuple([_read_operation(number, read, limits, shapes) for number, read in enumerate(patch)])
 
 
-def _read_operation(number: int, read: Json, limits: Limits) -> Operation:
+def _read_operation(number: int, read: Json, limits: Limits, shapes: Mapping[str, str]) -> Operation:
     if type(read) is not dict:
         raise MalformedPatch(number, "an operation is an object")
     op = read.get("op", ABSENT)
-    shape = _SHAPES.get(op) if type(op) is str else None
+    shape = shapes.get(op) if type(op) is str else None
     if shape is None:
         raise MalformedPatch(number, _unknown_op(op))
     path = _read_pointer(number, read, "path", limits)
     if shape == "source":
         return Operation(op, path, _read_pointer(number, read, "from", limits), ABSENT)
-    if shape == "value":
+    if shape == "value" or shape == "number":
         value = read.get("value", ABSENT)
         if value is ABSENT:
             raise MalformedPatch(number, f'"{op}" has no "value"')
+        if shape == "number" and not is_number(value):
+            raise MalformedPatch(number, f'"{op}" has a "value" that is no number')
         return Operation(op, path, None, value)
     return Operation(op, path, None, ABSENT)
 
@@ -105,8 +114,9 @@ _SHAPES: Final = {
     "move": "source",
     "copy": "source",
     "test": "value",
-    "inc": "value",
+    "inc": "nothing",
 }
+_EXTENDED: Final = {**_SHAPES, "inc": "number"}
 
 
 def _unknown_op(op: Json) -> str:
@@ -182,6 +192,22 @@ class Replay:
     def freeze(self) -> None:
         """See to it that what the value holds now is not changed by later steps."""
         self._draft.own.clear()
+
+
+def without_increments(
+    value: Json, operations: Sequence[Operation], limits: Limits = LIMITS
+) -> tuple[Operation, ...]:
+    """Give operations, which apply to a value, with each `inc` as the `replace` that does the same there."""
+    if all(operation.op != "inc" for operation in operations):
+        return tuple(operations)
+    replay = Replay(value, limits)
+    plain: list[Operation] = []
+    for operation in operations:
+        replay.step(operation)
+        if operation.op == "inc":
+            operation = Operation("replace", operation.path, None, replay.find(operation.path))
+        plain.append(operation)
+    return tuple(plain)
 
 
 class _Misfit(Exception):
@@ -263,11 +289,23 @@ class _Draft:
             raise _Misfit("test", operation.path, found)
 
     def inc(self, operation: Operation) -> None:
+        path, value = operation.path, operation.value
+        if value is ABSENT:
+            self._refuse_inc(path)
+        found = self.look(path)
+        if not is_number(found):
+            raise _Misfit("type", path, found)
+        sum_of_both = total((found, value), self.limits.integer_digits_max)
+        if sum_of_both is None:
+            raise _Misfit("range", path, found)
+        self.replace(Operation("replace", path, None, sum_of_both))
+
+    def _refuse_inc(self, path: Tokens) -> None:
         try:
-            found = self.look(operation.path)
+            found = self.look(path)
         except _Misfit as misfit:
             found = misfit.found
-        raise _Misfit("unsupported", operation.path, found)
+        raise _Misfit("unsupported", path, found)
 
     def look(self, path: Tokens) -> Json:
         """Give the value at a path, changing nothing."""

@@ -83,7 +83,7 @@ class _Touched:
 def written(operation: Operation) -> Iterator[Tokens]:
     """Yield the pointers an operation may change: where a structural one is in an array, the array."""
     op = operation.op
-    if op == "replace":
+    if op == "replace" or op == "inc":
         yield operation.path
     elif op != "test":
         yield _shifted(operation.path)
