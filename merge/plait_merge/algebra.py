@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from plait_merge.effect import Act, Effects
-from plait_merge.overlap import base_tokens
 from plait_merge.patch import Operation, Replay, apply_operations, read_patch
 from plait_merge.pointer import Tokens, format_pointer
-from plait_merge.strand import YOURS, Strand, weft
+from plait_merge.strand import YOURS, Strand, base_tokens, weft
 from plait_merge.values import ABSENT, LIMITS, Json, Limits
 
 Patch: TypeAlias = list[dict[str, Any]]

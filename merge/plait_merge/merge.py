@@ -5,6 +5,7 @@ from __future__ import annotations
 from plait_merge.diff import diff
 from plait_merge.outcome import Conflicted, Merged
 from plait_merge.patch import Inapplicable
+from plait_merge.policy import Policy
 from plait_merge.rebase import rebase
 from plait_merge.values import LIMITS, Absent, Json, LimitExceeded, Limits
 
@@ -13,7 +14,7 @@ def merge(
     base: Json | Absent,
     theirs: Json | Absent,
     yours: Json | Absent,
-    policy: None = None,
+    policy: Policy | None = None,
     *,
     limits: Limits = LIMITS,
 ) -> Merged | Conflicted | LimitExceeded:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from math import isfinite
 from typing import TypeGuard
 
-from plait_merge.values import LIMITS, Json
+from plait_merge.values import Json
 
 Number = int | float
 
@@ -16,8 +15,8 @@ def is_number(value: Json) -> TypeGuard[Number]:
     return type(value) is int or (type(value) is float and isfinite(value))
 
 
-def total(numbers: Iterable[Number], integer_digits_max: int = LIMITS.integer_digits_max) -> Number | None:
-    """Add numbers up, in whatever order: None where the sum is too long an integer, or no finite double.
+def total(*numbers: Number) -> Number | None:
+    """Add numbers up, in whatever order: None where the sum is no finite double.
 
     A double is as if written out in full (it is a fraction over a power of two), so that nothing is rounded
     before the end.
@@ -29,7 +28,7 @@ def total(numbers: Iterable[Number], integer_digits_max: int = LIMITS.integer_di
         over, under = number.as_integer_ratio()
         above, below = above * under + over * below, below * under
     if exact:
-        return above if abs(above) < 10**integer_digits_max else None
+        return above
     try:
         rounded = above / below
     except OverflowError:

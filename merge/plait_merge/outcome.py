@@ -25,6 +25,9 @@ Kind = Literal[
     "replace_edit",
     "edit_edit",
     "add_add",
+    "duplicate_key",
+    "order",
+    "text",
 ]
 # The kind of a conflict with several parts is the first of these among them.
 KINDS: tuple[Kind, ...] = (
@@ -36,20 +39,42 @@ KINDS: tuple[Kind, ...] = (
     "replace_edit",
     "edit_edit",
     "add_add",
+    "duplicate_key",
+    "order",
+    "text",
 )
 Side = Literal["theirs", "yours", "base", "both"]
 Choice = Side | Mapping[str, Json]
+
+
+NoteKind = Literal[
+    "stale_copy",
+    "theirs",
+    "yours",
+    "max",
+    "min",
+    "sum",
+    "text",
+    "deep",
+    "resolver",
+    "set",
+    "keyed",
+    "unkeyed",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
     """Something a clean merge did that its author may want to know.
 
-    `stale_copy`: operation number *operation* copied a value that theirs has changed since; what the
-    author saw was kept, at *pointer* (in yours).
+    `operation` is the first of yours that it is about. `stale_copy`: that operation copied a value theirs
+    has changed since; what the author saw was kept. `unkeyed`: it put an element into a keyed array without
+    a key of its own, so it was merged as in a list; `keyed`: the element it added is one with theirs of the
+    same key. `pointer` is the place in yours. All others say by which word of the policy a conflict was
+    decided; `pointer` is then the conflict's.
     """
 
-    note: Literal["stale_copy"]
+    note: NoteKind
     operation: int
     pointer: str
 

@@ -6,30 +6,32 @@ effect meets it. What both sides did alike is marked as agreed; what clashes bec
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from plait_merge.effect import Act, Effect, Effects
+from plait_merge.key import Form, Keys, key_of, value_form
+from plait_merge.number import is_number
 from plait_merge.outcome import Kind
 from plait_merge.pointer import pointer_order
-from plait_merge.strand import BASE, THEIRS, YOURS, Node
-from plait_merge.values import same
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A member that base does not have: what two arrivals can clash over."""
-
-    body: Node
-    name: str
+from plait_merge.policy import DEFAULT, Policy, Rule
+from plait_merge.strand import BASE, THEIRS, YOURS, Node, base_tokens
+from plait_merge.subject import Element, Member, Subject, subject_tokens
+from plait_merge.values import Json, same
 
 
 @dataclass(frozen=True, slots=True)
 class Clash:
-    """Effects that cannot all be, and the identity or member they clash over."""
+    """Effects that cannot all be, and what they clash over."""
 
     kind: Kind
-    subject: Node | Member
+    subject: Subject
     effects: tuple[Effect, ...]
+
+
+Newcomers: TypeAlias = dict[Node, list[Effect]]
+"""Elements, and the effects that put each where it is or gave it what it is known by."""
 
 
 class Overlaps:
@@ -39,15 +41,21 @@ class Overlaps:
     member by member, with the body in yours that stands for the one in theirs.
     """
 
-    def __init__(self, theirs: Effects, yours: Effects) -> None:
+    def __init__(self, theirs: Effects, yours: Effects, policy: Policy | None = None) -> None:
         self.theirs = theirs
         self.yours = yours
+        self.policy = policy
         self.clashes: list[Clash] = []
         self._circles: set[frozenset[Node]] = set()
         self.alike: dict[Effect, Effect] = {}  # effects of yours that theirs has as well
         self.within: list[tuple[Effect, Effect]] = []  # removals inside what the other side removed
         self.twins: dict[Node, Node] = {}  # bodies of yours that are one with a body of theirs
+        self.joined: list[Effect] = []  # elements of yours that were made one with theirs', by key
+        self._paired: set[Effect] = set()
+        self.keyless: list[Effect] = []  # elements of yours without a key where there should be one
         self._compare_members()
+        if policy is not None and policy.groups:
+            self._compare_arrays(policy)
         self._compare_gaps()
         self._compare_contents()
         for x, y in ((theirs, yours), (yours, theirs)):
@@ -55,9 +63,17 @@ class Overlaps:
             self._meet_removals(x, y)
             self._meet_places(x, y)
             self._meet_containers(x, y)
+        if policy is not None and policy.groups:
+            self._compare_wholes(policy)
 
-    def _clash(self, kind: Kind, subject: Node | Member, *effects: Effect) -> None:
+    def _clash(self, kind: Kind, subject: Subject, *effects: Effect) -> None:
         self.clashes.append(Clash(kind, subject, effects))
+
+    def rule(self, subject: Subject) -> Rule:
+        """Return what the policy says where something is."""
+        if self.policy is None:
+            return DEFAULT
+        return self.policy.at(tuple(subject_tokens(subject, self.theirs.strand)))
 
     # Two arrivals at one member.
 
@@ -71,14 +87,22 @@ class Overlaps:
         if theirs.node is yours.node:
             return  # the same identity moved to the same place; its places are compared below
         if theirs.act is yours.act is Act.ARRIVE:
-            if self._alike(theirs.node, yours.node):
+            rule = self.rule(member)
+            bodies = self.theirs.strand.body(theirs.node), self.yours.strand.body(yours.node)
+            mergeable = all(type(body.raw) is dict for body in bodies) and rule.object == "merge"
+            if self._alike(theirs.node, yours.node) and not self._counts(rule, bodies[0].raw, mergeable):
                 self._agree(theirs, yours)
                 return
-            bodies = self.theirs.strand.body(theirs.node), self.yours.strand.body(yours.node)
-            if all(type(body.raw) is dict for body in bodies):
+            if mergeable:
                 self._merge_objects(theirs, yours)
                 return
         self._clash("add_add", member, theirs, yours)
+
+    def _counts(self, rule: Rule, value: Json, mergeable: bool = False) -> bool:
+        """Say whether adding a value twice is not the same as once, or may not be the same inside of it."""
+        if self.policy is None or not self.policy.counts:
+            return False
+        return mergeable or rule.scalar == "exclusive" or (rule.scalar == "sum" and is_number(value))
 
     def _merge_objects(self, theirs: Effect, yours: Effect) -> None:
         """Make two added objects one: what yours has in it becomes arrivals in theirs'."""
@@ -141,14 +165,148 @@ class Overlaps:
         theirs.agreed = yours.agreed = True
         self.alike[yours] = theirs
 
+    # Sets and keyed arrays: what both put in is the same wherever they put it.
+
+    def _compare_arrays(self, policy: Policy) -> None:
+        here, there = self._newcomers(self.theirs), self._newcomers(self.yours)
+        for body, mine in there.items():
+            if self.theirs.strand.gone(body) or self.theirs.strand.body(body.owner) is not body:
+                continue
+            if self.rule(body.owner).array == "set":
+                self._compare_values(here.get(body, {}), mine)
+            else:
+                self._compare_keys(body, here.get(body, {}), mine)
+
+    def _newcomers(self, side: Effects) -> dict[Node, Newcomers]:
+        """Return what may be new in sets and keyed arrays of base: by array and element, what made it so."""
+        found: dict[Node, Newcomers] = {}
+        for effect in side.all:
+            for body, element, name in _elements(effect):
+                rule = self.rule(body.owner)
+                if (name is None and rule.array in ("set", "keyed")) or name in rule.key:
+                    found.setdefault(body, {}).setdefault(element, []).append(effect)
+        return found
+
+    def _compare_values(self, theirs: Newcomers, yours: Newcomers) -> None:
+        """In a set, equal elements both sides added count once."""
+        here, there = self.theirs.strand, self.yours.strand
+        known = {value_form(here.value(node)): effects[0] for node, effects in theirs.items()}
+        for node, (effect, *_) in yours.items():
+            other = known.get(value_form(there.value(node)))
+            if other is not None and other.is_arrival and effect.act is Act.ARRIVE:
+                if self._alike(other.node, node):
+                    self._agree(other, effect)
+                elif node not in self.yours.holding:
+                    effect.agreed = True  # theirs moved one like it in
+                    self.alike[effect] = other
+
+    def _compare_keys(self, body: Node, theirs: Newcomers, yours: Newcomers) -> None:
+        """In a keyed array, two elements that have one key are one element or a conflict."""
+        here = {key: node for node, key in self._new_keys(self.theirs, body, theirs)}
+        for node, key in self._new_keys(self.yours, body, yours):
+            if key is None:
+                self.keyless += [effect for effect in yours[node] if effect.act is Act.ARRIVE]
+            elif key in here and here[key] is not node:
+                self._compare_elements(Element(body, here[key], node), theirs[here[key]], yours[node])
+
+    def _new_keys(
+        self, side: Effects, body: Node, nodes: Iterable[Node]
+    ) -> Iterator[tuple[Node, Form | None]]:
+        """Yield those of *nodes* that have a key they did not have in base, or none."""
+        members = self.rule(body.owner).key
+        keys = Keys(side.strand.value(body.owner), members)
+        for node in nodes:
+            key = keys.of(side.strand.value(node))
+            if key is None or node.up is not body or key != key_of(node.raw, members):
+                yield node, key
+
+    def _compare_elements(self, element: Element, theirs: list[Effect], yours: list[Effect]) -> None:
+        other, mine = theirs[0], yours[0]
+        if (
+            other.act is mine.act is Act.ARRIVE
+            and other.node is element.theirs
+            and mine.node is element.yours
+        ):
+            if self._alike(other.node, mine.node):
+                self._agree(other, mine)
+                return
+            if self._is_mergeable(other.node, mine.node, subject_tokens(element, self.theirs.strand)):
+                self._merge_objects(other, mine)
+                self.joined.append(mine)
+                return
+        self._clash("duplicate_key", element, *theirs, *yours)
+        self._paired.update((*theirs, *yours))
+
+    def _is_mergeable(self, theirs: Node, yours: Node, place: list[str]) -> bool:
+        """Say whether two objects both added, at *place*, merge member by member."""
+        assert self.policy is not None
+        left, right = self.theirs.strand.members_of(theirs), self.yours.strand.members_of(yours)
+        for name in left.keys() & right.keys():
+            if not self._alike(left[name], right[name]):
+                rule = self.policy.at((*place, name))
+                bodies = self.theirs.strand.body(left[name]), self.yours.strand.body(right[name])
+                if all(type(body.raw) is dict for body in bodies) and rule.object == "merge":
+                    if not self._is_mergeable(left[name], right[name], [*place, name]):
+                        return False
+                elif not decides_additions(rule, bodies[0].raw, bodies[1].raw):
+                    return False
+        return True
+
+    def _unpaired(self, run: list[Effect]) -> list[Effect]:
+        return [effect for effect in run if not effect.agreed and effect not in self._paired]
+
+    # Atomic values: edits inside by both sides are edits of the whole.
+
+    def _compare_wholes(self, policy: Policy) -> None:
+        here, there = self._inside_wholes(self.theirs), self._inside_wholes(self.yours)
+        wholes: dict[Node, set[Effect]] = {}
+        for node, mine in there.items():
+            other = here.get(node)
+            if other is None or self.theirs.strand.gone(node) or self.yours.strand.gone(node):
+                continue
+            if not all(effect.agreed for effect in (*other, *mine)):
+                wholes[node] = {*other, *mine}
+        self.clashes = [clash for clash in self.clashes if not _is_covered(clash, wholes)]
+        for node in wholes:
+            self._clash("edit_edit", node, *here[node], *there[node])
+
+    def _inside_wholes(self, side: Effects) -> dict[Node, dict[Effect, None]]:
+        """Return the effects in and on each atomic value of base."""
+        inside: dict[Node, dict[Effect, None]] = {}
+        for effect in side.all:
+            if not effect.implied:
+                for holder in _held_by(side, effect):
+                    if self.is_whole(holder):
+                        inside.setdefault(holder, {})[effect] = None
+        return inside
+
+    def is_whole(self, node: Node) -> bool:
+        """Say whether the policy makes a value of base one thing."""
+        if node is self.theirs.strand.void or type(node.raw) not in (dict, list):
+            return False
+        rule = self.rule(node)
+        return (rule.object if type(node.raw) is dict else rule.array) == "atomic"
+
     # Runs in one gap: both are kept, save that whole runs that are equal count once.
 
     def _compare_gaps(self) -> None:
         for gap, mine in self.yours.gaps.items():
             run = self.theirs.gaps.get(gap)
-            if run and len(run) == len(mine) and all(map(self._alike, _nodes(run), _nodes(mine))):
-                for pair in zip(run, mine, strict=True):
-                    self._agree(*pair)
+            if run:
+                self._compare_runs(gap[0].owner, run, mine)
+
+    def _compare_runs(self, array: Node, theirs: list[Effect], yours: list[Effect]) -> None:
+        rule = self.rule(array)
+        if rule.array == "set":
+            return
+        if rule.array == "keyed":
+            theirs, yours = self._unpaired(theirs), self._unpaired(yours)
+        alike = len(theirs) == len(yours) and all(map(self._alike, _nodes(theirs), _nodes(yours)))
+        if alike and rule.array != "log":
+            for pair in zip(theirs, yours, strict=True):
+                self._agree(*pair)
+        elif rule.order == "strict" and theirs and yours:
+            self._clash("order", array, *theirs, *yours)
 
     # Contents.
 
@@ -157,11 +315,26 @@ class Overlaps:
             other = self.theirs.content.get(node)
             if other is None:
                 continue
-            if self._same_content(node):
+            if self._same_content(node) and not self._adds_up(node):
                 self._agree(other, mine)
                 self.twins[self.yours.strand.body(node)] = self.theirs.strand.body(node)
             else:
-                self._clash("edit_edit", node, other, mine)
+                self._clash(self._kind_of_edits(node), node, other, mine)
+
+    def _adds_up(self, node: Node) -> bool:
+        """Say whether the same value set by both is more than once that value: counters, and `exclusive`."""
+        if node in self.theirs.strand.added or node in self.yours.strand.added:
+            return True
+        if self.policy is None or not self.policy.counts:
+            return False
+        rule = self.rule(node)
+        numbers = is_number(node.raw) and is_number(self.yours.strand.body(node).raw)
+        return rule.scalar == "exclusive" or (rule.scalar == "sum" and numbers)
+
+    def _kind_of_edits(self, node: Node) -> Kind:
+        values = (node.raw, self.theirs.strand.body(node).raw, self.yours.strand.body(node).raw)
+        is_text = self.policy is not None and all(type(value) is str for value in values)
+        return "text" if is_text and self.rule(node).text is not None else "edit_edit"
 
     def _same_content(self, node: Node) -> bool:
         here, there = self.theirs.strand, self.yours.strand
@@ -328,23 +501,66 @@ class Overlaps:
         return None
 
 
+def _elements(effect: Effect) -> Iterator[tuple[Node, Node, str | None]]:
+    """Yield what an effect puts into arrays of base or changes there: array, element, member of that."""
+    node, body = effect.node, effect.body
+    if effect.is_arrival and body is not None and body.mint == BASE:
+        if type(body.raw) is list:
+            yield body, node, None
+        elif body.up is not None and type(body.up.raw) is list and isinstance(effect.at, str):
+            yield body.up, body, effect.at
+    up = node.up
+    if node.mint == BASE and up is not None:
+        if type(up.raw) is list:
+            if effect.act is Act.CONTENT:
+                yield up, node, None
+        elif up.up is not None and type(up.up.raw) is list:
+            yield up.up, up, str(node.at)
+
+
+def _held_by(side: Effects, effect: Effect) -> Iterator[Node]:
+    """Yield the values of base that an effect changes something in, and the one whose content it changes."""
+    if effect.act is Act.CONTENT:
+        yield effect.node
+    if effect.node.mint == BASE:
+        yield from _around(effect.node)
+    body = effect.own or effect.body
+    if effect.is_arrival and body is not None:
+        yield from (node for node in (body.owner, *side.strand.chain(body.owner)) if node.mint == BASE)
+
+
+def _around(node: Node) -> Iterator[Node]:
+    """Yield what base has around *node*."""
+    up = node.up
+    while up is not None:
+        yield up.owner
+        up = up.owner.up
+
+
+def _is_covered(clash: Clash, wholes: Mapping[Node, set[Effect]]) -> bool:
+    """Say whether a clash is a part of one over a whole around it."""
+    subject = clash.subject
+    start = subject if isinstance(subject, Node) else subject.body.owner
+    around = (node for node in (start, *_around(start)) if node in wholes)
+    return any(wholes[node].issuperset(clash.effects) for node in around)
+
+
+def decides_additions(rule: Rule, theirs: Json, yours: Json) -> bool:
+    """Say whether a rule can decide between two values both sides added at one member."""
+    numbers = is_number(theirs) and is_number(yours)
+    return (
+        rule.resolver is not None
+        or rule.scalar in ("theirs", "yours")
+        or (numbers and rule.scalar in ("max", "min", "sum"))
+    )
+
+
 def _nodes(run: list[Effect]) -> list[Node]:
     return [effect.node for effect in run]
 
 
 def _base_pointer(node: Node) -> list[tuple[int, int, str]]:
     return pointer_order(base_tokens(node))
-
-
-def base_tokens(node: Node) -> list[str]:
-    """Return the pointer base has *node* at, as tokens."""
-    tokens: list[str] = []
-    while node.up is not None:
-        tokens.append(str(node.at))
-        node = node.up.owner
-    tokens.pop()
-    tokens.reverse()
-    return tokens
 
 
 def circles(edges: dict[Node, list[Node]]) -> list[frozenset[Node]]:

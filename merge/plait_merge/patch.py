@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from plait_merge.number import is_number, total
 from plait_merge.pointer import InvalidPointer, Tokens, array_index, format_pointer, parse_pointer
-from plait_merge.values import ABSENT, LIMITS, Json, LimitExceeded, Limits, is_within_depth, same
+from plait_merge.values import ABSENT, LIMITS, Json, LimitExceeded, Limits, check_value, is_within_depth, same
 
 
 class Operation(NamedTuple):
@@ -295,9 +295,10 @@ class _Draft:
         found = self.look(path)
         if not is_number(found):
             raise _Misfit("type", path, found)
-        sum_of_both = total((found, value), self.limits.integer_digits_max)
+        sum_of_both = total(found, value)
         if sum_of_both is None:
             raise _Misfit("range", path, found)
+        check_value(sum_of_both, self.limits, format_pointer(path))
         self.replace(Operation("replace", path, None, sum_of_both))
 
     def _refuse_inc(self, path: Tokens) -> None:

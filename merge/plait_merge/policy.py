@@ -82,10 +82,14 @@ class Policy:
     version: int | str | None = None
     rules: tuple[tuple[Tokens, Mapping[str, Any]], ...] = ()
     resolvers: Mapping[str, Resolver] = field(default_factory=dict)
+    frame: Tokens = ()  # where what is merged stands in what the patterns speak of
     groups: bool = field(init=False, compare=False)  # whether an edit may concern what it is in
+    counts: bool = field(init=False, compare=False)  # whether equal edits may differ from one
     _known: dict[Tokens, Rule] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        counts = any(stated.get("scalar") in ("sum", "exclusive") for _, stated in self.rules)
+        object.__setattr__(self, "counts", counts)
         grouped = any(
             stated.get(word) in words for _, stated in self.rules for word, words in _GROUPS.items()
         )
@@ -119,6 +123,10 @@ class Policy:
                     return tokens[:end]
         return tokens
 
+    def under(self, tokens: Tokens) -> Policy:
+        """Return the policy for what stands at a place, looked up from there."""
+        return replace(self, frame=(*self.frame, *tokens)) if tokens else self
+
     def as_json(self) -> dict[str, Json]:
         """Write the policy as `read` takes it."""
         rules = {_format_pattern(pattern): _written(stated) for pattern, stated in self.rules}
@@ -126,8 +134,9 @@ class Policy:
 
     def _find(self, tokens: Tokens) -> Rule:
         stated: dict[str, Any] = {}
+        place = (*self.frame, *tokens)
         for pattern, words in reversed(self.rules):
-            if _matches(pattern, tokens):
+            if _matches(pattern, place):
                 stated.update(words)
         if len(self._known) >= PLACES_REMEMBERED_MAX:
             self._known.clear()

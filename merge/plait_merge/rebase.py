@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from plait_merge.outcome import Choice, Conflicted, Note, Patch, Rebased
-from plait_merge.patch import Inapplicable, Operation, apply_operations, read_patch
+from plait_merge.patch import Inapplicable, Operation, apply_operations, read_patch, without_increments
 from plait_merge.places import compare_places
+from plait_merge.policy import Policy
 from plait_merge.report import report
-from plait_merge.settlement import ChoiceError
+from plait_merge.settlement import ChoiceError, Settlement
 from plait_merge.touch import TouchIndex, written
 from plait_merge.values import LIMITS, Absent, Json, LimitExceeded, Limits, find, same
 from plait_merge.weave import Weave
@@ -21,7 +22,7 @@ def rebase(
     base: Json | Absent,
     theirs: Sequence[AnyPatch],
     yours: AnyPatch,
-    policy: None = None,
+    policy: Policy | None = None,
     *,
     limits: Limits = LIMITS,
 ) -> Rebased | Conflicted | Inapplicable | LimitExceeded:
@@ -31,11 +32,9 @@ def rebase(
     result are shared with it. `Inapplicable` means yours does not apply to base: the caller's mistake, never
     a conflict. O(operations x depth), and the width of the containers on the way; not the size of base.
 
-    Raises MalformedPatch for what is no patch, ValueError for *theirs* that do not apply to base, and for any
-    *policy*: policies per path are still to come.
+    A *policy* decides, per place, what would else be conflicts. Raises MalformedPatch for what is no patch
+    and ValueError for *theirs* that do not apply to base.
     """
-    if policy is not None:
-        raise ValueError("this version has the default policy only")
     operations = _read(yours, limits)
     try:
         applied = apply_operations(base, operations, limits)
@@ -45,11 +44,11 @@ def rebase(
     if not chain:
         return _forward(base, applied, operations)
     head = _replayed(base, chain, limits)
-    if not _is_touched(chain, operations):
+    if not _is_touched(chain, operations, policy):
         return carry(base, head, operations, limits=limits)
-    outcome = compare_places(base, chain, operations)
+    outcome = compare_places(base, chain, operations) if policy is None else None
     if outcome is None:
-        return _woven(head, Weave(base, chain, operations), limits)
+        return _woven(head, Weave(base, chain, operations, policy), limits)
     return outcome if isinstance(outcome, Conflicted) else _applied(head, outcome, (), limits)
 
 
@@ -94,18 +93,23 @@ def _replayed(base: Json | Absent, chain: Sequence[tuple[Operation, ...]], limit
     return head
 
 
-def _is_touched(chain: Sequence[tuple[Operation, ...]], operations: Sequence[Operation]) -> bool:
-    touched = TouchIndex()
+def _is_touched(
+    chain: Sequence[tuple[Operation, ...]], operations: Sequence[Operation], policy: Policy | None
+) -> bool:
+    touched = TouchIndex(policy)
     for patch in chain:
         touched.record(patch, 1)
     return touched.overlaps(operations, 0)
 
 
 def _woven(head: Json | Absent, weave: Weave, limits: Limits) -> Rebased | Conflicted | LimitExceeded:
-    if not weave.is_clean:
-        return report(weave)
+    settlement = Settlement(lambda: weave)
+    if settlement.failed or settlement.open:
+        return report(weave, settlement)
     notes = weave.notes()  # before theirs is written on
-    return _applied(head, weave.write(), notes, limits)
+    if not weave.knots:
+        return _applied(head, weave.write(), notes, limits)
+    return _applied(head, settlement.clean_patch(), (*notes, *settlement.notes()), limits)
 
 
 def _applied(
@@ -118,10 +122,11 @@ def _applied(
 
 
 def _forward(head: Json | Absent, value: Json | Absent, operations: Sequence[Operation]) -> Rebased:
-    """Answer with *operations* as they are: nobody is in their way."""
+    """Answer with *operations* as they are, nobody being in their way; what was added up is a `replace`."""
     if changes_nothing(head, value, operations):
         return Rebased(head, [])
-    return Rebased(value, [o.as_json() for o in operations if o.op != "test"])
+    plain = without_increments(head, operations)
+    return Rebased(value, [o.as_json() for o in plain if o.op != "test"])
 
 
 def changes_nothing(before: Json | Absent, after: Json | Absent, operations: Sequence[Operation]) -> bool:

@@ -9,18 +9,18 @@ from plait_merge.effect import Effect
 from plait_merge.outcome import Conflict, Conflicted, Dependent, Facet, by_place
 from plait_merge.pointer import format_pointer
 from plait_merge.settlement import Settlement
-from plait_merge.strand import BASE, THEIRS, YOURS, Node, Strand
+from plait_merge.strand import BASE, Node, Strand
 from plait_merge.values import ABSENT
 from plait_merge.weave import Guard, Knot, Weave
 
 
-def report(weave: Weave) -> Conflicted:
-    """Return all conflicts of a weave that is not clean, and what of yours is."""
-    settlement = Settlement(lambda: weave)
-    guards = _together(_guard(weave, guard, settlement) for guard in weave.failed)
-    conflicts = [*guards, *(_conflict(weave, knot, settlement) for knot in weave.knots)]
+def report(weave: Weave, settlement: Settlement) -> Conflicted:
+    """Return all conflicts of a weave that somebody has to settle, and what of yours is clean."""
+    failed = settlement.failed
+    guards = _together(_guard(weave, guard, settlement) for guard in failed)
+    conflicts = [*guards, *(_conflict(weave, knot, settlement) for knot in settlement.open)]
     conflicts.sort(key=by_place)
-    clean = () if weave.failed else _clean_operations(weave, settlement.clean)
+    clean = () if failed else _clean_operations(weave, settlement.clean if weave.knots else set())
     return Conflicted(tuple(conflicts), settlement.clean_patch(), clean, _settlement=settlement)
 
 
@@ -36,23 +36,18 @@ def _clean_operations(weave: Weave, made: set[Effect]) -> tuple[int, ...]:
 
 
 def _conflict(weave: Weave, knot: Knot, settlement: Settlement) -> Conflict:
-    subject = knot.clash.subject
-    if isinstance(subject, Node):
-        base = Facet(subject.raw)
-        nodes: dict[int, Node] = {THEIRS: subject, YOURS: subject}
-    else:
-        base = Facet(ABSENT)
-        nodes = {e.side: e.node for e in knot.clash.effects if e.at == subject.name and e.is_arrival}
-    pointer_theirs, theirs = _facet(weave.theirs.strand, nodes.get(THEIRS))
-    pointer_yours, yours = _facet(weave.yours.strand, nodes.get(YOURS))
+    clash = knot.clash
+    theirs, yours = weave.nodes(clash)
+    pointer_theirs, facet_theirs = _facet(weave.theirs.strand, theirs)
+    pointer_yours, facet_yours = _facet(weave.yours.strand, yours)
     return Conflict(
-        kind=knot.clash.kind,
-        pointer=format_pointer(weave.pointer(subject)),
+        kind=clash.kind,
+        pointer=weave.pointer(clash.subject),
         pointer_theirs=pointer_theirs,
         pointer_yours=pointer_yours,
-        base=base,
-        theirs=theirs,
-        yours=yours,
+        base=Facet(clash.subject.raw if isinstance(clash.subject, Node) else ABSENT),
+        theirs=facet_theirs,
+        yours=facet_yours,
         your_operations=_dates(knot.yours),
         their_patches=_dates(knot.theirs),
         depends=_depends(weave, knot),
@@ -86,7 +81,7 @@ def _guard(weave: Weave, guard: Guard, settlement: Settlement) -> Conflict:
     pointer_theirs, theirs = _facet(here, node if known else None)
     return Conflict(
         kind="guard",
-        pointer=format_pointer(weave.pointer(node) if known else guard.path),
+        pointer=weave.pointer(node) if known else format_pointer(guard.path),
         pointer_theirs=pointer_theirs,
         pointer_yours=format_pointer(guard.path),
         base=Facet(node.raw if known else ABSENT),

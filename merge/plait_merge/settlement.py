@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 
 from plait_merge.diff import diff
 from plait_merge.effect import Act, Effect
 from plait_merge.layer import Layer
-from plait_merge.outcome import Choice, Conflict, Facet, Patch, Side
-from plait_merge.overlap import Member
+from plait_merge.outcome import Choice, Conflict, Facet, Note, Patch, Side
 from plait_merge.patch import apply_operations, read_patch
-from plait_merge.pointer import format_pointer
-from plait_merge.strand import BASE, YOURS, Node
+from plait_merge.policy import Policy
+from plait_merge.strand import BASE, YOURS, Node, base_tokens
+from plait_merge.subject import Element, Member
 from plait_merge.values import Json, has_more_parts
-from plait_merge.weave import Knot, Weave
-from plait_merge.writer import write, write_settled
+from plait_merge.verdict import Verdict, judge
+from plait_merge.weave import Guard, Knot, Outcome, Weave
+from plait_merge.writer import write
 
 BOTH_PARTS_MAX = 5_000  # values with more parts are not deeply merged just to offer it
 CHOICES: tuple[Side, ...] = ("theirs", "yours", "base", "both")
@@ -41,10 +42,60 @@ class Settlement:
         return self._ask()
 
     @cached_property
-    def _knots(self) -> dict[tuple[str, str], Knot]:
-        """The knots by kind and pointer, which together are one conflict's only."""
+    def _knots(self) -> dict[tuple[str, str, str | None], Knot]:
+        """The knots by kind and pointers, which together are one conflict's only."""
         weave = self._weave
-        return {(k.clash.kind, format_pointer(weave.pointer(k.clash.subject))): k for k in weave.knots}
+        return {(knot.clash.kind, *weave.pointers(knot.clash)): knot for knot in weave.knots}
+
+    # What the policy decides.
+
+    @cached_property
+    def decided(self) -> dict[Knot, Verdict]:
+        """The knots that the policy decides, or that come to a sum."""
+        weave = self._weave
+        if weave.policy is None and not weave.has_sums:
+            return {}
+        found = {knot: judge(weave, knot, partial(self._offers, knot, "both")) for knot in weave.knots}
+        return {knot: verdict for knot, verdict in found.items() if verdict is not None}
+
+    @cached_property
+    def open(self) -> list[Knot]:
+        """The knots that are left for somebody to decide."""
+        return [knot for knot in self._weave.knots if knot not in self.decided]
+
+    @cached_property
+    def failed(self) -> list[Guard]:
+        """The guards that do not hold where yours wins, or do not as the policy decides."""
+        weave = self._weave
+        if not weave.guards or (weave.policy is None and not weave.has_sums):
+            return weave.failed
+        return [guard for guard in weave.guards if guard in weave.failed or not self._holds(guard)]
+
+    def _holds(self, guard: Guard) -> bool:
+        """Say whether a guard that holds where yours wins does so as the policy decides."""
+        if not self._weave.is_replayed(guard):
+            return True
+        replay = self._weave.replay_before(guard)
+        settlement = Settlement(lambda: replay)
+        if not settlement.decided:
+            return True
+        yours: list[tuple[Knot, Choice]] = [(knot, "yours") for knot in settlement.open]
+        return replay.shows(guard, settlement._outcome([*yours, *settlement._decisions()], alone=False))
+
+    def _decisions(self) -> list[tuple[Knot, Choice]]:
+        return [(knot, verdict.choice) for knot, verdict in self.decided.items()]
+
+    def notes(self) -> tuple[Note, ...]:
+        """Tell what was decided, and by which word of the policy."""
+        weave = self._weave
+        notes = [
+            Note(verdict.note, min(e.first for e in knot.yours), weave.pointer(knot.clash.subject))
+            for knot, verdict in self.decided.items()
+            if verdict.note is not None
+        ]
+        return tuple(sorted(notes, key=lambda note: (note.operation, note.pointer)))
+
+    # What somebody chooses.
 
     def patch(self, conflicts: Iterable[Conflict], choices: Mapping[str, Choice]) -> Patch:
         """Write the settlement *choices* ask for, by conflict id, with all of yours that is clean.
@@ -63,36 +114,42 @@ class Settlement:
             knot = self._knot(conflict)
             if knot is not None:
                 chosen.append((knot, choices[name]))
-        return [] if self._weave.failed else self._settled(chosen, alone=False)
+        return [] if self.failed else self._settled([*chosen, *self._decisions()], alone=False)
 
     def resolutions(self, conflict: Conflict) -> dict[str, Patch]:
         """Write each choice that has a meaning for one conflict, the others as theirs."""
         knot = self._knot(conflict)
         found: dict[str, Patch] = {"theirs": []}
-        if knot is not None and not self._weave.failed:
+        if knot is not None and not self.failed:
             for choice in CHOICES[1:]:
                 if self._offers(knot, choice):
                     found[choice] = self._settled([(knot, choice)], alone=True)
         return found
 
     def clean_patch(self) -> Patch:
-        """Write what of yours is clean."""
+        """Write what of yours is clean or decided."""
         weave = self._weave
-        made = set() if weave.failed else self.clean
-        return write(weave.theirs, weave.yours, weave.in_order(made)) if made else []
+        if self.failed:
+            return []
+        if self.decided:
+            return self._settled(self._decisions(), alone=False)
+        return write(weave.theirs, weave.yours, weave.in_order(self.clean)) if self.clean else []
 
     @cached_property
     def clean(self) -> set[Effect]:
-        """The effects of yours that no conflict touches and that need none."""
+        """The effects of yours that no conflict touches and that need none, or none that is not decided."""
         weave = self._weave
-        return weave.needs.standing(weave.yours.all, set(), weave.contested, set())
+        if not self.decided:
+            return weave.needs.standing(weave.yours.all, set(), weave.contested, set())
+        decided = {effect for knot in self.decided for effect in knot.yours}
+        return decided | self._outcome(self._decisions(), alone=False).made
 
     def _knot(self, conflict: Conflict) -> Knot | None:
         """Return what a conflict is about; None for a guard."""
-        return self._knots.get((conflict.kind, conflict.pointer))
+        return self._knots.get((conflict.kind, conflict.pointer, conflict.pointer_yours))
 
     def _check(self, conflict: Conflict, choice: Choice) -> None:
-        refused = bool(self._weave.failed)
+        refused = bool(self.failed)
         knot = self._knot(conflict)
         if isinstance(choice, str):
             if choice not in CHOICES:
@@ -107,7 +164,7 @@ class Settlement:
     def _offers(self, knot: Knot, choice: str) -> bool:
         if choice == "base":
             return not any(effect.implied for effect in knot.effects)
-        return choice != "both" or self._both(knot) is not None
+        return choice != "both" or _is_about_order(knot) or self._both(knot) is not None
 
     def _both(self, knot: Knot) -> Facet | None:
         """Return the deep merge of two contents, where it is clean."""
@@ -121,10 +178,16 @@ class Settlement:
             return None
         if any(has_more_parts(value, BOTH_PARTS_MAX) for value in (node.raw, theirs, yours)):
             return None
-        return _merged(node.raw, theirs, yours)
+        policy = None if weave.policy is None else weave.policy.under(tuple(base_tokens(node)))
+        return _merged(node.raw, theirs, yours, policy)
 
     def _settled(self, choices: Iterable[tuple[Knot, Choice]], *, alone: bool) -> Patch:
         """Write *choices*; *alone* with nothing of yours but what depends on them."""
+        return self._weave.write_outcome(
+            Layer(self._weave.theirs.strand), self._outcome(choices, alone=alone)
+        )
+
+    def _outcome(self, choices: Iterable[tuple[Knot, Choice]], *, alone: bool) -> Outcome:
         weave = self._weave
         made: set[Effect] = set()
         undone: set[Effect] = set()
@@ -134,7 +197,7 @@ class Settlement:
             side = self._put_value(knot, choice, values, members)
             if side in ("yours", "base"):
                 undone |= knot.theirs
-            if side == "yours":
+            if side in ("yours", "both"):
                 made |= knot.yours
         undone = weave.needs.fallen(undone)
         wanted = weave.needs.alone(made, weave.contested) if alone else weave.yours.all
@@ -142,7 +205,7 @@ class Settlement:
         if alone and self._is_circular(kept, undone):
             # Theirs moved something into what only another, clean, move of yours takes out.
             kept = weave.needs.standing(weave.yours.all, made, weave.contested, undone)
-        return self._write(kept, undone, values, members)
+        return Outcome(kept, undone, values, members)
 
     def _is_circular(self, made: set[Effect], undone: set[Effect]) -> bool:
         """Say whether something would end up inside itself."""
@@ -174,6 +237,8 @@ class Settlement:
         if isinstance(choice, str) and choice != "both":
             return choice
         if isinstance(choice, str):
+            if _is_about_order(knot):
+                return "both"
             both = self._both(knot)
             assert both is not None
             value: Json = both.value
@@ -182,28 +247,22 @@ class Settlement:
         subject = knot.clash.subject
         if isinstance(subject, Member):
             members[subject.body, subject.name] = value
-            return "theirs"
-        values[subject] = value
-        return "yours" if self._weave.theirs.strand.gone(subject) else "theirs"
-
-    def _write(
-        self,
-        made: set[Effect],
-        undone: set[Effect],
-        values: dict[Node, Json] | None = None,
-        members: dict[tuple[Node, str], Json] | None = None,
-    ) -> Patch:
-        if not made and not undone and not values and not members:
-            return []
-        weave = self._weave
-        world = Layer(weave.theirs.strand)
-        ordered = weave.in_order(made)
-        return write_settled(world, weave.theirs, weave.yours, ordered, undone, values, members)
+        else:
+            values[subject.theirs if isinstance(subject, Element) else subject] = value
+        if knot in self.decided and not isinstance(value, (dict, list)):
+            return "both"  # what either side made of what it had set stays, as do their copies of it
+        return "yours" if isinstance(subject, Node) and self._weave.theirs.strand.gone(subject) else "theirs"
 
 
-def _merged(base: Json, theirs: Json, yours: Json) -> Facet | None:
+def _is_about_order(knot: Knot) -> bool:
+    return all(clash.kind == "order" for clash in knot.clashes)
+
+
+def _merged(base: Json, theirs: Json, yours: Json, policy: Policy | None) -> Facet | None:
     """Merge three values, or None where that is not clean."""
-    weave = Weave(base, [read_patch(diff(base, theirs))], read_patch(diff(base, yours)))
-    if not weave.is_clean:
+    weave = Weave(base, [read_patch(diff(base, theirs))], read_patch(diff(base, yours)), policy)
+    settlement = Settlement(lambda: weave)
+    if settlement.open:
         return None
-    return Facet(apply_operations(theirs, read_patch(weave.write())))
+    patch = settlement.clean_patch() if weave.knots else weave.write()
+    return Facet(apply_operations(theirs, read_patch(patch)))

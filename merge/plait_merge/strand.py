@@ -11,12 +11,15 @@ before any places of removed ones, so a gap is named by an element of base and s
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
+from plait_merge.key import key_of
+from plait_merge.number import Number, total
 from plait_merge.patch import Operation
 from plait_merge.pointer import Tokens
-from plait_merge.values import ABSENT, Absent, Json
+from plait_merge.policy import DEFAULT, Policy, Rule
+from plait_merge.values import ABSENT, Absent, Json, same
 
 BASE = -1
 THEIRS = 0
@@ -88,15 +91,21 @@ class Copy(NamedTuple):
 
 
 class Strand:
-    """Replay one side's patches, which must apply, on the tree under *void*."""
+    """Replay one side's patches, which must apply, on the tree under *void*.
 
-    def __init__(self, void: Node, side: int) -> None:
+    A *policy* says what identities are in arrays: in a set a new value is a new element, and in a keyed array
+    what is added with the key of an element removed in the same patch is that element with a new content.
+    """
+
+    def __init__(self, void: Node, side: int, policy: Policy | None = None) -> None:
         self.void = void
         self.side = side
+        self._policy = policy if policy is not None and policy.groups else None
         self.views: dict[Node, View] = {void: View(void)}
         self.tests: list[tuple[int, Node, Json, Tokens]] = []
         self.copies: list[Copy] = []
-        self._dropped: dict[tuple[Node, str], Node] = {}
+        self.added: dict[Node, Number] = {}  # numbers of base that were added to, and how much in all
+        self._dropped: dict[tuple[Node, Hashable], Node] = {}  # by name, or by key in a keyed array
         self._clock = 0
         self._step = 0
         self.changed: dict[Node, None] = {}  # all that was put somewhere, removed, or given a new content
@@ -120,7 +129,7 @@ class Strand:
         view = self.view(parent)
         body = view.body
         if type(body.raw) is list:
-            self._put_element(Node(value, None, name, self.side, self._step), view, name)
+            self._add_element(view, name, value)
             return
         occupant = self.member(parent, name)
         if occupant is None:
@@ -132,19 +141,48 @@ class Strand:
             self._put_member(occupant, body, name)
         self._rewrite(occupant, value)
 
+    def _add_element(self, array: View, name: str, value: Json) -> None:
+        body = array.body
+        key = key_of(value, self._rule(body).key) if self._policy is not None else None
+        removed = None if key is None else self._dropped.pop((body, key), None)
+        if removed is None:
+            self._put_element(Node(value, None, name, self.side, self._step), array, name)
+            return
+        self.view(removed).dead = False
+        self._moves[removed] = None
+        self._put_element(removed, array, name)
+        self._rewrite(removed, value)
+
+    def _rule(self, body: Node) -> Rule:
+        """Return the rule for an array; none but the default for one this side brought."""
+        if self._policy is None or body.mint != BASE or type(body.raw) is not list:
+            return DEFAULT
+        return self._policy.at(tuple(base_tokens(body)))
+
     def _replace(self, path: Tokens, source: Tokens | None, value: Json) -> None:
+        if self._policy is not None and path and self._is_in_set(path[:-1]):
+            if not same(self.value(self.find(path)), value):
+                self._remove(path, None, None)
+                self._add(path, None, value)
+            return
         node, top = self._reach(path)
         self._blame(top)
         self._rewrite(node, value)
+
+    def _is_in_set(self, path: Tokens) -> bool:
+        return self._rule(self.body(self.find(path))).array == "set"
 
     def _remove(self, path: Tokens, source: Tokens | None, value: Json) -> None:
         parent, name, top = self._parent(path)
         self._blame(top)
         node = self._take(parent, name)
-        self._kill(node)
         body = self.views[parent].body
-        if type(body.raw) is not list:
-            self._dropped[body, name] = node
+        known_by: Hashable | None = name
+        if type(body.raw) is list:
+            known_by = None if self._policy is None else key_of(self.value(node), self._rule(body).key)
+        if known_by is not None:
+            self._dropped[body, known_by] = node
+        self._kill(node)
 
     def _move(self, path: Tokens, source: Tokens | None, value: Json) -> None:
         assert source is not None
@@ -175,6 +213,16 @@ class Strand:
     def _test(self, path: Tokens, source: Tokens | None, value: Json) -> None:
         node, _ = self._reach(path)
         self.tests.append((self._clock, node, value, path))
+
+    def _inc(self, path: Tokens, source: Tokens | None, value: Json) -> None:
+        """Add to a number, and remember how much if nothing else was done to what base has there."""
+        node, top = self._reach(path)
+        self._blame(top)
+        is_bases = node.mint == BASE and (node in self.added or self.body(node) is node)
+        added = total(self.added.get(node, 0), value)
+        self._rewrite(node, total(self.value(node), value))
+        if is_bases and added is not None:
+            self.added[node] = added
 
     def _put(self, node: Node, path: Tokens) -> None:
         parent, name, top = self._parent(path)
@@ -222,6 +270,7 @@ class Strand:
         view.why.append(self._clock)
 
     def _rewrite(self, node: Node, value: Json) -> None:
+        self.added.pop(node, None)
         view = self.view(node)
         self._cuts = self._cuts or isinstance(view.body.raw, (dict, list))
         view.body = content = Node(value, None, "", self.side, self._step)
@@ -580,7 +629,19 @@ _ACTS: Final[dict[str, Callable[[Strand, Tokens, Tokens | None, Any], None]]] = 
     "move": Strand._move,
     "copy": Strand._copy,
     "test": Strand._test,
+    "inc": Strand._inc,
 }
+
+
+def base_tokens(node: Node) -> list[str]:
+    """Return the pointer base has *node* at, as tokens."""
+    tokens: list[str] = []
+    while node.up is not None:
+        tokens.append(str(node.at))
+        node = node.up.owner
+    tokens.pop()
+    tokens.reverse()
+    return tokens
 
 
 def weft(base: Json | Absent) -> Node:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 
 from plait_merge.patch import Operation
 from plait_merge.pointer import Tokens
+from plait_merge.policy import Policy
 
 NEVER = -1
 
@@ -22,12 +23,14 @@ class TouchIndex:
     """Remember, for a document, the revision that last touched each pointer.
 
     `record` and `overlaps` take O(operations x depth). The index grows with the number of different
-    pointers touched; `forget` drops what is older than anybody's base.
+    pointers touched; `forget` drops what is older than anybody's base. What a *policy* makes one thing is
+    touched as a whole.
     """
 
-    __slots__ = ("_root", "nodes")
+    __slots__ = ("_policy", "_root", "nodes")
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy | None = None) -> None:
+        self._policy = policy if policy is not None and policy.groups else None
         self._root = _Touched()
         self.nodes = 1
 
@@ -46,6 +49,8 @@ class TouchIndex:
         self.nodes = _prune(self._root, before)
 
     def _mark(self, path: Tokens, revision: int) -> None:
+        if self._policy is not None:
+            path = self._policy.within(path)
         node = self._root
         node.below = revision
         for token in path:
@@ -58,6 +63,8 @@ class TouchIndex:
         node.at = revision
 
     def _touched_since(self, path: Tokens, since: int) -> bool:
+        if self._policy is not None:
+            path = self._policy.within(path)
         node = self._root
         if node.below <= since:
             return False

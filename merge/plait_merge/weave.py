@@ -7,18 +7,20 @@ one writer turns every set into a patch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from plait_merge.effect import Act, Effect, Effects
 from plait_merge.layer import Layer
 from plait_merge.needs import Needs
-from plait_merge.outcome import KINDS, Note, Patch
-from plait_merge.overlap import Clash, Member, Overlaps, base_tokens
+from plait_merge.outcome import KINDS, Note, NoteKind, Patch
+from plait_merge.overlap import Clash, Overlaps
 from plait_merge.patch import Operation, apply_operations, read_patch
 from plait_merge.pointer import Tokens, format_pointer, pointer_order
+from plait_merge.policy import Policy
 from plait_merge.strand import BASE, THEIRS, YOURS, Node, Strand, weft
+from plait_merge.subject import Element, Subject, subject_tokens
 from plait_merge.values import ABSENT, Absent, Json, same
 from plait_merge.writer import write, write_settled
 
@@ -31,6 +33,7 @@ class Knot:
     """Clashes that share an effect, or of which one needs another: they can only be settled together."""
 
     clash: Clash  # the one that gives kind and pointer
+    clashes: list[Clash]
     theirs: set[Effect]
     yours: set[Effect]
 
@@ -48,30 +51,52 @@ class Guard(NamedTuple):
     path: Tokens
 
 
+class Outcome(NamedTuple):
+    """What a merge comes to: effects of yours made, of theirs taken back, and values put in their places."""
+
+    made: set[Effect]
+    undone: set[Effect]
+    values: Mapping[Node, Json] = {}
+    members: Mapping[tuple[Node, str], Json] = {}
+
+
 class Weave:
     """Compare *theirs* (patches in order) and *yours* over *base*; all must apply where they belong."""
 
-    def __init__(self, base: Json | Absent, theirs: Sequence[Operations], yours: Operations) -> None:
+    def __init__(
+        self,
+        base: Json | Absent,
+        theirs: Sequence[Operations],
+        yours: Operations,
+        policy: Policy | None = None,
+    ) -> None:
         self.base = base
+        self.policy = policy
         self.patches = theirs
         self.operations = yours
         void = weft(base)
-        strands = Strand(void, THEIRS), Strand(void, YOURS)
+        strands = Strand(void, THEIRS, policy), Strand(void, YOURS, policy)
         for index, operations in enumerate(theirs):
             strands[0].replay(operations, index)
         strands[1].replay(yours)
         self.theirs = Effects(strands[0])
         self.yours = Effects(strands[1])
-        self.overlaps = Overlaps(self.theirs, self.yours)
+        self.overlaps = Overlaps(self.theirs, self.yours, policy)
         self.contested: set[Effect] = set()
         self.overlaps.find_circles(set())
         self.knots = self._tie() if self.overlaps.clashes else []
         self._replays: dict[int, Weave] = {}
-        self.failed = [guard for test in strands[1].tests if not self._holds(guard := Guard(*test))]
+        self.guards = [Guard(*test) for test in strands[1].tests]
+        self.failed = [guard for guard in self.guards if not self._holds(guard)]
 
     @property
     def is_clean(self) -> bool:
         return not self.knots and not self.failed
+
+    @property
+    def has_sums(self) -> bool:
+        """Whether a side added to a number, which is never a matter of choice."""
+        return bool(self.theirs.strand.added or self.yours.strand.added)
 
     # Clean.
 
@@ -81,13 +106,23 @@ class Weave:
         return write(self.theirs, self.yours, made, last=True)
 
     def notes(self) -> tuple[Note, ...]:
-        """Tell of copies whose source theirs has changed since."""
+        """Tell of copies whose source theirs has changed since, and what keys made of elements of yours."""
         there = self.yours.strand
-        return tuple(
+        stale = [
             Note("stale_copy", copy.operation, format_pointer(there.tokens(copy.node)))
             for copy in there.copies
             if not there.gone(copy.node) and self._is_stale(copy.source)
+        ]
+        return (
+            *stale,
+            *self._noted("keyed", self.overlaps.joined),
+            *self._noted("unkeyed", self.overlaps.keyless),
         )
+
+    def _noted(self, note: NoteKind, added: Iterable[Effect]) -> Iterator[Note]:
+        there = self.yours.strand
+        for effect in added:
+            yield Note(note, effect.first, format_pointer(there.tokens(effect.node)))
 
     def _is_stale(self, source: Node) -> bool:
         here = self.theirs.strand
@@ -122,8 +157,10 @@ class Weave:
             top = groups.find(clash.effects[0])
             knot = knots.get(top)
             if knot is None:
-                knots[top] = Knot(clash, set(), set())
-            elif self._rank(clash) < self._rank(knot.clash):
+                knots[top] = Knot(clash, [clash], set(), set())
+                continue
+            knot.clashes.append(clash)
+            if self._rank(clash) < self._rank(knot.clash):
                 knot.clash = clash
         for effect in self.contested:
             knot = knots[groups.find(effect)]
@@ -131,58 +168,97 @@ class Weave:
         return list(knots.values())
 
     def _rank(self, clash: Clash) -> tuple[int, object]:
-        return KINDS.index(clash.kind), pointer_order(self.pointer(clash.subject))
+        tokens = subject_tokens(clash.subject, self.theirs.strand)
+        return KINDS.index(clash.kind), pointer_order(tokens)
 
-    def pointer(self, subject: Node | Member) -> list[str]:
-        """Return where base has an identity, or would have a member, as tokens."""
+    def pointer(self, subject: Subject) -> str:
+        """Return where base has an identity, or would have what was added."""
+        return format_pointer(subject_tokens(subject, self.theirs.strand))
+
+    def pointers(self, clash: Clash) -> tuple[str, str | None]:
+        """Return where base and yours have what a clash is about; None where yours has nothing."""
+        node, there = self.nodes(clash)[1], self.yours.strand
+        at = None if node is None or there.gone(node) else format_pointer(there.tokens(node))
+        return self.pointer(clash.subject), at
+
+    def nodes(self, clash: Clash) -> tuple[Node | None, Node | None]:
+        """Return what theirs and yours have where a clash is; None where a side put nothing."""
+        subject = clash.subject
         if isinstance(subject, Node):
-            return base_tokens(subject)
-        owner = subject.body.owner
-        if owner is self.theirs.strand.void:
-            return []
-        if owner.mint == BASE:
-            return [*base_tokens(owner), subject.name]
-        here = self.theirs.strand  # in an object both added
-        up, at = here.up(owner), here.slot(owner)
-        assert up is not None
-        assert isinstance(at, str)
-        return [*self.pointer(Member(up, at)), subject.name]
+            return subject, subject
+        if isinstance(subject, Element):
+            return subject.theirs, subject.yours
+        put = {e.side: e.node for e in clash.effects if e.at == subject.name and e.is_arrival}
+        return put.get(THEIRS), put.get(YOURS)
 
     # Guards.
 
     def _holds(self, guard: Guard) -> bool:
         """Say whether a test that is true on base is true where yours is replayed on theirs."""
-        here = self.theirs.strand
-        node = guard.node
-        before = [o for o in self.operations[: guard.operation] if o.op != "test"]
-        untouched = node.mint == BASE and not here.gone(node) and node not in self.theirs.stirred
-        if untouched and not any(o.op == "move" for o in before):
-            return True
-        if not before:
-            return not here.gone(node) and same(here.value(node), guard.value)
+        here, node = self.theirs.strand, guard.node
+        if not self.is_replayed(guard):
+            return self._is_untouched(node) or (not here.gone(node) and same(here.value(node), guard.value))
+        if len(self._replays) == GUARD_REPLAYS_MAX and len(self._before(guard)) not in self._replays:
+            return False
+        replay = self.replay_before(guard)
+        return replay.shows(guard, replay.outcome_of_yours())
+
+    def is_replayed(self, guard: Guard) -> bool:
+        """Say whether what precedes a guard may matter to it."""
+        before = self._before(guard)
+        return bool(before) and not (
+            self._is_untouched(guard.node) and all(operation.op != "move" for operation in before)
+        )
+
+    def _is_untouched(self, node: Node) -> bool:
+        return node.mint == BASE and not self.theirs.strand.gone(node) and node not in self.theirs.stirred
+
+    def _before(self, guard: Guard) -> list[Operation]:
+        return [o for o in self.operations[: guard.operation] if o.op != "test"]
+
+    def replay_before(self, guard: Guard) -> Weave:
+        """Return this weave with no more of yours than what precedes a guard."""
+        before = self._before(guard)
         replay = self._replays.get(len(before))
         if replay is None:
-            if len(self._replays) == GUARD_REPLAYS_MAX:
-                return False
-            replay = self._replays[len(before)] = Weave(self.base, self.patches, before)
-        return replay.shows(guard)
+            replay = self._replays[len(before)] = Weave(self.base, self.patches, before, self.policy)
+        return replay
 
-    def shows(self, guard: Guard) -> bool:
-        """Say whether a guard holds where yours wins every conflict."""
-        undone: set[Effect] = set()
+    def outcome_of_yours(self) -> Outcome:
+        """Return what there is where yours wins every conflict."""
         made = {effect for effect in self.yours.all if not effect.agreed and not effect.implied}
-        if self.knots:
-            chosen = {effect for knot in self.knots for effect in knot.yours}
-            undone = self.needs.fallen({effect for knot in self.knots for effect in knot.theirs})
-            made = self.needs.standing(made | chosen, chosen, self.contested, undone)
+        if not self.knots:
+            return Outcome(made, set())
+        chosen = {effect for knot in self.knots for effect in knot.yours}
+        undone = self.needs.fallen({effect for knot in self.knots for effect in knot.theirs})
+        return Outcome(self.needs.standing(made | chosen, chosen, self.contested, undone), undone)
+
+    def shows(self, guard: Guard, outcome: Outcome) -> bool:
+        """Say whether a guard behind all of this is true of an outcome."""
         node = self.yours.strand.find(guard.path)
         world = Layer(self.theirs.strand)
-        patch = write_settled(world, self.theirs, self.yours, self.in_order(made), undone)
+        patch = self.write_outcome(world, outcome)
         at = self._tokens_in(world, node)
         if at is None:
             return False
         there = apply_operations(self.theirs.strand.document(), read_patch(patch))
         return same(apply_operations(there, [Operation("copy", (), tuple(at), ABSENT)]), guard.value)
+
+    def write_outcome(self, world: Layer, outcome: Outcome) -> Patch:
+        """Write an outcome as a patch against theirs."""
+        made, undone, values, members = outcome
+        if not made and not undone and not values and not members:
+            return []
+        written = [effect for effect in self.in_order(made) if not self._is_overwritten(effect, outcome)]
+        return write_settled(world, self.theirs, self.yours, written, undone, values, members)
+
+    def _is_overwritten(self, effect: Effect, outcome: Outcome) -> bool:
+        """Say whether what an effect sets makes room for a chosen value at once."""
+        if isinstance(self.yours.strand.body(effect.node).raw, (dict, list)):
+            return False
+        if effect.act is Act.CONTENT:
+            return effect.node in outcome.values
+        return effect.act is Act.ARRIVE and (effect.body, effect.at) in outcome.members
 
     def _tokens_in(self, world: Strand, node: Node) -> list[str] | None:
         """Return where a thing of yours is in the world, where what both sides added alike is one thing."""

@@ -27,6 +27,7 @@ from plait_merge import ABSENT, Conflicted, apply, read_patch, rebase, resolve
 from plait_merge.outcome import Patch
 from plait_merge.places import compare_places
 from plait_merge.report import report
+from plait_merge.settlement import Settlement
 from plait_merge.weave import Weave
 
 Json: TypeAlias = Any
@@ -42,7 +43,7 @@ def short(scene: Scene) -> Answer | None:
 def long(scene: Scene) -> Answer:
     weave = Weave(scene.base, [read_patch(patch) for patch in scene.theirs], read_patch(scene.yours))
     if not weave.is_clean:
-        return report(weave)
+        return report(weave, Settlement(lambda: weave))
     assert weave.notes() == ()
     return weave.write()
 
