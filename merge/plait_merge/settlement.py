@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from plait_merge.diff import diff
 from plait_merge.effect import Act, Effect
 from plait_merge.layer import Layer
+from plait_merge.needs import came_from
 from plait_merge.outcome import Choice, Conflict, Facet, Note, Patch, Side
 from plait_merge.patch import apply_operations, read_patch
 from plait_merge.policy import Policy
@@ -32,10 +33,15 @@ class ChoiceError(ValueError):
 
 
 class Settlement:
-    """Settle the knots of a weave, which is asked for when there is something to settle."""
+    """Settle the knots of a weave, which is asked for when there is something to settle.
 
-    def __init__(self, weave: Callable[[], Weave]) -> None:
+    `inner` is one that merges two contents deeply: what they are as a whole is no deeper question.
+    """
+
+    def __init__(self, weave: Callable[[], Weave], *, inner: bool = False) -> None:
         self._ask = weave
+        self._inner = inner
+        self._deep: dict[Knot, Facet | None] = {}
 
     @cached_property
     def _weave(self) -> Weave:
@@ -168,10 +174,17 @@ class Settlement:
 
     def _both(self, knot: Knot) -> Facet | None:
         """Return the deep merge of two contents, where it is clean."""
+        if knot not in self._deep:
+            self._deep[knot] = self._deeply_merged(knot)
+        return self._deep[knot]
+
+    def _deeply_merged(self, knot: Knot) -> Facet | None:
         node, weave = knot.clash.subject, self._weave
         if knot.clash.kind not in ("edit_edit", "replace_edit") or not isinstance(node, Node):
             return None
-        if weave.theirs.moved or weave.yours.moved or not isinstance(node.raw, (dict, list)):
+        if (self._inner and node.up is weave.theirs.strand.void) or weave.overlaps.is_whole(node):
+            return None
+        if self._is_crossed(node) or not isinstance(node.raw, (dict, list)):
             return None
         theirs, yours = weave.theirs.strand.value(node), weave.yours.strand.value(node)
         if not type(theirs) is type(yours) is type(node.raw):
@@ -180,6 +193,14 @@ class Settlement:
             return None
         policy = None if weave.policy is None else weave.policy.under(tuple(base_tokens(node)))
         return _merged(node.raw, theirs, yours, policy)
+
+    def _is_crossed(self, node: Node) -> bool:
+        """Say whether a side moved something, where deep merges are asked for into or out of a thing."""
+        sides = self._weave.theirs, self._weave.yours
+        if self._weave.overlaps.rule(node).replace == "opaque":
+            return any(side.moved for side in sides)
+        ways = ((side.strand, moved) for side in sides for moved in side.moved)
+        return any(node in strand.chain(moved) or came_from(moved, node) for strand, moved in ways)
 
     def _settled(self, choices: Iterable[tuple[Knot, Choice]], *, alone: bool) -> Patch:
         """Write *choices*; *alone* with nothing of yours but what depends on them."""
@@ -261,7 +282,7 @@ def _is_about_order(knot: Knot) -> bool:
 def _merged(base: Json, theirs: Json, yours: Json, policy: Policy | None) -> Facet | None:
     """Merge three values, or None where that is not clean."""
     weave = Weave(base, [read_patch(diff(base, theirs))], read_patch(diff(base, yours)), policy)
-    settlement = Settlement(lambda: weave)
+    settlement = Settlement(lambda: weave, inner=True)
     if settlement.open:
         return None
     patch = settlement.clean_patch() if weave.knots else weave.write()

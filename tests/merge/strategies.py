@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 from hypothesis import strategies as st
 
 from plait_merge.pointer import format_pointer
+from plait_merge.policy import Policy
 from plait_merge.values import ABSENT
 
 Json: TypeAlias = Any
@@ -381,3 +382,34 @@ def _with(value: Json, pointer: str, part: Json) -> Json:
     else:
         return REFUSED
     return value
+
+
+# -- policies
+
+
+def framed(patch: Patch, prefix: str) -> Patch:
+    """A patch for a document that stands at a place in another."""
+    return [
+        {name: prefix + part if name in ("path", "from") else part for name, part in operation.items()}
+        for operation in patch
+    ]
+
+
+@st.composite
+def scene_policies(draw: st.DrawFn, sums: bool = True) -> Policy:
+    """A policy that says something about the places in scenes."""
+    words: dict[str, list[Json]] = {
+        "object": ["merge", "atomic"],
+        "replace": ["deep"],
+        "array": ["list", "set", "log", "atomic", {"keyed": ["a"]}, {"keyed": ["a", "b"]}],
+        "order": ["strict"],
+        "scalar": ["theirs", "yours", "max", "min", "exclusive", *(["sum"] if sums else [])],
+        "string": [{"text": "characters"}],
+    }
+    patterns = ["**", "", "/*", "/a", "/b", "/a/*", "/a/**", "**/a", "/*/*/b"]
+    rule = st.lists(st.sampled_from(sorted(words)), min_size=1, max_size=2, unique=True)
+    rules = {
+        pattern: {name: draw(st.sampled_from(words[name])) for name in draw(rule)}
+        for pattern in draw(st.lists(st.sampled_from(patterns), min_size=1, max_size=3, unique=True))
+    }
+    return Policy.read({"rules": rules})
