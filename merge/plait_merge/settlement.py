@@ -270,8 +270,9 @@ class Settlement:
             members[subject.body, subject.name] = value
         else:
             values[subject.theirs if isinstance(subject, Element) else subject] = value
-        if knot in self.decided and not isinstance(value, (dict, list)):
-            return "both"  # what either side made of what it had set stays, as do their copies of it
+        is_scalar = not isinstance(value, (dict, list))
+        if is_scalar and knot in self.decided and knot.clash.kind in ("edit_edit", "add_add", "text"):
+            return "both"  # what either side made of what it had set stays, as do copies of it
         return "yours" if isinstance(subject, Node) and self._weave.theirs.strand.gone(subject) else "theirs"
 
 

@@ -11,7 +11,8 @@ from plait_merge.outcome import Choice, NoteKind
 from plait_merge.overlap import Clash
 from plait_merge.pointer import format_pointer
 from plait_merge.policy import Rule, Undecided
-from plait_merge.strand import BASE, Node
+from plait_merge.strand import Node
+from plait_merge.subject import Subject
 from plait_merge.text import merge_text
 from plait_merge.values import ABSENT, Absent, Json, LimitExceeded, check_value, same
 from plait_merge.weave import Knot, Weave
@@ -32,13 +33,14 @@ def judge(weave: Weave, knot: Knot, both: Callable[[], bool]) -> Verdict | None:
     """
     bench = _Bench(weave, both)
     verdict = bench.judge(knot.clash)
-    if verdict is None or len(knot.clashes) == 1:
-        return verdict
-    if all(clash.subject == knot.clash.subject for clash in knot.clashes):
-        return verdict
-    others = [bench.judge(clash) for clash in knot.clashes]
-    alike = isinstance(verdict.choice, str) and verdict.choice != "both"
-    return verdict if alike and all(o is not None and o.choice == verdict.choice for o in others) else None
+    if verdict is None:
+        return None
+    for clash in knot.clashes:
+        other = verdict if clash is knot.clash else bench.judge(clash)
+        is_its_own = clash.subject == knot.clash.subject or verdict.choice in ("theirs", "yours")
+        if other is None or other.choice != verdict.choice or not is_its_own:
+            return None
+    return verdict
 
 
 class _Bench:
@@ -47,6 +49,7 @@ class _Bench:
     def __init__(self, weave: Weave, both: Callable[[], bool]) -> None:
         self._weave = weave
         self._both = both
+        self._answers: dict[Subject, Json | Absent | Undecided] = {}
 
     def judge(self, clash: Clash) -> Verdict | None:
         values = self._values(clash)
@@ -92,11 +95,13 @@ class _Bench:
         return None if by_theirs is None else _checked(total(values.yours, by_theirs))
 
     def _resolved(self, clash: Clash, name: str, values: Values) -> Verdict | None:
-        """Ask the application."""
+        """Ask the application, for each place once."""
         weave = self._weave
         assert weave.policy is not None
         pointer = format_pointer(weave.policy.frame) + weave.pointer(clash.subject)
-        answer = weave.policy.resolvers[name](*values, pointer)
+        if clash.subject not in self._answers:
+            self._answers[clash.subject] = weave.policy.resolvers[name](*values, pointer)
+        answer = self._answers[clash.subject]
         if isinstance(answer, Undecided):
             return None
         if same(answer, values.theirs):
@@ -145,20 +150,20 @@ class _Bench:
     def _position(self, clash: Clash) -> Verdict | None:
         """In a set and a keyed array it does not matter where something is, only that it is there."""
         node = clash.subject
-        if (
-            not isinstance(node, Node)
-            or node.up is None
-            or type(node.up.raw) is not list
-            or node.up.mint != BASE
-        ):
+        if not isinstance(node, Node) or node.up is None or type(node.up.raw) is not list:
             return None
         array = self._weave.overlaps.rule(node.up.owner).array
-        if clash.kind == "move_move" and array in ("set", "keyed"):
-            is_at_home = all(effect.body is node.up for effect in clash.effects)
-            return Verdict("theirs", "set" if array == "set" else "keyed") if is_at_home else None
+        if array != "set" and array != "keyed":
+            return None
+        moved = [effect for effect in clash.effects if effect.act is Act.PLACE]
+        is_at_home = all(effect.body is node.up for effect in moved)
+        is_gone = self._weave.theirs.strand.gone(node)
+        if clash.kind == "move_move" and is_at_home:
+            return Verdict("theirs", array)
+        if clash.kind == "move_remove" and is_at_home and len(moved) + 1 == len(clash.effects):
+            return Verdict("theirs" if is_gone else "yours", array)
         if clash.kind == "remove_edit" and array == "set":
-            gone = self._weave.theirs.strand.gone(node)
-            return Verdict("yours" if gone else "theirs", "set")
+            return Verdict("yours" if is_gone else "theirs", array)
         return None
 
     def _side(self, rule: Rule) -> Verdict | None:
