@@ -6,19 +6,18 @@ effect meets it. What both sides did alike is marked as agreed; what clashes bec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from plait_merge.effect import Act, Effect, Effects
-from plait_merge.key import Form, Keys, key_of, value_form
+from plait_merge.elements import Elements
 from plait_merge.number import is_number
 from plait_merge.outcome import Kind
 from plait_merge.pointer import pointer_order
 from plait_merge.policy import DEFAULT, Policy, Rule
 from plait_merge.strand import BASE, THEIRS, YOURS, Node, base_tokens
-from plait_merge.subject import Element, Member, Subject, subject_tokens
+from plait_merge.subject import Member, Subject, subject_tokens
 from plait_merge.values import Json, same
+from plait_merge.wholes import clash_over_wholes
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +27,6 @@ class Clash:
     kind: Kind
     subject: Subject
     effects: tuple[Effect, ...]
-
-
-Newcomers: TypeAlias = dict[Node, list[Effect]]
-"""Elements, and the effects that put each where it is or gave it what it is known by."""
 
 
 class Overlaps:
@@ -50,12 +45,10 @@ class Overlaps:
         self.alike: dict[Effect, Effect] = {}  # effects of yours that theirs has as well
         self.within: list[tuple[Effect, Effect]] = []  # removals inside what the other side removed
         self.twins: dict[Node, Node] = {}  # bodies of yours that are one with a body of theirs
-        self.joined: list[Effect] = []  # elements of yours that were made one with theirs', by key
-        self._paired: set[Effect] = set()
-        self.keyless: list[Effect] = []  # elements of yours without a key where there should be one
+        self.elements: Elements | None = None
         self._compare_members()
         if policy is not None and policy.groups:
-            self._compare_arrays(policy)
+            self.elements = Elements(self, policy)
         self._compare_gaps()
         self._compare_contents()
         for x, y in ((theirs, yours), (yours, theirs)):
@@ -64,9 +57,9 @@ class Overlaps:
             self._meet_places(x, y)
             self._meet_containers(x, y)
         if policy is not None and policy.groups:
-            self._compare_wholes(policy)
+            clash_over_wholes(self)
 
-    def _clash(self, kind: Kind, subject: Subject, *effects: Effect) -> None:
+    def clash(self, kind: Kind, subject: Subject, *effects: Effect) -> None:
         self.clashes.append(Clash(kind, subject, effects))
 
     def rule(self, subject: Subject) -> Rule:
@@ -74,6 +67,13 @@ class Overlaps:
         if self.policy is None:
             return DEFAULT
         return self.policy.at(tuple(subject_tokens(subject, self.theirs.strand)))
+
+    def is_whole(self, node: Node) -> bool:
+        """Say whether the policy makes a value of base one thing."""
+        if self.policy is None or node.up is None or type(node.raw) not in (dict, list):
+            return False
+        rule = self.rule(node)
+        return (rule.object if type(node.raw) is dict else rule.array) == "atomic"
 
     # Two arrivals at one member.
 
@@ -90,13 +90,13 @@ class Overlaps:
             rule = self.rule(member)
             bodies = self.theirs.strand.body(theirs.node), self.yours.strand.body(yours.node)
             mergeable = all(type(body.raw) is dict for body in bodies) and rule.object == "merge"
-            if self._alike(theirs.node, yours.node) and not self._counts(rule, bodies[0].raw, mergeable):
-                self._agree(theirs, yours)
+            if self.are_alike(theirs.node, yours.node) and not self._counts(rule, bodies[0].raw, mergeable):
+                self.agree(theirs, yours)
                 return
             if mergeable:
-                self._merge_objects(theirs, yours)
+                self.merge_objects(theirs, yours)
                 return
-        self._clash("add_add", member, theirs, yours)
+        self.clash("add_add", member, theirs, yours)
 
     def _counts(self, rule: Rule, value: Json, mergeable: bool = False) -> bool:
         """Say whether adding a value twice is not the same as once, or may not be the same inside of it."""
@@ -104,9 +104,9 @@ class Overlaps:
             return False
         return mergeable or rule.scalar == "exclusive" or (rule.scalar == "sum" and is_number(value))
 
-    def _merge_objects(self, theirs: Effect, yours: Effect) -> None:
+    def merge_objects(self, theirs: Effect, yours: Effect) -> None:
         """Make two added objects one: what yours has in it becomes arrivals in theirs'."""
-        self._agree(theirs, yours)
+        self.agree(theirs, yours)
         here, there = self.theirs.strand.body(theirs.node), self.yours.strand.body(yours.node)
         self.twins[there] = here
         for name in self._names(there):
@@ -135,7 +135,7 @@ class Overlaps:
         effect.body, effect.at = body, name
         return effect
 
-    def _alike(self, theirs: Node, yours: Node) -> bool:
+    def are_alike(self, theirs: Node, yours: Node) -> bool:
         """Say whether two arrivals are one thing: one identity, or equal values with the same in them."""
         if theirs is yours:
             return True
@@ -155,137 +155,15 @@ class Overlaps:
             return same(mine.raw, other.raw) if not isinstance(mine.raw, (dict, list)) else False
         if isinstance(mine.raw, dict):
             left, right = here.members_of(theirs), there.members_of(yours)
-            return left.keys() == right.keys() and all(self._alike(left[n], right[n]) for n in left)
+            return left.keys() == right.keys() and all(self.are_alike(left[n], right[n]) for n in left)
         if isinstance(mine.raw, list):
             elements, others = here.elements_of(theirs), there.elements_of(yours)
-            return len(elements) == len(others) and all(map(self._alike, elements, others))
+            return len(elements) == len(others) and all(map(self.are_alike, elements, others))
         return same(mine.raw, other.raw)
 
-    def _agree(self, theirs: Effect, yours: Effect) -> None:
+    def agree(self, theirs: Effect, yours: Effect) -> None:
         theirs.agreed = yours.agreed = True
         self.alike[yours] = theirs
-
-    # Sets and keyed arrays: what both put in is the same wherever they put it.
-
-    def _compare_arrays(self, policy: Policy) -> None:
-        here, there = self._newcomers(self.theirs), self._newcomers(self.yours)
-        for body, mine in there.items():
-            if self.theirs.strand.gone(body) or self.theirs.strand.body(body.owner) is not body:
-                continue
-            if self.rule(body.owner).array == "set":
-                self._compare_values(here.get(body, {}), mine)
-            else:
-                self._compare_keys(body, here.get(body, {}), mine)
-
-    def _newcomers(self, side: Effects) -> dict[Node, Newcomers]:
-        """Return what may be new in sets and keyed arrays of base: by array and element, what made it so."""
-        found: dict[Node, Newcomers] = {}
-        for effect in side.all:
-            for body, element, name in _elements(effect):
-                rule = self.rule(body.owner)
-                if (name is None and rule.array in ("set", "keyed")) or name in rule.key:
-                    found.setdefault(body, {}).setdefault(element, []).append(effect)
-        return found
-
-    def _compare_values(self, theirs: Newcomers, yours: Newcomers) -> None:
-        """In a set, equal elements both sides added count once."""
-        here, there = self.theirs.strand, self.yours.strand
-        known = {value_form(here.value(node)): effects[0] for node, effects in theirs.items()}
-        for node, (effect, *_) in yours.items():
-            other = known.get(value_form(there.value(node)))
-            if other is not None and other.is_arrival and effect.act is Act.ARRIVE:
-                if self._alike(other.node, node):
-                    self._agree(other, effect)
-                elif node not in self.yours.holding:
-                    effect.agreed = True  # theirs moved one like it in
-                    self.alike[effect] = other
-
-    def _compare_keys(self, body: Node, theirs: Newcomers, yours: Newcomers) -> None:
-        """In a keyed array, two elements that have one key are one element or a conflict."""
-        here = {key: node for node, key in self._new_keys(self.theirs, body, theirs)}
-        for node, key in self._new_keys(self.yours, body, yours):
-            if key is None:
-                self.keyless += [effect for effect in yours[node] if effect.act is Act.ARRIVE]
-            elif key in here and here[key] is not node:
-                self._compare_elements(Element(body, here[key], node), theirs[here[key]], yours[node])
-
-    def _new_keys(
-        self, side: Effects, body: Node, nodes: Iterable[Node]
-    ) -> Iterator[tuple[Node, Form | None]]:
-        """Yield those of *nodes* that have a key they did not have in base, or none."""
-        members = self.rule(body.owner).key
-        keys = Keys(side.strand.value(body.owner), members)
-        for node in nodes:
-            key = keys.of(side.strand.value(node))
-            if key is None or node.up is not body or key != key_of(node.raw, members):
-                yield node, key
-
-    def _compare_elements(self, element: Element, theirs: list[Effect], yours: list[Effect]) -> None:
-        other, mine = theirs[0], yours[0]
-        if (
-            other.act is mine.act is Act.ARRIVE
-            and other.node is element.theirs
-            and mine.node is element.yours
-        ):
-            if self._alike(other.node, mine.node):
-                self._agree(other, mine)
-                return
-            if self._is_mergeable(other.node, mine.node, subject_tokens(element, self.theirs.strand)):
-                self._merge_objects(other, mine)
-                self.joined.append(mine)
-                return
-        self._clash("duplicate_key", element, *theirs, *yours)
-        self._paired.update((*theirs, *yours))
-
-    def _is_mergeable(self, theirs: Node, yours: Node, place: list[str]) -> bool:
-        """Say whether two objects both added, at *place*, merge member by member."""
-        assert self.policy is not None
-        left, right = self.theirs.strand.members_of(theirs), self.yours.strand.members_of(yours)
-        for name in left.keys() & right.keys():
-            if not self._alike(left[name], right[name]):
-                rule = self.policy.at((*place, name))
-                bodies = self.theirs.strand.body(left[name]), self.yours.strand.body(right[name])
-                if all(type(body.raw) is dict for body in bodies) and rule.object == "merge":
-                    if not self._is_mergeable(left[name], right[name], [*place, name]):
-                        return False
-                elif not decides_additions(rule, bodies[0].raw, bodies[1].raw):
-                    return False
-        return True
-
-    def _unpaired(self, run: list[Effect]) -> list[Effect]:
-        return [effect for effect in run if not effect.agreed and effect not in self._paired]
-
-    # Atomic values: edits inside by both sides are edits of the whole.
-
-    def _compare_wholes(self, policy: Policy) -> None:
-        here, there = self._inside_wholes(self.theirs), self._inside_wholes(self.yours)
-        wholes: dict[Node, set[Effect]] = {}
-        for node, mine in there.items():
-            other = here.get(node)
-            if other is None or self.theirs.strand.gone(node) or self.yours.strand.gone(node):
-                continue
-            if not all(effect.agreed for effect in (*other, *mine)):
-                wholes[node] = {*other, *mine}
-        self.clashes = [clash for clash in self.clashes if not _is_covered(clash, wholes)]
-        for node in wholes:
-            self._clash("edit_edit", node, *here[node], *there[node])
-
-    def _inside_wholes(self, side: Effects) -> dict[Node, dict[Effect, None]]:
-        """Return the effects in and on each atomic value of base."""
-        inside: dict[Node, dict[Effect, None]] = {}
-        for effect in side.all:
-            if not effect.implied:
-                for holder in _held_by(side, effect):
-                    if self.is_whole(holder):
-                        inside.setdefault(holder, {})[effect] = None
-        return inside
-
-    def is_whole(self, node: Node) -> bool:
-        """Say whether the policy makes a value of base one thing."""
-        if node is self.theirs.strand.void or type(node.raw) not in (dict, list):
-            return False
-        rule = self.rule(node)
-        return (rule.object if type(node.raw) is dict else rule.array) == "atomic"
 
     # Runs in one gap: both are kept, save that whole runs that are equal count once.
 
@@ -299,14 +177,14 @@ class Overlaps:
         rule = self.rule(array)
         if rule.array == "set":
             return
-        if rule.array == "keyed":
-            theirs, yours = self._unpaired(theirs), self._unpaired(yours)
-        alike = len(theirs) == len(yours) and all(map(self._alike, _nodes(theirs), _nodes(yours)))
+        if rule.array == "keyed" and self.elements is not None:
+            theirs, yours = self.elements.unpaired(theirs), self.elements.unpaired(yours)
+        alike = len(theirs) == len(yours) and all(map(self.are_alike, _nodes(theirs), _nodes(yours)))
         if alike and rule.array != "log":
             for pair in zip(theirs, yours, strict=True):
-                self._agree(*pair)
+                self.agree(*pair)
         elif rule.order == "strict" and theirs and yours:
-            self._clash("order", array, *theirs, *yours)
+            self.clash("order", array, *theirs, *yours)
 
     # Contents.
 
@@ -316,10 +194,10 @@ class Overlaps:
             if other is None:
                 continue
             if self._same_content(node) and not self._adds_up(node):
-                self._agree(other, mine)
+                self.agree(other, mine)
                 self.twins[self.yours.strand.body(node)] = self.theirs.strand.body(node)
             else:
-                self._clash(self._kind_of_edits(node), node, other, mine)
+                self.clash(self._kind_of_edits(node), node, other, mine)
 
     def _adds_up(self, node: Node) -> bool:
         """Say whether the same value set by both is more than once that value: counters, and `exclusive`."""
@@ -353,10 +231,10 @@ class Overlaps:
             if not effect.implied and x.strand.gone(effect.node):
                 top, replaced = self._top_gone(x, effect.node)
                 if replaced:
-                    self._clash("replace_edit", top, x.content[top], effect)
+                    self.clash("replace_edit", top, x.content[top], effect)
                 elif effect.node in x.dead and not x.dead[effect.node].implied:
                     both = (x.dead[effect.node], effect)
-                    self._agree(*(both if x is self.theirs else both[::-1]))
+                    self.agree(*(both if x is self.theirs else both[::-1]))
                 else:
                     rescued = self._rescued_around(x, y, effect.node, top)
                     self.within.append((effect, x.death(top if rescued is None else rescued)))
@@ -379,9 +257,9 @@ class Overlaps:
                 self._meet(x, y, effect, node)
             elif other is not None and x.strand.side == THEIRS:
                 if self._same_place(other, effect):
-                    self._agree(other, effect)
+                    self.agree(other, effect)
                 else:
-                    self._clash("move_move", node, other, effect)
+                    self.clash("move_move", node, other, effect)
 
     def _same_place(self, theirs: Effect, yours: Effect) -> bool:
         assert theirs.body is not None
@@ -411,7 +289,7 @@ class Overlaps:
             if x.strand.gone(body):
                 self._meet(x, y, effect, body)
             elif x.strand.body(body) is not body:
-                self._clash("replace_edit", body, x.content[body], effect)
+                self.clash("replace_edit", body, x.content[body], effect)
 
     # What lies in something the other side removed or replaced.
 
@@ -429,9 +307,9 @@ class Overlaps:
                 node = holder
                 continue
             if x.strand.body(holder) is not up:
-                self._clash("replace_edit", holder, x.content[holder], effect)
+                self.clash("replace_edit", holder, x.content[holder], effect)
             else:
-                self._clash("remove_edit", node, x.death(node), effect)
+                self.clash("remove_edit", node, x.death(node), effect)
             return
 
     def _meet_moved(self, x: Effects, y: Effects, effect: Effect, node: Node) -> None:
@@ -439,11 +317,11 @@ class Overlaps:
         place = y.place[node]
         effects = (effect,) if effect is place else (effect, place)
         if replaced:
-            self._clash("replace_edit", top, x.content[top], *effects)
+            self.clash("replace_edit", top, x.content[top], *effects)
         elif top is not node and top in y.strand.chain(node):
-            self._clash("remove_edit", top, x.death(top), *effects)
+            self.clash("remove_edit", top, x.death(top), *effects)
         else:
-            self._clash("move_remove", node, x.death(node), *effects)
+            self.clash("move_remove", node, x.death(node), *effects)
 
     def _top_gone(self, x: Effects, node: Node) -> tuple[Node, bool]:
         """Return the outermost cause that *node* is gone: what was removed, or (True) what was replaced."""
@@ -472,7 +350,7 @@ class Overlaps:
             mixed = {effect.side for effect in moves if not effect.agreed} == {THEIRS, YOURS}
             if mixed and circle not in self._circles:
                 self._circles.add(circle)
-                self._clash("cycle", min(circle, key=_base_pointer), *(e for e in moves if not e.agreed))
+                self.clash("cycle", min(circle, key=_base_pointer), *(e for e in moves if not e.agreed))
         return len(self._circles) > known
 
     def _ways(self, node: Node, loose: set[Effect]) -> list[tuple[Effect | None, Node]]:
@@ -499,60 +377,6 @@ class Overlaps:
                 return node
             up = (there if node.mint == YOURS else here).up(node)
         return None
-
-
-def _elements(effect: Effect) -> Iterator[tuple[Node, Node, str | None]]:
-    """Yield what an effect puts into arrays of base or changes there: array, element, member of that."""
-    node, body = effect.node, effect.body
-    if effect.is_arrival and body is not None and body.mint == BASE:
-        if type(body.raw) is list:
-            yield body, node, None
-        elif body.up is not None and type(body.up.raw) is list and isinstance(effect.at, str):
-            yield body.up, body, effect.at
-    up = node.up
-    if node.mint == BASE and up is not None:
-        if type(up.raw) is list:
-            if effect.act is Act.CONTENT:
-                yield up, node, None
-        elif up.up is not None and type(up.up.raw) is list:
-            yield up.up, up, str(node.at)
-
-
-def _held_by(side: Effects, effect: Effect) -> Iterator[Node]:
-    """Yield the values of base that an effect changes something in, and the one whose content it changes."""
-    if effect.act is Act.CONTENT:
-        yield effect.node
-    if effect.node.mint == BASE:
-        yield from _around(effect.node)
-    body = effect.own or effect.body
-    if effect.is_arrival and body is not None:
-        yield from (node for node in (body.owner, *side.strand.chain(body.owner)) if node.mint == BASE)
-
-
-def _around(node: Node) -> Iterator[Node]:
-    """Yield what base has around *node*."""
-    up = node.up
-    while up is not None:
-        yield up.owner
-        up = up.owner.up
-
-
-def _is_covered(clash: Clash, wholes: Mapping[Node, set[Effect]]) -> bool:
-    """Say whether a clash is a part of one over a whole around it."""
-    subject = clash.subject
-    start = subject if isinstance(subject, Node) else subject.body.owner
-    around = (node for node in (start, *_around(start)) if node in wholes)
-    return any(wholes[node].issuperset(clash.effects) for node in around)
-
-
-def decides_additions(rule: Rule, theirs: Json, yours: Json) -> bool:
-    """Say whether a rule can decide between two values both sides added at one member."""
-    numbers = is_number(theirs) and is_number(yours)
-    return (
-        rule.resolver is not None
-        or rule.scalar in ("theirs", "yours")
-        or (numbers and rule.scalar in ("max", "min", "sum"))
-    )
 
 
 def _nodes(run: list[Effect]) -> list[Node]:

@@ -14,7 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from plait_merge.key import key_of
+from plait_merge.elementkey import key_of
 from plait_merge.number import Number, total
 from plait_merge.patch import Operation
 from plait_merge.pointer import Tokens

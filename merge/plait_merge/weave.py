@@ -113,11 +113,10 @@ class Weave:
             for copy in there.copies
             if not there.gone(copy.node) and self._is_stale(copy.source)
         ]
-        return (
-            *stale,
-            *self._noted("keyed", self.overlaps.joined),
-            *self._noted("unkeyed", self.overlaps.keyless),
-        )
+        elements = self.overlaps.elements
+        if elements is None:
+            return tuple(stale)
+        return (*stale, *self._noted("keyed", elements.joined), *self._noted("unkeyed", elements.keyless))
 
     def _noted(self, note: NoteKind, added: Iterable[Effect]) -> Iterator[Note]:
         there = self.yours.strand
