@@ -174,7 +174,7 @@ class Overlaps:
                 self._compare_runs(gap[0].owner, run, mine)
 
     def _compare_runs(self, array: Node, theirs: list[Effect], yours: list[Effect]) -> None:
-        rule = self.rule(array)
+        rule = DEFAULT if self.policy is None else self.rule(array)
         if rule.array == "set":
             return
         if rule.array == "keyed" and self.elements is not None:

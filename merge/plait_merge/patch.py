@@ -198,8 +198,6 @@ def without_increments(
     value: Json, operations: Sequence[Operation], limits: Limits = LIMITS
 ) -> tuple[Operation, ...]:
     """Give operations, which apply to a value, with each `inc` as the `replace` that does the same there."""
-    if all(operation.op != "inc" for operation in operations):
-        return tuple(operations)
     replay = Replay(value, limits)
     plain: list[Operation] = []
     for operation in operations:

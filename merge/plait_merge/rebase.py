@@ -103,11 +103,11 @@ def _is_touched(
 
 
 def _woven(head: Json | Absent, weave: Weave, limits: Limits) -> Rebased | Conflicted | LimitExceeded:
-    settlement = Settlement(lambda: weave)
-    if settlement.failed or settlement.open:
+    settlement = None if weave.is_clean and not weave.is_ruled else Settlement(lambda: weave)
+    if settlement is not None and (settlement.failed or settlement.open):
         return report(weave, settlement)
     notes = weave.notes()  # before theirs is written on
-    if not weave.knots:
+    if settlement is None or not weave.knots:
         return _applied(head, weave.write(), notes, limits)
     return _applied(head, settlement.clean_patch(), (*notes, *settlement.notes()), limits)
 
@@ -125,8 +125,11 @@ def _forward(head: Json | Absent, value: Json | Absent, operations: Sequence[Ope
     """Answer with *operations* as they are, nobody being in their way; what was added up is a `replace`."""
     if changes_nothing(head, value, operations):
         return Rebased(head, [])
-    plain = without_increments(head, operations)
-    return Rebased(value, [o.as_json() for o in plain if o.op != "test"])
+    for operation in operations:
+        if operation.op == "inc":
+            operations = without_increments(head, operations)
+            break
+    return Rebased(value, [o.as_json() for o in operations if o.op != "test"])
 
 
 def changes_nothing(before: Json | Absent, after: Json | Absent, operations: Sequence[Operation]) -> bool:

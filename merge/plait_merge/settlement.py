@@ -55,26 +55,32 @@ class Settlement:
 
     # What the policy decides.
 
-    @cached_property
-    def decided(self) -> dict[Knot, Verdict]:
+    @property
+    def decided(self) -> Mapping[Knot, Verdict]:
         """The knots that the policy decides, or that come to a sum."""
+        return self._verdicts if self._weave.is_ruled else {}
+
+    @property
+    def open(self) -> list[Knot]:
+        """The knots that are left for somebody to decide."""
+        knots, decided = self._weave.knots, self.decided
+        return [knot for knot in knots if knot not in decided] if decided else knots
+
+    @property
+    def failed(self) -> list[Guard]:
+        """The guards that do not hold where yours wins, or do not as the policy decides."""
         weave = self._weave
-        if weave.policy is None and not weave.has_sums:
-            return {}
+        return self._failed if weave.is_ruled and weave.guards else weave.failed
+
+    @cached_property
+    def _verdicts(self) -> dict[Knot, Verdict]:
+        weave = self._weave
         found = {knot: judge(weave, knot, partial(self._offers, knot, "both")) for knot in weave.knots}
         return {knot: verdict for knot, verdict in found.items() if verdict is not None}
 
     @cached_property
-    def open(self) -> list[Knot]:
-        """The knots that are left for somebody to decide."""
-        return [knot for knot in self._weave.knots if knot not in self.decided]
-
-    @cached_property
-    def failed(self) -> list[Guard]:
-        """The guards that do not hold where yours wins, or do not as the policy decides."""
+    def _failed(self) -> list[Guard]:
         weave = self._weave
-        if not weave.guards or (weave.policy is None and not weave.has_sums):
-            return weave.failed
         return [guard for guard in weave.guards if guard in weave.failed or not self._holds(guard)]
 
     def _holds(self, guard: Guard) -> bool:

@@ -129,7 +129,8 @@ class Strand:
         view = self.view(parent)
         body = view.body
         if type(body.raw) is list:
-            self._add_element(view, name, value)
+            if self._policy is None or not self._restore(view, name, value):
+                self._put_element(Node(value, None, name, self.side, self._step), view, name)
             return
         occupant = self.member(parent, name)
         if occupant is None:
@@ -141,17 +142,17 @@ class Strand:
             self._put_member(occupant, body, name)
         self._rewrite(occupant, value)
 
-    def _add_element(self, array: View, name: str, value: Json) -> None:
-        body = array.body
-        key = key_of(value, self._rule(body).key) if self._policy is not None else None
-        removed = None if key is None else self._dropped.pop((body, key), None)
+    def _restore(self, array: View, name: str, value: Json) -> bool:
+        """Add an element of a keyed array that was removed under that key just now; say whether one was."""
+        key = key_of(value, self._rule(array.body).key)
+        removed = None if key is None else self._dropped.pop((array.body, key), None)
         if removed is None:
-            self._put_element(Node(value, None, name, self.side, self._step), array, name)
-            return
+            return False
         self.view(removed).dead = False
         self._moves[removed] = None
         self._put_element(removed, array, name)
         self._rewrite(removed, value)
+        return True
 
     def _rule(self, body: Node) -> Rule:
         """Return the rule for an array; none but the default for one this side brought."""
@@ -176,13 +177,14 @@ class Strand:
         parent, name, top = self._parent(path)
         self._blame(top)
         node = self._take(parent, name)
-        body = self.views[parent].body
-        known_by: Hashable | None = name
-        if type(body.raw) is list:
-            known_by = None if self._policy is None else key_of(self.value(node), self._rule(body).key)
-        if known_by is not None:
-            self._dropped[body, known_by] = node
         self._kill(node)
+        body = self.views[parent].body
+        if type(body.raw) is not list:
+            self._dropped[body, name] = node
+        elif self._policy is not None:
+            key = key_of(self.value(node), self._rule(body).key)
+            if key is not None:
+                self._dropped[body, key] = node
 
     def _move(self, path: Tokens, source: Tokens | None, value: Json) -> None:
         assert source is not None
@@ -270,7 +272,8 @@ class Strand:
         view.why.append(self._clock)
 
     def _rewrite(self, node: Node, value: Json) -> None:
-        self.added.pop(node, None)
+        if self.added:
+            self.added.pop(node, None)
         view = self.view(node)
         self._cuts = self._cuts or isinstance(view.body.raw, (dict, list))
         view.body = content = Node(value, None, "", self.side, self._step)

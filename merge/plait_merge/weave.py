@@ -86,17 +86,14 @@ class Weave:
         self.overlaps.find_circles(set())
         self.knots = self._tie() if self.overlaps.clashes else []
         self._replays: dict[int, Weave] = {}
+        # Whether more than conflicts may come of it: a policy decides some, and what was added adds up.
+        self.is_ruled = bool(policy is not None or strands[0].added or strands[1].added)
         self.guards = [Guard(*test) for test in strands[1].tests]
         self.failed = [guard for guard in self.guards if not self._holds(guard)]
 
     @property
     def is_clean(self) -> bool:
         return not self.knots and not self.failed
-
-    @property
-    def has_sums(self) -> bool:
-        """Whether a side added to a number, which is never a matter of choice."""
-        return bool(self.theirs.strand.added or self.yours.strand.added)
 
     # Clean.
 
