@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from plait_merge.effect import Act, Effect, Effects
 from plait_merge.elements import Elements
-from plait_merge.number import is_number
 from plait_merge.outcome import Kind
 from plait_merge.pointer import pointer_order
 from plait_merge.policy import DEFAULT, Policy, Rule
 from plait_merge.strand import BASE, THEIRS, YOURS, Node, base_tokens
 from plait_merge.subject import Member, Subject, subject_tokens
-from plait_merge.values import Json, same
+from plait_merge.values import ABSENT, Json, same
+from plait_merge.verdict import Values, counts_twice, is_text
 from plait_merge.wholes import clash_over_wholes
 
 
@@ -102,7 +102,7 @@ class Overlaps:
         """Say whether adding a value twice is not the same as once, or may not be the same inside of it."""
         if self.policy is None or not self.policy.counts:
             return False
-        return mergeable or rule.scalar == "exclusive" or (rule.scalar == "sum" and is_number(value))
+        return mergeable or counts_twice(rule, ABSENT, value)
 
     def merge_objects(self, theirs: Effect, yours: Effect) -> None:
         """Make two added objects one: what yours has in it becomes arrivals in theirs'."""
@@ -205,14 +205,13 @@ class Overlaps:
             return True
         if self.policy is None or not self.policy.counts:
             return False
-        rule = self.rule(node)
-        numbers = is_number(node.raw) and is_number(self.yours.strand.body(node).raw)
-        return rule.scalar == "exclusive" or (rule.scalar == "sum" and numbers)
+        return counts_twice(self.rule(node), node.raw, self.yours.strand.body(node).raw)
 
     def _kind_of_edits(self, node: Node) -> Kind:
-        values = (node.raw, self.theirs.strand.body(node).raw, self.yours.strand.body(node).raw)
-        is_text = self.policy is not None and all(type(value) is str for value in values)
-        return "text" if is_text and self.rule(node).text is not None else "edit_edit"
+        if self.policy is None:
+            return "edit_edit"
+        values = Values(node.raw, self.theirs.strand.body(node).raw, self.yours.strand.body(node).raw)
+        return "text" if is_text(self.rule(node), values) else "edit_edit"
 
     def _same_content(self, node: Node) -> bool:
         here, there = self.theirs.strand, self.yours.strand

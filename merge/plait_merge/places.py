@@ -13,38 +13,56 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from plait_merge.outcome import Conflict, Conflicted, Facet, Kind, Patch, by_place
+from plait_merge.number import Number, is_number, total
+from plait_merge.outcome import Conflict, Conflicted, Facet, Kind, Note, Patch, by_place
 from plait_merge.patch import Operation
 from plait_merge.pointer import Tokens, format_pointer
+from plait_merge.policy import DEFAULT, Policy, Rule
 from plait_merge.settlement import Settlement
 from plait_merge.values import ABSENT, Absent, Json, find, same
+from plait_merge.verdict import Values, add_up, counts_twice, decide, is_text
 from plait_merge.weave import Operations, Weave
 
 
 class Edit(NamedTuple):
     """What one side did at a place: the value there now, ABSENT if it was removed, and when it was done.
 
-    `dates` are indices of operations (theirs: of patches), in ascending order.
+    `dates` are indices of operations (theirs: of patches), in ascending order; `added` is how much was added
+    to the number base has there, None if anything else was done.
     """
 
     value: Json | Absent
     dates: list[int]
+    added: Number | None = None
+
+
+class Clean(NamedTuple):
+    """Yours as a patch against theirs, and what there is to say about it."""
+
+    patch: Patch
+    notes: tuple[Note, ...] = ()
 
 
 def compare_places(
-    base: Json | Absent, theirs: Sequence[Operations], yours: Operations
-) -> Conflicted | Patch | None:
+    base: Json | Absent,
+    theirs: Sequence[Operations],
+    yours: Operations,
+    policy: Policy | None = None,
+) -> Conflicted | Clean | None:
     """Compare patches that apply, place by place: return the conflicts, or yours as a patch against theirs.
 
-    None where places are not separate. O(operations x depth), and the size of the values both sides set.
+    None where places are not separate, and where a policy has more to say than what becomes of one value.
+    O(operations x depth), and the size of the values both sides set.
     """
-    here = _edits((index, operation) for index, patch in enumerate(theirs) for operation in patch)
-    there = _edits(enumerate(yours)) if here is not None else None
+    here = _edits(base, ((index, operation) for index, patch in enumerate(theirs) for operation in patch))
+    there = _edits(base, enumerate(yours)) if here is not None else None
     if here is None or there is None or not _are_separate(here, there):
+        return None
+    if policy is not None and any(policy.within(path) != path for path in (*here, *there)):
         return None
     clean: Patch = []
     conflicts: list[Conflict] = []
-    settlement = Settlement(partial(Weave, base, theirs, yours))
+    settlement = Settlement(partial(Weave, base, theirs, yours, policy))
     for path, mine in there.items():
         before, after = find(base, path), mine.value
         if same(before, after):
@@ -52,25 +70,71 @@ def compare_places(
         other = here.get(path)
         if other is None or same(before, other.value):
             clean.append(_operation(before, path, after))
-        elif not same(other.value, after):
+            continue
+        values = Values(before, other.value, after)
+        is_sum = mine.added is not None or other.added is not None
+        if policy is not None or is_sum:
+            if any(type(value) is dict or type(value) is list for value in values):
+                return None
+            rule = DEFAULT if policy is None else policy.at(path)
+            if is_sum or _concerns(rule, values):
+                return _decide(path, rule, values, other, mine, settlement) if len(there) == 1 else None
+        if not same(other.value, after):
             if before is ABSENT and type(other.value) is type(after) is dict:
                 return None  # two added objects are merged member by member
-            conflicts.append(_conflict(path, before, other, mine, settlement))
+            conflicts.append(_conflict(_kind(values), path, values, other, mine, settlement))
     if not conflicts:
-        return clean
+        return Clean(clean)
     conflicts.sort(key=by_place)
     contested = {index for conflict in conflicts for index in conflict.your_operations}
     rest = tuple([index for index in range(len(yours)) if index not in contested])
     return Conflicted(tuple(conflicts), clean, rest, _settlement=settlement)
 
 
-def _edits(dated: Iterable[tuple[int, Operation]]) -> dict[Tokens, Edit] | None:
+def _concerns(rule: Rule, values: Values) -> bool:
+    """Say whether a rule has anything to say about two edits of one place."""
+    if same(values.theirs, values.yours):
+        return counts_twice(rule, values.base, values.yours)
+    return rule.scalar != "conflict" or rule.resolver is not None or is_text(rule, values)
+
+
+def _decide(
+    path: Tokens, rule: Rule, values: Values, other: Edit, mine: Edit, settlement: Settlement
+) -> Conflicted | Clean | None:
+    """Answer where yours is one edit of one value, which a rule or a sum may decide."""
+    if rule.resolver is not None:
+        return None
+    kind: Kind = "text" if is_text(rule, values) else _kind(values)
+    summed = add_up(values, other.added, mine.added) if kind == "edit_edit" else None
+    if summed is not None:
+        return Clean([_operation(values.theirs, path, summed)])
+    verdict = None if rule.scalar == "exclusive" else decide(kind, rule, values)
+    if verdict is None:
+        conflict = _conflict(kind, path, values, other, mine, settlement)
+        rest = tuple(index for index in range(mine.dates[-1] + 1) if index not in mine.dates)
+        return Conflicted((conflict,), [], rest, _settlement=settlement)
+    notes = () if verdict.note is None else (Note(verdict.note, mine.dates[0], format_pointer(path)),)
+    if verdict.choice == "theirs":
+        return Clean([], notes)
+    value = values.yours if isinstance(verdict.choice, str) else verdict.choice["value"]
+    return Clean([_operation(values.theirs, path, value)], notes)
+
+
+def _edits(base: Json | Absent, dated: Iterable[tuple[int, Operation]]) -> dict[Tokens, Edit] | None:
     """Return one side's edits by place, None where an operation may do more than set or remove one thing."""
     edits: dict[Tokens, Edit] = {}
     for date, (op, path, _, value) in dated:
+        known = edits.get(path)
+        if op == "inc":
+            known = Edit(find(base, path), [], 0) if known is None else known
+            if not is_number(known.value):
+                return None
+            summed = total(known.value, value)
+            added = None if known.added is None else total(known.added, value)
+            edits[path] = Edit(summed, [*known.dates, date], added)
+            continue
         if op != "replace" and not ((op == "add" or op == "remove") and _is_member(path)):
             return None
-        known = edits.get(path)
         if known is None:
             edits[path] = Edit(value, [date])
         elif op == "replace":
@@ -105,22 +169,23 @@ def _operation(before: Json | Absent, path: Tokens, after: Json | Absent) -> dic
     return {"op": "add" if before is ABSENT else "replace", "path": format_pointer(path), "value": after}
 
 
+def _kind(values: Values) -> Kind:
+    if values.base is ABSENT:
+        return "add_add"
+    return "remove_edit" if values.theirs is ABSENT or values.yours is ABSENT else "edit_edit"
+
+
 def _conflict(
-    path: Tokens, before: Json | Absent, other: Edit, mine: Edit, settlement: Settlement
+    kind: Kind, path: Tokens, values: Values, other: Edit, mine: Edit, settlement: Settlement
 ) -> Conflict:
     pointer = format_pointer(path)
-    theirs, yours = other.value, mine.value
-    kind: Kind = "edit_edit"
-    if before is ABSENT:
-        kind = "add_add"
-    elif theirs is ABSENT or yours is ABSENT:
-        kind = "remove_edit"
+    base, theirs, yours = values
     return Conflict(
         kind,
         pointer,
         None if theirs is ABSENT else pointer,
         None if yours is ABSENT else pointer,
-        Facet(before),
+        Facet(base),
         Facet(theirs),
         Facet(yours),
         tuple(mine.dates),

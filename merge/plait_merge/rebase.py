@@ -46,10 +46,10 @@ def rebase(
     head = _replayed(base, chain, limits)
     if not _is_touched(chain, operations, policy):
         return carry(base, head, operations, limits=limits)
-    outcome = compare_places(base, chain, operations) if policy is None else None
+    outcome = compare_places(base, chain, operations, policy)
     if outcome is None:
         return _woven(head, Weave(base, chain, operations, policy), limits)
-    return outcome if isinstance(outcome, Conflicted) else _applied(head, outcome, (), limits)
+    return outcome if isinstance(outcome, Conflicted) else _applied(head, *outcome, limits)
 
 
 def carry(

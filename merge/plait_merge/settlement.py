@@ -7,6 +7,7 @@ from functools import cached_property, partial
 
 from plait_merge.diff import diff
 from plait_merge.effect import Act, Effect
+from plait_merge.judge import judge
 from plait_merge.layer import Layer
 from plait_merge.needs import came_from
 from plait_merge.outcome import Choice, Conflict, Facet, Note, Patch, Side
@@ -15,7 +16,7 @@ from plait_merge.policy import Policy
 from plait_merge.strand import BASE, YOURS, Node, base_tokens
 from plait_merge.subject import Element, Member
 from plait_merge.values import Json, has_more_parts
-from plait_merge.verdict import Verdict, judge
+from plait_merge.verdict import Verdict
 from plait_merge.weave import Guard, Knot, Outcome, Weave
 from plait_merge.writer import write
 

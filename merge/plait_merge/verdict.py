@@ -1,21 +1,14 @@
-"""What a policy decides: the choice somebody would otherwise have to make, and by which of its words."""
+"""What a rule decides between the values of one place: the choice somebody would otherwise have to make."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-from plait_merge.effect import Act
-from plait_merge.number import is_number, total
-from plait_merge.outcome import Choice, NoteKind
-from plait_merge.overlap import Clash
-from plait_merge.pointer import format_pointer
-from plait_merge.policy import Rule, Undecided
-from plait_merge.strand import Node
-from plait_merge.subject import Subject
+from plait_merge.number import Number, is_number, total
+from plait_merge.outcome import Choice, Kind, NoteKind
+from plait_merge.policy import Rule
 from plait_merge.text import merge_text
-from plait_merge.values import ABSENT, Absent, Json, LimitExceeded, check_value, same
-from plait_merge.weave import Knot, Weave
+from plait_merge.values import ABSENT, Absent, Json, LimitExceeded, check_value
 
 
 class Verdict(NamedTuple):
@@ -23,153 +16,6 @@ class Verdict(NamedTuple):
 
     choice: Choice
     note: NoteKind | None
-
-
-def judge(weave: Weave, knot: Knot, both: Callable[[], bool]) -> Verdict | None:
-    """Decide a conflict as the policy says; None where that is for somebody to do.
-
-    What can only be settled together is decided only where every part would be decided alike. *both* tells
-    whether the two contents merge deeply.
-    """
-    bench = _Bench(weave, both)
-    verdict = bench.judge(knot.clash)
-    if verdict is None:
-        return None
-    for clash in knot.clashes:
-        other = verdict if clash is knot.clash else bench.judge(clash)
-        is_its_own = clash.subject == knot.clash.subject or verdict.choice in ("theirs", "yours")
-        if other is None or other.choice != verdict.choice or not is_its_own:
-            return None
-    return verdict
-
-
-class _Bench:
-    """The rules of a policy, one method each, tried in order."""
-
-    def __init__(self, weave: Weave, both: Callable[[], bool]) -> None:
-        self._weave = weave
-        self._both = both
-        self._answers: dict[Subject, Json | Absent | Undecided] = {}
-
-    def judge(self, clash: Clash) -> Verdict | None:
-        values = self._values(clash)
-        added = self._added(clash, values)
-        if added is not None:
-            return Verdict({"value": added}, None)
-        if self._weave.policy is None:
-            return None
-        rule = self._weave.overlaps.rule(clash.subject)
-        if rule.scalar == "exclusive":
-            return None
-        if rule.resolver is not None and clash.kind in _VALUED:
-            return self._resolved(clash, rule.resolver, values)
-        return (
-            self._equal(clash, values)
-            or self._text(clash, rule, values)
-            or self._number(clash, rule, values)
-            or self._deep(clash, rule)
-            or self._position(clash)
-            or self._side(rule)
-        )
-
-    def _values(self, clash: Clash) -> Values:
-        strands = self._weave.theirs.strand, self._weave.yours.strand
-        theirs, yours = (
-            ABSENT if node is None or strand.gone(node) else strand.value(node)
-            for strand, node in zip(strands, self._weave.nodes(clash), strict=True)
-        )
-        return Values(clash.subject.raw if isinstance(clash.subject, Node) else ABSENT, theirs, yours)
-
-    def _added(self, clash: Clash, values: Values) -> Json | None:
-        """Add up what was added by one side and what the other made of the number."""
-        node = clash.subject
-        if clash.kind != "edit_edit" or not isinstance(node, Node):
-            return None
-        by_theirs, by_yours = (
-            side.strand.added.get(node) for side in (self._weave.theirs, self._weave.yours)
-        )
-        if not is_number(values.theirs) or not is_number(values.yours):
-            return None
-        if by_yours is not None:
-            return _checked(total(values.theirs, by_yours))
-        return None if by_theirs is None else _checked(total(values.yours, by_theirs))
-
-    def _resolved(self, clash: Clash, name: str, values: Values) -> Verdict | None:
-        """Ask the application, for each place once."""
-        weave = self._weave
-        assert weave.policy is not None
-        pointer = format_pointer(weave.policy.frame) + weave.pointer(clash.subject)
-        if clash.subject not in self._answers:
-            self._answers[clash.subject] = weave.policy.resolvers[name](*values, pointer)
-        answer = self._answers[clash.subject]
-        if isinstance(answer, Undecided):
-            return None
-        if same(answer, values.theirs):
-            return Verdict("theirs", "resolver")
-        if same(answer, values.yours):
-            return Verdict("yours", "resolver")
-        check_value(answer, pointer=pointer)
-        return Verdict({"value": answer}, "resolver")
-
-    def _equal(self, clash: Clash, values: Values) -> Verdict | None:
-        """Both made the same of something atomic, by edits that differ."""
-        node = clash.subject
-        if clash.kind != "edit_edit" or not isinstance(node, Node) or not self._weave.overlaps.is_whole(node):
-            return None
-        is_within = all(effect.act is not Act.PLACE for effect in clash.effects)
-        return Verdict("theirs", None) if is_within and same(values.theirs, values.yours) else None
-
-    def _text(self, clash: Clash, rule: Rule, values: Values) -> Verdict | None:
-        base, theirs, yours = values
-        if clash.kind != "text" or rule.text is None:
-            return None
-        assert isinstance(base, str)
-        assert isinstance(theirs, str)
-        assert isinstance(yours, str)
-        text = merge_text(base, theirs, yours, rule.text)
-        return None if text is None else Verdict({"value": text}, "text")
-
-    def _number(self, clash: Clash, rule: Rule, values: Values) -> Verdict | None:
-        base, theirs, yours = values
-        if clash.kind not in ("edit_edit", "add_add") or not is_number(theirs) or not is_number(yours):
-            return None
-        if rule.scalar == "max":
-            return Verdict("theirs" if theirs >= yours else "yours", "max")
-        if rule.scalar == "min":
-            return Verdict("theirs" if theirs <= yours else "yours", "min")
-        started = 0 if base is ABSENT else base
-        if rule.scalar != "sum" or not is_number(started):
-            return None
-        counted = _checked(total(theirs, yours, -started))
-        return None if counted is None else Verdict({"value": counted}, "sum")
-
-    def _deep(self, clash: Clash, rule: Rule) -> Verdict | None:
-        is_content = clash.kind in ("edit_edit", "replace_edit")
-        return Verdict("both", "deep") if rule.replace == "deep" and is_content and self._both() else None
-
-    def _position(self, clash: Clash) -> Verdict | None:
-        """In a set and a keyed array it does not matter where something is, only that it is there."""
-        node = clash.subject
-        if not isinstance(node, Node) or node.up is None or type(node.up.raw) is not list:
-            return None
-        array = self._weave.overlaps.rule(node.up.owner).array
-        if array != "set" and array != "keyed":
-            return None
-        moved = [effect for effect in clash.effects if effect.act is Act.PLACE]
-        is_at_home = all(effect.body is node.up for effect in moved)
-        is_gone = self._weave.theirs.strand.gone(node)
-        if clash.kind == "move_move" and is_at_home:
-            return Verdict("theirs", array)
-        if clash.kind == "move_remove" and is_at_home and len(moved) + 1 == len(clash.effects):
-            return Verdict("theirs" if is_gone else "yours", array)
-        if clash.kind == "remove_edit" and array == "set":
-            return Verdict("yours" if is_gone else "theirs", array)
-        return None
-
-    def _side(self, rule: Rule) -> Verdict | None:
-        if rule.scalar == "theirs" or rule.scalar == "yours":
-            return Verdict(rule.scalar, rule.scalar)
-        return None
 
 
 class Values(NamedTuple):
@@ -180,10 +26,65 @@ class Values(NamedTuple):
     yours: Json | Absent
 
 
-_VALUED = ("remove_edit", "replace_edit", "edit_edit", "add_add", "duplicate_key", "text")
+def decide(kind: Kind, rule: Rule, values: Values) -> Verdict | None:
+    """Decide between two values of one place by themselves: as texts, as numbers, or for one side."""
+    return _by_text(kind, rule, values) or _by_number(kind, rule, values) or _by_side(rule)
 
 
-def _checked(number: Json | None) -> Json | None:
+def _by_text(kind: Kind, rule: Rule, values: Values) -> Verdict | None:
+    base, theirs, yours = values
+    if kind != "text" or rule.text is None:
+        return None
+    assert isinstance(base, str)
+    assert isinstance(theirs, str)
+    assert isinstance(yours, str)
+    text = merge_text(base, theirs, yours, rule.text)
+    return None if text is None else Verdict({"value": text}, "text")
+
+
+def _by_number(kind: Kind, rule: Rule, values: Values) -> Verdict | None:
+    base, theirs, yours = values
+    if kind not in ("edit_edit", "add_add") or not is_number(theirs) or not is_number(yours):
+        return None
+    if rule.scalar == "max":
+        return Verdict("theirs" if theirs >= yours else "yours", "max")
+    if rule.scalar == "min":
+        return Verdict("theirs" if theirs <= yours else "yours", "min")
+    started = 0 if base is ABSENT else base
+    if rule.scalar != "sum" or not is_number(started):
+        return None
+    counted = _checked(total(theirs, yours, -started))
+    return None if counted is None else Verdict({"value": counted}, "sum")
+
+
+def _by_side(rule: Rule) -> Verdict | None:
+    if rule.scalar == "theirs" or rule.scalar == "yours":
+        return Verdict(rule.scalar, rule.scalar)
+    return None
+
+
+def add_up(values: Values, by_theirs: Number | None, by_yours: Number | None) -> Number | None:
+    """Add up what one side added and what the other made of the number; None where that is none."""
+    if not is_number(values.theirs) or not is_number(values.yours):
+        return None
+    if by_yours is not None:
+        return _checked(total(values.theirs, by_yours))
+    return None if by_theirs is None else _checked(total(values.yours, by_theirs))
+
+
+def counts_twice(rule: Rule, base: Json | Absent, value: Json | Absent) -> bool:
+    """Say whether a value both sides set is more than once that value: in counters, and what is exclusive."""
+    if rule.scalar == "exclusive":
+        return True
+    return rule.scalar == "sum" and is_number(value) and (base is ABSENT or is_number(base))
+
+
+def is_text(rule: Rule, values: Values) -> bool:
+    """Say whether three values are texts to be merged."""
+    return rule.text is not None and all(type(value) is str for value in values)
+
+
+def _checked(number: Number | None) -> Number | None:
     """Give a number that is within the limits, and None for any other."""
     try:
         if number is not None:

@@ -7,11 +7,13 @@ value as it is at that moment, so pointers point at something and tests are true
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any, NamedTuple, TypeAlias
 
 from hypothesis import strategies as st
 
+from plait_merge.patch import Inapplicable, apply_operations, read_patch
 from plait_merge.pointer import format_pointer
 from plait_merge.policy import Policy
 from plait_merge.values import ABSENT
@@ -382,6 +384,37 @@ def _with(value: Json, pointer: str, part: Json) -> Json:
     else:
         return REFUSED
     return value
+
+
+# -- counting
+
+
+@st.composite
+def counters(draw: st.DrawFn) -> Scene:
+    """Both sides add to a few numbers, now and then set one or put something else there."""
+    base = {"a": draw(st.integers(0, 3)), "b": draw(st.sampled_from([0, 0.5, "x"])), "c": {"a": 1}}
+    theirs, yours = (applicable(base, draw(_counting())) for _ in "ty")
+    return Scene(base, [theirs], yours)
+
+
+def applicable(value: Json, patch: Patch) -> Patch:
+    """What of a patch applies, `inc` included."""
+    kept: Patch = []
+    for operation in patch:
+        with suppress(Inapplicable):
+            apply_operations(value, read_patch([*kept, operation], extended=True))
+            kept.append(operation)
+    return kept
+
+
+def _counting() -> st.SearchStrategy[Patch]:
+    paths = st.sampled_from(["/a", "/a", "/b", "/c/a", "/c"])
+    inc = st.builds(
+        lambda path, by: {"op": "inc", "path": path, "value": by}, paths, st.sampled_from([1, -1, 0.5, 0])
+    )
+    return st.lists(
+        st.one_of(inc, inc, st.builds(replace, paths, scalars), st.builds(remove, paths)), max_size=3
+    )
 
 
 # -- policies

@@ -14,44 +14,63 @@ from merge.strategies import (
     Scene,
     add,
     copy,
+    counters,
     crowded_scenes,
     guard,
     move,
     remove,
     replace,
+    scene_policies,
     scenes,
     separate_scenes,
     values,
 )
-from plait_merge import ABSENT, Conflicted, apply, read_patch, rebase, resolve
+from plait_merge import (
+    ABSENT,
+    Conflicted,
+    Operation,
+    Policy,
+    apply,
+    apply_operations,
+    read_patch,
+    rebase,
+    resolve,
+)
 from plait_merge.outcome import Patch
-from plait_merge.places import compare_places
+from plait_merge.places import Clean, compare_places
 from plait_merge.report import report
 from plait_merge.settlement import Settlement
 from plait_merge.weave import Weave
 
 Json: TypeAlias = Any
-Answer: TypeAlias = Conflicted | Patch
+Answer: TypeAlias = Conflicted | Clean
+Operations: TypeAlias = tuple[Operation, ...]
 
 BASE = {"a": {"b": 1, "c": [1, 2]}, "d": 2}
 
 
-def short(scene: Scene) -> Answer | None:
-    return compare_places(scene.base, [read_patch(patch) for patch in scene.theirs], read_patch(scene.yours))
+def read(scene: Scene) -> tuple[Json, list[Operations], Operations]:
+    chain = [read_patch(patch, extended=True) for patch in scene.theirs]
+    return scene.base, chain, read_patch(scene.yours, extended=True)
 
 
-def long(scene: Scene) -> Answer:
-    weave = Weave(scene.base, [read_patch(patch) for patch in scene.theirs], read_patch(scene.yours))
-    if not weave.is_clean:
-        return report(weave, Settlement(lambda: weave))
-    assert weave.notes() == ()
-    return weave.write()
+def short(scene: Scene, policy: Policy | None = None) -> Answer | None:
+    return compare_places(*read(scene), policy)
+
+
+def long(scene: Scene, policy: Policy | None = None) -> Answer:
+    weave = Weave(*read(scene), policy)
+    settlement = Settlement(lambda: weave)
+    if settlement.failed or settlement.open:
+        return report(weave, settlement)
+    notes = (*weave.notes(), *settlement.notes())
+    return Clean(settlement.clean_patch() if weave.knots else weave.write(), notes)
 
 
 def spelled(answer: Answer) -> str:
     """All of an answer, to the byte."""
     if not isinstance(answer, Conflicted):
-        return json.dumps(answer)
+        return json.dumps([answer.patch, [note.as_json() for note in answer.notes]])
     conflicts = [conflict.as_json() for conflict in answer.conflicts]
     return json.dumps([conflicts, answer.clean_patch, answer.clean_operations])
 
@@ -70,14 +89,27 @@ def test_the_short_road_takes_nothing_that_is_not_for_it(scene: Scene, data: st.
     _check(scene, data)
 
 
-def _check(scene: Scene, data: st.DataObject) -> None:
-    found = short(scene)
+@settings(max_examples=3 * settings().max_examples)
+@given(separate_scenes(), scene_policies(), st.data())
+def test_under_a_policy_too(scene: Scene, policy: Policy, data: st.DataObject) -> None:
+    _check(scene, data, policy)
+
+
+@settings(max_examples=3 * settings().max_examples)
+@given(counters(), st.one_of(st.none(), scene_policies()), st.data())
+def test_and_where_something_is_counted(scene: Scene, policy: Policy | None, data: st.DataObject) -> None:
+    _check(scene, data, policy)
+
+
+def _check(scene: Scene, data: st.DataObject, policy: Policy | None = None) -> None:
+    found = short(scene, policy)
     event(type(found).__name__)
     if found is None:
         return
-    expected = long(scene)
+    expected = long(scene, policy)
     if isinstance(found, Conflicted) and isinstance(expected, Conflicted) and data.draw(st.booleans()):
-        theirs = reduce(apply, scene.theirs, scene.base)
+        base, chain, _ = read(scene)
+        theirs = reduce(apply_operations, chain, base)
         choices = {c.id: data.draw(_choices(sorted(c.resolutions))) for c in expected.conflicts}
         assert json.dumps(resolve(theirs, expected, choices)) == json.dumps(resolve(theirs, found, choices))
     assert spelled(expected) == spelled(found)
