@@ -71,9 +71,9 @@ def compare_places(
         if other is None or same(before, other.value):
             clean.append(_operation(before, path, after))
             continue
-        values = Values(before, other.value, after)
         is_sum = mine.added is not None or other.added is not None
         if policy is not None or is_sum:
+            values = Values(before, other.value, after)
             if any(type(value) is dict or type(value) is list for value in values):
                 return None
             rule = DEFAULT if policy is None else policy.at(path)
@@ -82,7 +82,7 @@ def compare_places(
         if not same(other.value, after):
             if before is ABSENT and type(other.value) is type(after) is dict:
                 return None  # two added objects are merged member by member
-            conflicts.append(_conflict(_kind(values), path, values, other, mine, settlement))
+            conflicts.append(_conflict(path, before, other, mine, settlement))
     if not conflicts:
         return Clean(clean)
     conflicts.sort(key=by_place)
@@ -104,13 +104,13 @@ def _decide(
     """Answer where yours is one edit of one value, which a rule or a sum may decide."""
     if rule.resolver is not None:
         return None
-    kind: Kind = "text" if is_text(rule, values) else _kind(values)
+    kind: Kind = "text" if is_text(rule, values) else _kind(*values)
     summed = add_up(values, other.added, mine.added) if kind == "edit_edit" else None
     if summed is not None:
         return Clean([_operation(values.theirs, path, summed)])
     verdict = None if rule.scalar == "exclusive" else decide(kind, rule, values)
     if verdict is None:
-        conflict = _conflict(kind, path, values, other, mine, settlement)
+        conflict = _conflict(path, values.base, other, mine, settlement, kind)
         rest = tuple(index for index in range(mine.dates[-1] + 1) if index not in mine.dates)
         return Conflicted((conflict,), [], rest, _settlement=settlement)
     notes = () if verdict.note is None else (Note(verdict.note, mine.dates[0], format_pointer(path)),)
@@ -125,24 +125,26 @@ def _edits(base: Json | Absent, dated: Iterable[tuple[int, Operation]]) -> dict[
     edits: dict[Tokens, Edit] = {}
     for date, (op, path, _, value) in dated:
         known = edits.get(path)
-        if op == "inc":
-            known = Edit(find(base, path), [], 0) if known is None else known
-            if not is_number(known.value):
+        if op == "replace" or ((op == "add" or op == "remove") and _is_member(path)):
+            if known is None:
+                edits[path] = Edit(value, [date])
+            elif op == "replace":
+                known.dates.append(date)
+                edits[path] = Edit(value, known.dates)
+            else:
                 return None
-            summed = total(known.value, value)
-            added = None if known.added is None else total(known.added, value)
-            edits[path] = Edit(summed, [*known.dates, date], added)
-            continue
-        if op != "replace" and not ((op == "add" or op == "remove") and _is_member(path)):
-            return None
-        if known is None:
-            edits[path] = Edit(value, [date])
-        elif op == "replace":
-            known.dates.append(date)
-            edits[path] = Edit(value, known.dates)
-        else:
+        elif op != "inc" or not _add(edits, path, known or Edit(find(base, path), [], 0), value, date):
             return None
     return edits
+
+
+def _add(edits: dict[Tokens, Edit], path: Tokens, known: Edit, by: Number, date: int) -> bool:
+    """Add to what is at a place; say whether it is a number for certain."""
+    if not is_number(known.value):
+        return False
+    added = None if known.added is None else total(known.added, by)
+    edits[path] = Edit(total(known.value, by), [*known.dates, date], added)
+    return True
 
 
 def _is_member(path: Tokens) -> bool:
@@ -169,23 +171,28 @@ def _operation(before: Json | Absent, path: Tokens, after: Json | Absent) -> dic
     return {"op": "add" if before is ABSENT else "replace", "path": format_pointer(path), "value": after}
 
 
-def _kind(values: Values) -> Kind:
-    if values.base is ABSENT:
+def _kind(base: Json | Absent, theirs: Json | Absent, yours: Json | Absent) -> Kind:
+    if base is ABSENT:
         return "add_add"
-    return "remove_edit" if values.theirs is ABSENT or values.yours is ABSENT else "edit_edit"
+    return "remove_edit" if theirs is ABSENT or yours is ABSENT else "edit_edit"
 
 
 def _conflict(
-    kind: Kind, path: Tokens, values: Values, other: Edit, mine: Edit, settlement: Settlement
+    path: Tokens,
+    before: Json | Absent,
+    other: Edit,
+    mine: Edit,
+    settlement: Settlement,
+    kind: Kind | None = None,
 ) -> Conflict:
     pointer = format_pointer(path)
-    base, theirs, yours = values
+    theirs, yours = other.value, mine.value
     return Conflict(
-        kind,
+        kind or _kind(before, theirs, yours),
         pointer,
         None if theirs is ABSENT else pointer,
         None if yours is ABSENT else pointer,
-        Facet(base),
+        Facet(before),
         Facet(theirs),
         Facet(yours),
         tuple(mine.dates),
