@@ -11,18 +11,19 @@ from plait_merge.pointer import format_pointer
 from plait_merge.policy import Rule, Undecided
 from plait_merge.strand import Node
 from plait_merge.subject import Subject
+from plait_merge.text import Allowance
 from plait_merge.values import ABSENT, Absent, Json, check_value, same
 from plait_merge.verdict import Values, Verdict, add_up, decide
 from plait_merge.weave import Knot, Weave
 
 
-def judge(weave: Weave, knot: Knot, both: Callable[[], bool]) -> Verdict | None:
+def judge(weave: Weave, knot: Knot, both: Callable[[], bool], allowance: Allowance) -> Verdict | None:
     """Decide a conflict as the policy says; None where that is for somebody to do.
 
     What can only be settled together is decided only where every part would be decided alike. *both* tells
     whether the two contents merge deeply.
     """
-    bench = _Bench(weave, both)
+    bench = _Bench(weave, both, allowance)
     verdict = bench.judge(knot.clash)
     if verdict is None:
         return None
@@ -37,9 +38,10 @@ def judge(weave: Weave, knot: Knot, both: Callable[[], bool]) -> Verdict | None:
 class _Bench:
     """The rules of a policy, one method each, tried in order."""
 
-    def __init__(self, weave: Weave, both: Callable[[], bool]) -> None:
+    def __init__(self, weave: Weave, both: Callable[[], bool], allowance: Allowance) -> None:
         self._weave = weave
         self._both = both
+        self._allowance = allowance
         self._answers: dict[Subject, Json | Absent | Undecided] = {}
 
     def judge(self, clash: Clash) -> Verdict | None:
@@ -58,7 +60,7 @@ class _Bench:
             self._equal(clash, values)
             or self._deep(clash, rule)
             or self._position(clash)
-            or decide(clash.kind, rule, values)
+            or decide(clash.kind, rule, values, self._allowance)
         )
 
     def _values(self, clash: Clash) -> Values:

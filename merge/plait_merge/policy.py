@@ -30,7 +30,7 @@ CONFLICT: Final = Undecided()
 Resolver: TypeAlias = Callable[[Json | Absent, Json | Absent, Json | Absent, str], Json | Absent | Undecided]
 """Settles one conflict from base, theirs, yours and their pointer; pure. Returns a value or CONFLICT."""
 
-RULES_MAX: Final = 1_000
+RULES_MAX: Final = 256
 KEY_FIELDS_MAX: Final = 8
 PATTERN_TOKENS_MAX: Final = 64
 PLACES_REMEMBERED_MAX: Final = 8_192
@@ -72,6 +72,9 @@ class PolicyError(ValueError):
         return f"policy, at {self.pointer!r}: {self.detail}{known}"
 
 
+_Rules: TypeAlias = tuple[tuple[Tokens, Mapping[str, Any]], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Rules by pattern, most specific first, and the version they were written under.
@@ -80,14 +83,16 @@ class Policy:
     """
 
     version: int | str | None = None
-    rules: tuple[tuple[Tokens, Mapping[str, Any]], ...] = ()
+    rules: _Rules = ()
     resolvers: Mapping[str, Resolver] = field(default_factory=dict)
     frame: Tokens = ()  # where what is merged stands in what the patterns speak of
     groups: bool = field(init=False, compare=False)  # whether an edit may concern what it is in
     counts: bool = field(init=False, compare=False)  # whether equal edits may differ from one
     _known: dict[Tokens, Rule] = field(init=False, default_factory=dict, repr=False, compare=False)
+    _by_head: Mapping[str, _Rules] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_head", _by_head(self.rules))
         counts = any(stated.get("scalar") in ("sum", "exclusive") for _, stated in self.rules)
         object.__setattr__(self, "counts", counts)
         grouped = any(
@@ -135,7 +140,8 @@ class Policy:
     def _find(self, tokens: Tokens) -> Rule:
         stated: dict[str, Any] = {}
         place = (*self.frame, *tokens)
-        for pattern, words in reversed(self.rules):
+        head = place[0] if place and place[0] in self._by_head else "*"
+        for pattern, words in self._by_head[head]:
             if _matches(pattern, place):
                 stated.update(words)
         if len(self._known) >= PLACES_REMEMBERED_MAX:
@@ -145,6 +151,18 @@ class Policy:
 
 
 _GROUPS: Final = {"object": ("atomic",), "array": ("atomic", "keyed", "set")}
+
+
+def _by_head(rules: _Rules) -> Mapping[str, _Rules]:
+    """Sort rules by the name their pattern starts with, the least specific first; "*" has those without."""
+    heads = {pattern[0] for pattern, _ in rules if pattern} - {"**"} | {"*"}
+    anywhere = ("*", "**")
+    return {
+        head: tuple(
+            [rule for rule in reversed(rules) if not rule[0] or rule[0][0] == head or rule[0][0] in anywhere]
+        )
+        for head in heads
+    }
 
 
 def _matches(pattern: Tokens, tokens: Tokens) -> bool:

@@ -15,6 +15,7 @@ from plait_merge.patch import apply_operations, read_patch
 from plait_merge.policy import Policy
 from plait_merge.strand import BASE, YOURS, Node, base_tokens
 from plait_merge.subject import Element, Member
+from plait_merge.text import Allowance
 from plait_merge.values import Json, has_more_parts
 from plait_merge.verdict import Verdict
 from plait_merge.weave import Guard, Knot, Outcome, Weave
@@ -75,8 +76,8 @@ class Settlement:
 
     @cached_property
     def _verdicts(self) -> dict[Knot, Verdict]:
-        weave = self._weave
-        found = {knot: judge(weave, knot, partial(self._offers, knot, "both")) for knot in weave.knots}
+        weave, texts = self._weave, Allowance()
+        found = {knot: judge(weave, knot, partial(self._offers, knot, "both"), texts) for knot in weave.knots}
         return {knot: verdict for knot, verdict in found.items() if verdict is not None}
 
     @cached_property

@@ -17,8 +17,17 @@ Unit: TypeAlias = Literal["lines", "words", "characters"]
 DIFFERENCES_MAX: Final = 1_000
 """How many parts one side may have added and removed; past it all between the equal ends is one edit."""
 
-STEPS_MAX: Final = 2_000_000
-"""How many parts may be compared to find them, for each side."""
+STEPS_MAX: Final = 3_000_000
+"""How many parts may be compared to find them, for all texts of one merge together."""
+
+
+class Allowance:
+    """How many steps are left for the texts of one merge."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self, steps: int = STEPS_MAX) -> None:
+        self.steps = steps
 
 
 class Edit(NamedTuple):
@@ -30,7 +39,9 @@ class Edit(NamedTuple):
     text: tuple[str, ...]
 
 
-def merge_text(base: str, theirs: str, yours: str, unit: Unit) -> str | None:
+def merge_text(
+    base: str, theirs: str, yours: str, unit: Unit, allowance: Allowance | None = None
+) -> str | None:
     """Merge what *theirs* and *yours* made of *base*, or return None where they changed the same place.
 
     Equal changes of one place count once. O(length x differences), within the bounds above.
@@ -41,7 +52,10 @@ def merge_text(base: str, theirs: str, yours: str, unit: Unit) -> str | None:
         return theirs
     cut = _CUTS[unit]
     parts = cut(base)
-    edits = [edit for side in (0, 1) for edit in _edits(parts, cut((theirs, yours)[side]), unit, side)]
+    allowance = Allowance() if allowance is None else allowance
+    edits: list[Edit] = []
+    for side, text in enumerate((theirs, yours)):
+        edits += _edits(parts, cut(text), unit, side, allowance)
     merged: list[str] = []
     done = 0
     for place in _places(sorted(edits)):
@@ -138,11 +152,11 @@ class Stretch(NamedTuple):
     new_end: int
 
 
-def _edits(old: Sequence[str], new: Sequence[str], unit: Unit, side: int) -> list[Edit]:
+def _edits(old: Sequence[str], new: Sequence[str], unit: Unit, side: int, allowance: Allowance) -> list[Edit]:
     """Return how *old* became *new*, in order; between two edits something is unchanged."""
     start, end = _equal_ends(old, new)
     gone, come = old[start : len(old) - end], new[start : len(new) - end]
-    stretches = _differences(gone, come)
+    stretches = _differences(gone, come, allowance)
     if unit != "lines":
         stretches = _without_chance(gone, come, stretches)
     return [Edit(start + s.old, start + s.old_end, side, tuple(come[s.new : s.new_end])) for s in stretches]
@@ -159,9 +173,9 @@ def _equal_ends(old: Sequence[str], new: Sequence[str]) -> tuple[int, int]:
     return start, end
 
 
-def _differences(old: Sequence[str], new: Sequence[str]) -> list[Stretch]:
+def _differences(old: Sequence[str], new: Sequence[str], allowance: Allowance) -> list[Stretch]:
     """Return what differs, as little as can be; all of it where that takes more than the bounds allow."""
-    rounds = _rounds(old, new)
+    rounds = _rounds(old, new, allowance)
     if rounds is None:
         return [Stretch(0, len(old), 0, len(new))]
     x, y = len(old), len(new)
@@ -181,14 +195,13 @@ def _differences(old: Sequence[str], new: Sequence[str]) -> list[Stretch]:
     return found[::-1]
 
 
-def _rounds(old: Sequence[str], new: Sequence[str]) -> list[dict[int, int]] | None:
+def _rounds(old: Sequence[str], new: Sequence[str], allowance: Allowance) -> list[dict[int, int]] | None:
     """Return, for each number of differences, how far into *old* each diagonal comes; None past the bounds.
 
     Diagonal k holds the places where the index into *old* is k more than the one into *new*.
     """
     rounds: list[dict[int, int]] = []
     reached = {1: 0}
-    steps = STEPS_MAX
     for d in range(DIFFERENCES_MAX + 1):
         now: dict[int, int] = {}
         for k in range(-d, d + 1, 2):
@@ -201,8 +214,8 @@ def _rounds(old: Sequence[str], new: Sequence[str]) -> list[dict[int, int]] | No
             now[k] = x
             if x >= len(old) and y >= len(new):
                 return [*rounds, now]
-            steps -= 1 + x - start
-        if steps < 0:
+            allowance.steps -= 1 + x - start
+        if allowance.steps < 0:
             return None
         rounds.append(now)
         reached = now

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from plait_merge.number import Number, is_number, total
 from plait_merge.outcome import Choice, Kind, NoteKind
 from plait_merge.policy import Rule
-from plait_merge.text import merge_text
+from plait_merge.text import Allowance, merge_text
 from plait_merge.values import ABSENT, Absent, Json, LimitExceeded, check_value
 
 
@@ -26,19 +26,19 @@ class Values(NamedTuple):
     yours: Json | Absent
 
 
-def decide(kind: Kind, rule: Rule, values: Values) -> Verdict | None:
+def decide(kind: Kind, rule: Rule, values: Values, allowance: Allowance | None = None) -> Verdict | None:
     """Decide between two values of one place by themselves: as texts, as numbers, or for one side."""
-    return _by_text(kind, rule, values) or _by_number(kind, rule, values) or _by_side(rule)
+    return _by_text(kind, rule, values, allowance) or _by_number(kind, rule, values) or _by_side(rule)
 
 
-def _by_text(kind: Kind, rule: Rule, values: Values) -> Verdict | None:
+def _by_text(kind: Kind, rule: Rule, values: Values, allowance: Allowance | None) -> Verdict | None:
     base, theirs, yours = values
     if kind != "text" or rule.text is None:
         return None
     assert isinstance(base, str)
     assert isinstance(theirs, str)
     assert isinstance(yours, str)
-    text = merge_text(base, theirs, yours, rule.text)
+    text = merge_text(base, theirs, yours, rule.text, allowance)
     return None if text is None else Verdict({"value": text}, "text")
 
 

@@ -33,10 +33,13 @@ def clash_over_wholes(overlaps: Overlaps) -> None:
 def _inside_wholes(overlaps: Overlaps, side: Effects) -> dict[Node, dict[Effect, None]]:
     """Return the effects in and on each atomic value of base, in order."""
     inside: dict[Node, dict[Effect, None]] = {}
+    known: dict[Node, bool] = {}
     for effect in side.all:
         if not effect.implied:
             for holder in _changed_by(side, effect):
-                if overlaps.is_whole(holder):
+                if holder not in known:
+                    known[holder] = overlaps.is_whole(holder)
+                if known[holder]:
                     inside.setdefault(holder, {})[effect] = None
     return inside
 
