@@ -102,12 +102,12 @@ def _decide(
     path: Tokens, rule: Rule, values: Values, other: Edit, mine: Edit, settlement: Settlement
 ) -> Conflicted | Clean | None:
     """Answer where yours is one edit of one value, which a rule or a sum may decide."""
-    if rule.resolver is not None:
+    if rule.resolver is not None or values.theirs is ABSENT:
         return None
     kind: Kind = "text" if is_text(rule, values) else _kind(*values)
     summed = add_up(values, other.added, mine.added) if kind == "edit_edit" else None
     if summed is not None:
-        return Clean([_operation(values.theirs, path, summed)])
+        return Clean([_operation(values.base, path, summed)])
     verdict = None if rule.scalar == "exclusive" else decide(kind, rule, values)
     if verdict is None:
         conflict = _conflict(path, values.base, other, mine, settlement, kind)
@@ -117,7 +117,7 @@ def _decide(
     if verdict.choice == "theirs":
         return Clean([], notes)
     value = values.yours if isinstance(verdict.choice, str) else verdict.choice["value"]
-    return Clean([_operation(values.theirs, path, value)], notes)
+    return Clean([_operation(values.base, path, value)], notes)
 
 
 def _edits(base: Json | Absent, dated: Iterable[tuple[int, Operation]]) -> dict[Tokens, Edit] | None:

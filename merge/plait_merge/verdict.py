@@ -75,7 +75,7 @@ def add_up(values: Values, by_theirs: Number | None, by_yours: Number | None) ->
 def counts_twice(rule: Rule, base: Json | Absent, value: Json | Absent) -> bool:
     """Say whether a value both sides set is more than once that value: in counters, and what is exclusive."""
     if rule.scalar == "exclusive":
-        return True
+        return value is not ABSENT
     return rule.scalar == "sum" and is_number(value) and (base is ABSENT or is_number(base))
 
 
