@@ -63,19 +63,19 @@ class Elements:
     # Sets.
 
     def _compare_values(self, theirs: Newcomers, yours: Newcomers) -> None:
-        """Count equal elements both sides added once."""
+        """Count equal elements both sides added once; what a side itself added twice stays twice."""
         overlaps = self._overlaps
         here, there = overlaps.theirs.strand, overlaps.yours.strand
-        known = {value_form(here.value(node)): effects[0] for node, effects in theirs.items()}
+        known: dict[Form, list[Effect]] = {}
+        for node, (effect, *_) in theirs.items():
+            if effect.is_arrival:
+                known.setdefault(value_form(here.value(node)), []).append(effect)
         for node, (effect, *_) in yours.items():
-            other = known.get(value_form(there.value(node)))
-            if other is None or not other.is_arrival or effect.act is not Act.ARRIVE:
+            others = known.get(value_form(there.value(node)))
+            if not others or effect.act is not Act.ARRIVE:
                 continue
-            if overlaps.are_alike(other.node, node):
-                overlaps.agree(other, effect)
-            elif node not in overlaps.yours.holding:
-                effect.agreed = True  # theirs moved one like it in
-                overlaps.alike[effect] = other
+            if overlaps.are_alike(others[0].node, node):
+                overlaps.agree(others.pop(0), effect)
 
     # Keyed arrays.
 

@@ -429,14 +429,20 @@ def framed(patch: Patch, prefix: str) -> Patch:
 
 
 @st.composite
-def scene_policies(draw: st.DrawFn, sums: bool = True) -> Policy:
+def scene_policies(draw: st.DrawFn, sums: bool = True, sides: bool = True) -> Policy:
     """A policy that says something about the places in scenes."""
     words: dict[str, list[Json]] = {
         "object": ["merge", "atomic"],
         "replace": ["deep"],
         "array": ["list", "set", "log", "atomic", {"keyed": ["a"]}, {"keyed": ["a", "b"]}],
         "order": ["strict"],
-        "scalar": ["theirs", "yours", "max", "min", "exclusive", *(["sum"] if sums else [])],
+        "scalar": [
+            "max",
+            "min",
+            "exclusive",
+            *(["sum"] if sums else []),
+            *(["theirs", "yours"] if sides else []),
+        ],
         "string": [{"text": "characters"}],
     }
     patterns = ["**", "", "/*", "/a", "/b", "/a/*", "/a/**", "**/a", "/*/*/b"]

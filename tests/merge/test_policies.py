@@ -25,6 +25,7 @@ from merge.strategies import (
     scene_policies,
     scenes,
 )
+from merge.test_laws import unordered
 from plait_merge import (
     ABSENT,
     CONFLICT,
@@ -45,6 +46,11 @@ from plait_merge import (
 Json: TypeAlias = Any
 any_scenes = st.one_of(scenes(), crowded_scenes())
 COMBINATIONS_MAX = 64
+
+
+def paired(scene: Scene) -> Scene:
+    """A scene with one patch of theirs, so that the sides can be swapped."""
+    return scene._replace(theirs=scene.theirs[:1] or [[]])
 
 
 def head(scene: Scene) -> Json:
@@ -583,6 +589,18 @@ def test_an_untouched_side_yields(scene: Scene, policy: Policy) -> None:
     still = rebase(scene.base, scene.theirs, [], policy)
     assert isinstance(still, Rebased)
     assert same(head(scene), still.value)
+
+
+@given(any_scenes.map(paired), scene_policies(sides=False))
+def test_swapping_the_sides_swaps_nothing_but_the_sides(scene: Scene, policy: Policy) -> None:
+    """Where the policy itself speaks of no side; up to the order in gaps."""
+    one = decided(scene, policy)
+    other = decided(Scene(scene.base, [scene.yours], scene.theirs[0]), policy)
+    assert type(one) is type(other)
+    if isinstance(one, Rebased) and isinstance(other, Rebased):
+        assert same(unordered(one.value), unordered(other.value))
+    else:
+        assert sorted(conflicts_of(one)) == sorted(conflicts_of(other))
 
 
 @given(st.data(), scene_policies())
