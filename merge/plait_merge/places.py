@@ -4,7 +4,7 @@ Most edits that meet set or remove members, or set elements where they are: noth
 place lies in another. Then a pointer names one thing in base, in theirs and in yours alike, and each of the
 rules of merge.md, section 4, that can apply asks for no more than the three values that stand there.
 What is answered here is what a `Weave` of the same would answer, only sooner; whatever is not as simple as
-that is left to it, and so is the settling of conflicts. Of what a policy decides only one value is decided here.
+that is left to it, and so is the settling of conflicts. A policy decides here where yours is one value only.
 """
 
 from __future__ import annotations

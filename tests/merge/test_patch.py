@@ -19,6 +19,7 @@ from plait_merge.patch import (
     apply,
     apply_operations,
     read_patch,
+    without_increments,
 )
 from plait_merge.pointer import format_pointer
 from plait_merge.values import ABSENT, Json, LimitExceeded, Limits, is_within_depth, same
@@ -500,3 +501,81 @@ def test_jsonpatch_refuses_what_is_inapplicable(edit: tuple[Json, list[Json]]) -
             value = apply(document, patch[: misfit.operation])
             with pytest.raises((jsonpatch.JsonPatchException, jsonpatch.JsonPointerException)):
                 jsonpatch.apply_patch(value, [patch[misfit.operation]])
+
+
+# -- inc, where it is asked for
+
+
+def increment(by: Any, path: str = "/n") -> tuple[Operation, ...]:
+    return read_patch([{"op": "inc", "path": path, "value": by}], extended=True)
+
+
+@pytest.mark.parametrize(
+    ("found", "by", "result"),
+    [
+        (1, 2, 3),
+        (1, -1, 0),
+        (10**40, 1, 10**40 + 1),
+        (2**53, 1.0, float(2**53)),
+        (0.1, 0.2, 0.30000000000000004),
+        (1, 0.5, 1.5),
+        (1.5, 0.5, 2.0),
+        (10**400, -(10**400), 0),
+    ],
+)
+def test_inc_adds_to_a_number(found: Any, by: Any, result: Any) -> None:
+    """Exactly for integers, rounded once for doubles."""
+    after = apply_operations({"n": found}, increment(by))
+    assert after == {"n": result}
+    assert type(after["n"]) is type(result)
+
+
+def test_inc_works_on_elements_and_on_the_document() -> None:
+    assert apply_operations([1, [2]], increment(1, "/1/0")) == [1, [3]]
+    assert apply_operations(5, increment(1, "")) == 6
+
+
+@pytest.mark.parametrize(
+    ("document", "by", "reason", "found"),
+    [
+        ({"n": "1"}, 1, "type", "1"),
+        ({"n": True}, 1, "type", True),
+        ({"n": None}, 1, "type", None),
+        ({"m": 1}, 1, "missing", {"m": 1}),
+        ({"n": 1e308}, 1e308, "range", 1e308),
+        ({"n": 10**400}, 0.5, "range", 10**400),
+    ],
+)
+def test_inc_of_anything_else_does_not_apply(document: Any, by: Any, reason: str, found: Any) -> None:
+    with pytest.raises(Inapplicable) as refusal:
+        apply_operations(document, increment(by))
+    assert (refusal.value.reason, refusal.value.found) == (reason, found)
+
+
+def test_inc_keeps_within_the_limit_of_digits() -> None:
+    with pytest.raises(LimitExceeded) as refusal:
+        apply_operations({"n": 10**999 * 9}, increment(10**999))
+    assert (refusal.value.limit, refusal.value.pointer) == ("integer_digits", "/n")
+
+
+@pytest.mark.parametrize("by", ["1", True, None, [1], float("inf"), float("nan")])
+def test_inc_by_what_is_no_number_is_no_operation(by: Any) -> None:
+    with pytest.raises(MalformedPatch, match='"inc" has a "value" that is no number'):
+        increment(by)
+    with pytest.raises(MalformedPatch, match='"inc" has no "value"'):
+        read_patch([{"op": "inc", "path": "/n"}], extended=True)
+
+
+def test_plain_rfc_6902_has_no_inc() -> None:
+    with pytest.raises(Inapplicable) as refusal:
+        apply({"n": 1}, [{"op": "inc", "path": "/n", "value": 1}])
+    assert refusal.value.reason == "unsupported"
+
+
+def test_increments_are_written_as_what_they_came_to() -> None:
+    written = without_increments({"n": 1, "m": 0}, (*increment(2), *increment(3), *increment(1, "/m")))
+    assert [operation.as_json() for operation in written] == [
+        {"op": "replace", "path": "/n", "value": 3},
+        {"op": "replace", "path": "/n", "value": 6},
+        {"op": "replace", "path": "/m", "value": 1},
+    ]
