@@ -7,7 +7,9 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
-from plait_merge.values import Json, LimitExceeded, same
+from plait_merge.keys import Key, infer_key, keys_of
+from plait_merge.sameness import Sameness
+from plait_merge.values import Json, LimitExceeded
 
 ALIGNMENT_CELLS_MAX: Final = 16_000_000
 """How many pairs of elements one aligner may compare exactly, 4,000 by 4,000 (64 of them cost one step).
@@ -35,6 +37,7 @@ class Alignment(NamedTuple):
     kept: list[Pair]
     """Those between the ends that are in both and kept their order: the equal and the edited ones."""
     edited: list[Pair]
+    """Those of the kept and the moved that are not the same."""
     moved: list[Pair]
     removed: list[int]
     added: list[int]
@@ -47,23 +50,72 @@ class TooWide(Exception):
 class Aligner:
     """Aligns any number of pairs of arrays within one set of bounds.
 
-    The values have to live, and to stay as they are, as long as it does: forms are kept by identity.
+    The values have to live, and to stay as they are, as long as it does: what is known of them is kept by
+    identity. `keys` says which members name the elements of an array (by the id of what base has there).
     """
 
-    def __init__(self, depth_max: int) -> None:
+    def __init__(self, depth_max: int, sameness: Sameness | None = None) -> None:
+        self.sameness = sameness or Sameness()
+        self.keys: dict[int, Key | None] = {}
         self._forms = _Forms(depth_max)
         self._cells_left = ALIGNMENT_CELLS_MAX
         self._comparisons_left = LIKENESS_COMPARISONS_MAX
+        self._aligned: dict[Pair, Alignment] = {}
 
     def align(self, base: list[Json], target: list[Json]) -> Alignment:
         """Align two arrays; raises TooWide, and LimitExceeded("depth").
 
-        As many equal elements as can be are kept in order, and the other equal ones have moved. What is left
-        in one gap between kept ones is paired by likeness; the rest has come or gone.
+        Elements that a key names are the same where their keys are. Others are where they are equal, as many
+        as can be in order; what is left in one gap between those is paired by likeness. The rest has moved if
+        an equal one is elsewhere, or has come or gone.
         """
-        start, end = _equal_ends(base, target)
+        known = self._aligned.get((id(base), id(target)))
+        if known is None:
+            known = self._aligned[id(base), id(target)] = self._align(base, target)
+        return known
+
+    def _align(self, base: list[Json], target: list[Json]) -> Alignment:
+        start, end = self.sameness.equal_ends(base, target)
         gone: Row[Json] = [(index, base[index]) for index in range(start, len(base) - end)]
         come: Row[Json] = [(index, target[index]) for index in range(start, len(target) - end)]
+        if not gone or not come:
+            return Alignment(start, [], [], [], [i for i, _ in gone], [j for j, _ in come])
+        key = self.key_of(base, [target])
+        if key is not None:
+            return self._align_keyed(start, gone, come, key)
+        return self._align_unkeyed(start, gone, come)
+
+    def key_of(self, base: list[Json], targets: list[list[Json]]) -> Key | None:
+        """Give the members that name each element of an array, on all sides; decided once for each array."""
+        if id(base) not in self.keys:
+            self.keys[id(base)] = infer_key([base, *targets])
+        return self.keys[id(base)]
+
+    def keyed_by_form(self, row: Row[Json]) -> Row[Hashable]:
+        """Key elements by what is equal for values that are the same."""
+        return [(index, self._forms.of(value)) for index, value in row]
+
+    def are_unique(self, array: list[Json]) -> bool:
+        """Tell whether no two elements of an array are the same."""
+        return len({self._forms.of(element) for element in array}) == len(array)
+
+    def _align_keyed(self, start: int, gone: Row[Json], come: Row[Json], key: Key) -> Alignment:
+        there = {name: (j, value) for name, (j, value) in zip(keys_of(come, key), come, strict=True)}
+        pairs: list[Pair] = []
+        edited: list[Pair] = []
+        for name, (i, old) in zip(keys_of(gone, key), gone, strict=True):
+            found = there.get(name)
+            if found is not None:
+                pairs.append((i, found[0]))
+                if not self.sameness.same(old, found[1]):
+                    edited.append((i, found[0]))
+        kept = _longest_rising(pairs)
+        staying = set(kept)
+        moved = sorted([pair for pair in pairs if pair not in staying], key=lambda pair: pair[1])
+        gone, come = _without(pairs, gone, come)
+        return Alignment(start, kept, edited, moved, [i for i, _ in gone], [j for j, _ in come])
+
+    def _align_unkeyed(self, start: int, gone: Row[Json], come: Row[Json]) -> Alignment:
         equal = self._equal(gone, come)
         gone, come = _without(equal, gone, come)
         moved = self._moved(gone, come)
@@ -78,11 +130,8 @@ class Aligner:
         shared = _anchors(_identities(base), _identities(target))
         pairs = list(shared)
         for here, there in _gaps(shared, base, target):
-            pairs += self._common(self._keys(here), self._keys(there))
+            pairs += self._common(self.keyed_by_form(here), self.keyed_by_form(there))
         return sorted(pairs)
-
-    def _keys(self, row: Row[Json]) -> Row[Hashable]:
-        return [(index, self._forms.of(value)) for index, value in row]
 
     def _common(self, here: Row[Hashable], there: Row[Hashable], anchored: bool = False) -> list[Pair]:
         """Pair equal keys in order: as many as can be, or around anchors where that would cost too much."""
@@ -90,7 +139,7 @@ class Aligner:
         cells = len(here) * len(there)
         if cells <= self._cells_left:
             self._cells_left -= cells
-            return _longest_common(here, there)
+            return longest_common(here, there)
         if anchored:
             raise TooWide
         anchors = _anchors(here, there)
@@ -104,9 +153,9 @@ class Aligner:
         if not gone or not come:
             return []
         waiting: defaultdict[Hashable, deque[int]] = defaultdict(deque)
-        for index, form in self._keys(gone):
+        for index, form in self.keyed_by_form(gone):
             waiting[form].append(index)
-        return [(waiting[form].popleft(), index) for index, form in self._keys(come) if waiting.get(form)]
+        return [(waiting[form].popleft(), index) for index, form in self.keyed_by_form(come) if waiting.get(form)]
 
     def _likely(self, gone: Row[Json], come: Row[Json]) -> list[Pair]:
         """Pair what is left in one gap: containers that are alike, scalars where both sides have as many."""
@@ -137,18 +186,6 @@ class Aligner:
         else:
             equal = (Counter(map(form, old)) & Counter(map(form, new))).total()
         return equal if 2 * equal >= max(len(old), len(new)) else 0
-
-
-def _equal_ends(base: list[Json], target: list[Json]) -> tuple[int, int]:
-    """Count the elements that are equal at the front, and those after them at the end."""
-    shorter = min(len(base), len(target))
-    start = 0
-    while start < shorter and same(base[start], target[start]):
-        start += 1
-    end = 0
-    while end < shorter - start and same(base[-1 - end], target[-1 - end]):
-        end += 1
-    return start, end
 
 
 def _without(pairs: list[Pair], base: Row[T], target: Row[T]) -> tuple[Row[T], Row[T]]:
@@ -223,14 +260,14 @@ def _longest_rising(pairs: list[Pair]) -> list[Pair]:
     return chosen[::-1]
 
 
-def _longest_common(here: Row[Hashable], there: Row[Hashable]) -> list[Pair]:
+def longest_common(here: Row[Hashable], there: Row[Hashable]) -> list[Pair]:
     """Pair as many equal keys in order as can be.
 
     Bit-parallel (Hyyrö 2004): a row of the table of lengths is one integer whose bit j is 0 where the length
     grows from column j to j + 1, so a row costs a few operations on integers, not one for each column.
     """
     if len(here) < len(there):
-        return [(i, j) for j, i in _longest_common(there, here)]
+        return [(i, j) for j, i in longest_common(there, here)]
     places: defaultdict[Hashable, int] = defaultdict(int)
     for column, (_, key) in enumerate(there):
         places[key] |= 1 << column

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from plait_merge.alignment import Aligner, Alignment, Pair, TooWide
+from plait_merge.patch import Operation
 from plait_merge.pointer import Tokens, format_pointer
-from plait_merge.values import ABSENT, LIMITS, Json, LimitExceeded, Limits, same
+from plait_merge.values import ABSENT, LIMITS, Json, LimitExceeded, Limits
 
 
 def diff(base: Json, target: Json, limits: Limits = LIMITS) -> list[dict[str, Json]]:
@@ -20,18 +21,28 @@ def diff(base: Json, target: Json, limits: Limits = LIMITS) -> list[dict[str, Js
     Shared references cost nothing and everything else its size; aligning is bounded (alignment.py). Raises
     LimitExceeded("depth").
     """
-    return _Differ(limits).patch(base, target)
+    aligner = Aligner(limits.depth_max)
+    return [operation.as_json() for operation in operations_between(base, target, aligner, limits)]
+
+
+def operations_between(
+    base: Json, target: Json, aligner: Aligner, limits: Limits = LIMITS
+) -> list[Operation]:
+    """Give the operations of `diff`, with an aligner that may know these values already."""
+    return _Differ(aligner, limits).operations_between(base, target)
 
 
 class _Differ:
-    """One comparison: the patch so far, and what is left of the bounds."""
+    """One comparison: the operations so far, and the bounds."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, aligner: Aligner, limits: Limits) -> None:
         self.limits = limits
-        self.operations: list[dict[str, Json]] = []
-        self.aligner = Aligner(limits.depth_max)
+        self.operations: list[Operation] = []
+        self.aligner = aligner
+        self.same = aligner.sameness.same
+        self.has_long_pointers = False
 
-    def patch(self, base: Json, target: Json) -> list[dict[str, Json]]:
+    def operations_between(self, base: Json, target: Json) -> list[Operation]:
         if target is ABSENT:
             if base is not ABSENT:
                 self._remove(())
@@ -43,12 +54,11 @@ class _Differ:
 
     def _compare(self, path: Tokens, base: Json, target: Json) -> None:
         """Add what makes base, at this path, the target."""
-        if base is target:
+        if self.same(base, target):
             return
         kind = type(base)
         if kind is not type(target) or (kind is not dict and kind is not list):
-            if not same(base, target):
-                self._replace(path, target)
+            self._replace(path, target)
             return
         if len(path) >= self.limits.depth_max:
             raise LimitExceeded("depth", format_pointer(path))
@@ -57,7 +67,8 @@ class _Differ:
             self._compare_members(path, base, target)
         else:
             self._compare_elements(path, base, target)
-        if len(self.operations) - before > self.limits.operations_max:
+        if len(self.operations) - before > self.limits.operations_max or self.has_long_pointers:
+            self.has_long_pointers = False
             del self.operations[before:]
             self._replace(path, target)
 
@@ -89,16 +100,24 @@ class _Differ:
             self._compare((*path, str(there)), base[here], target[there])
 
     def _add(self, path: Tokens, value: Json) -> None:
-        self.operations.append({"op": "add", "path": format_pointer(path), "value": value})
+        self._write(Operation("add", path, None, value))
 
     def _remove(self, path: Tokens) -> None:
-        self.operations.append({"op": "remove", "path": format_pointer(path)})
+        self._write(Operation("remove", path, None, ABSENT))
 
     def _replace(self, path: Tokens, value: Json) -> None:
-        self.operations.append({"op": "replace", "path": format_pointer(path), "value": value})
+        self._write(Operation("replace", path, None, value))
 
     def _move(self, source: Tokens, path: Tokens) -> None:
-        self.operations.append({"op": "move", "from": format_pointer(source), "path": format_pointer(path)})
+        self._write(Operation("move", path, source, ABSENT))
+
+    def _write(self, operation: Operation) -> None:
+        self.operations.append(operation)
+        longest = self.limits.pointer_bytes_max
+        # A character of a token is at most four bytes, or two where it is escaped.
+        if 4 * sum(map(len, operation.path)) + 64 > longest:
+            pointer = format_pointer(operation.path)
+            self.has_long_pointers |= len(pointer.encode("utf-8", "surrogatepass")) > longest
 
 
 def _moves(alignment: Alignment) -> Iterator[Pair]:

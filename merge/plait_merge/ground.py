@@ -1,0 +1,231 @@
+"""The common ground of two sides known as values: base, and what both have put into its arrays.
+
+Patches say that two insertions are two. Of two values that hold an equal new element at one place nobody can
+say that, and people and tools who compare texts take it for one. So it is: what both sides inserted alike is
+done first, and then they are compared with that.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+from typing import TypeAlias
+
+from plait_merge.alignment import Aligner, Alignment, Pair, TooWide, longest_common
+from plait_merge.keys import Key, keys_of
+from plait_merge.pointer import Tokens
+from plait_merge.values import ABSENT, Json
+
+Origins: TypeAlias = dict[int, list[int | None]]
+"""For an array of the ground that is none of base's, by its id: where base has each element."""
+
+
+class Ground:
+    """The ground of three values: `value`, and where in base its parts are."""
+
+    def __init__(self, base: Json, theirs: Json, yours: Json, aligner: Aligner) -> None:
+        self._aligner = aligner
+        self._same = aligner.sameness.same
+        self._origins: Origins = {}
+        self.keys: dict[Tokens, Key] = {}
+        self.value = self._common(base, theirs, yours, ())
+
+    @property
+    def is_base(self) -> bool:
+        return not self._origins
+
+    def in_base(self, base: Json, tokens: Tokens) -> tuple[Tokens, Json]:
+        """Give where base has what stands at a place of the ground, and what it has there (or ABSENT).
+
+        For an inserted element that is where base would have it.
+        """
+        here, there = self.value, base
+        path: list[str] = []
+        for token in tokens:
+            if type(here) is list:
+                index = int(token)
+                origins = self._origins.get(id(here))
+                at = index if origins is None or index >= len(origins) else origins[index]
+                if at is None:
+                    at = sum([origin is not None for origin in origins[:index]])  # type: ignore[index]
+                    there = ABSENT
+                path.append(str(at))
+                here = here[index] if index < len(here) else ABSENT
+                there = there[at] if type(there) is list and at < len(there) else ABSENT
+            else:
+                path.append(token)
+                here = here.get(token, ABSENT) if type(here) is dict else ABSENT
+                there = there.get(token, ABSENT) if type(there) is dict else ABSENT
+        return tuple(path), there
+
+    def _common(self, base: Json, theirs: Json, yours: Json, path: Tokens) -> Json:
+        """Give base with what both sides inserted alike; base itself where that is nothing."""
+        kind = type(base)
+        if kind is not type(theirs) or kind is not type(yours) or (kind is not dict and kind is not list):
+            return base
+        if self._same(base, theirs) or self._same(base, yours):
+            return base
+        if kind is dict:
+            return self._common_members(base, theirs, yours, path)
+        return self._common_elements(base, theirs, yours, path)
+
+    def _common_members(
+        self, base: dict[str, Json], theirs: dict[str, Json], yours: dict[str, Json], path: Tokens
+    ) -> Json:
+        changed: dict[str, Json] = {}
+        for name, old in base.items():
+            if type(old) is dict or type(old) is list:
+                new = self._common(old, theirs.get(name, ABSENT), yours.get(name, ABSENT), (*path, name))
+                if new is not old:
+                    changed[name] = new
+        return {**base, **changed} if changed else base
+
+    def _common_elements(
+        self, base: list[Json], theirs: list[Json], yours: list[Json], path: Tokens
+    ) -> Json:
+        key = self._aligner.key_of(base, [theirs, yours])
+        try:
+            here, there = self._aligner.align(base, theirs), self._aligner.align(base, yours)
+        except TooWide:
+            return base
+        if key is not None:
+            self.keys[path] = key
+        changed = self._edited_alike(base, theirs, yours, (here, there), path)
+        alike = self._inserted_alike(base, theirs, yours, (here, there), key)
+        if not changed and not alike:
+            return base
+        inserted: defaultdict[int, list[Json]] = defaultdict(list)
+        gaps = _Gaps(here)
+        for j, k in alike:
+            inserted[gaps.of(j)].append(self._shared(theirs[j], yours[k]))
+        return self._laid_out(base, changed, inserted, key)
+
+    def _laid_out(
+        self,
+        base: list[Json],
+        changed: dict[int, Json],
+        inserted: dict[int, list[Json]],
+        key: Key | None,
+    ) -> list[Json]:
+        ground: list[Json] = []
+        origins: list[int | None] = []
+        for i in range(-1, len(base)):
+            if i >= 0:
+                ground.append(changed.get(i, base[i]))
+                origins.append(i)
+            new = inserted.get(i, ())
+            ground += new
+            origins += [None] * len(new)
+        self._origins[id(ground)] = origins
+        self._aligner.keys[id(ground)] = key
+        return ground
+
+    def _edited_alike(
+        self,
+        base: list[Json],
+        theirs: list[Json],
+        yours: list[Json],
+        sides: tuple[Alignment, Alignment],
+        path: Tokens,
+    ) -> dict[int, Json]:
+        """Go on inside elements that both sides edited."""
+        here, there = dict(sides[0].edited), dict(sides[1].edited)
+        changed: dict[int, Json] = {}
+        for i, j in here.items():
+            if i in there:
+                new = self._common(base[i], theirs[j], yours[there[i]], (*path, str(i)))
+                if new is not base[i]:
+                    changed[i] = new
+        return changed
+
+    def _inserted_alike(
+        self,
+        base: list[Json],
+        theirs: list[Json],
+        yours: list[Json],
+        sides: tuple[Alignment, Alignment],
+        key: Key | None,
+    ) -> list[Pair]:
+        """Pair what both sides inserted: of one key, or equal and (save where all are unique) in one place."""
+        added = [(j, theirs[j]) for j in sides[0].added]
+        other = [(k, yours[k]) for k in sides[1].added]
+        if not added or not other:
+            return []
+        if key is not None:
+            return _paired(_keyed(added, keys_of(added, key)), _keyed(other, keys_of(other, key)))
+        mine = self._aligner.keyed_by_form(added)
+        others = self._aligner.keyed_by_form(other)
+        if not {form for _, form in mine} & {form for _, form in others}:
+            return []
+        if all(self._aligner.are_unique(array) for array in (base, theirs, yours)):
+            return _paired(mine, others)
+        anchors = _Anchors(*sides, len(base))
+        chunks: defaultdict[int, list[tuple[int, Hashable]]] = defaultdict(list)
+        for k, form in others:
+            chunks[anchors.before(1, k)].append((k, form))
+        runs: defaultdict[int, list[tuple[int, Hashable]]] = defaultdict(list)
+        for j, form in mine:
+            runs[anchors.before(0, j)].append((j, form))
+        return [pair for chunk, run in runs.items() for pair in longest_common(run, chunks[chunk])]
+
+    def _shared(self, theirs: Json, yours: Json) -> Json:
+        """Give what two new elements of one key have in common."""
+        if self._same(theirs, yours):
+            return theirs
+        if type(theirs) is not dict or type(yours) is not dict:
+            return theirs
+        shared = {}
+        for name, part in theirs.items():
+            other = yours.get(name, ABSENT)
+            if self._same(part, other):
+                shared[name] = part
+            elif type(part) is dict and type(other) is dict:
+                shared[name] = self._shared(part, other)
+        return shared
+
+
+def _keyed(row: list[tuple[int, Json]], keys: Iterable[Hashable]) -> list[tuple[int, Hashable]]:
+    return [(index, key) for (index, _), key in zip(row, keys, strict=True)]
+
+
+def _paired(here: list[tuple[int, Hashable]], there: list[tuple[int, Hashable]]) -> list[Pair]:
+    """Pair equal keys; each occurs once."""
+    found = {key: k for k, key in there}
+    return [(j, found[key]) for j, key in here if key in found]
+
+
+class _Gaps:
+    """Which gap of base each added element of one side stands in: after which of base's elements."""
+
+    def __init__(self, alignment: Alignment) -> None:
+        self._start = alignment.start
+        kept = sorted(alignment.kept, key=lambda pair: pair[1])
+        self._targets = [j for _, j in kept]
+        self._bases = [i for i, _ in kept]
+
+    def of(self, index: int) -> int:
+        at = bisect_right(self._targets, index)
+        return self._bases[at - 1] if at else self._start - 1
+
+
+class _Anchors:
+    """The elements of base both sides kept in order: between two of them is one place."""
+
+    def __init__(self, theirs: Alignment, yours: Alignment, length: int) -> None:
+        self._sides = (_Gaps(theirs), _Gaps(yours))
+        lost = set(range(length))
+        self._both = sorted(_kept(theirs, length) & _kept(yours, length)) if lost else []
+
+    def before(self, side: int, index: int) -> int:
+        """Give the last such element in front of one that a side added."""
+        at = bisect_right(self._both, self._sides[side].of(index))
+        return self._both[at - 1] if at else -1
+
+
+def _kept(alignment: Alignment, length: int) -> set[int]:
+    gone = {*alignment.removed, *(i for i, _ in alignment.moved)}
+    return {i for i in range(length) if i not in gone}
+
+
+

@@ -1,0 +1,101 @@
+"""Whether values are the same, asked again and again in one comparison: what was found out is kept."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pickle import Pickler
+from typing import Final
+
+from plait_merge.values import Json, same
+
+CHUNK: Final = 128
+"""How many elements of two arrays are compared at once."""
+
+FEW: Final = 8
+"""Up to so many scalars are compared one by one."""
+
+
+class Sameness:
+    """Answers as `same` does, in about half the time where containers are large.
+
+    Python's own `==` compares at the speed of C but takes true for 1. So what it calls equal is confirmed: by
+    serial forms, which tell types apart (equal ones mean the same value), and only where those differ, as for
+    another order of members or 1.0 for 1, part by part. What the left side is written as is kept for the next
+    right side; so the values have to live, and to stay as they are, as long as this does.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = BytesIO()
+        self._pickler = _pickler(self._buffer)
+        self._serial: dict[tuple[int, int, int], bytes] = {}
+        self._known: dict[tuple[int, int], bool] = {}
+
+    def same(self, old: Json, new: Json) -> bool:
+        """Tell whether two values are equal as JSON."""
+        if old is new:
+            return True
+        kind = type(old)
+        if kind is not type(new) or (kind is not dict and kind is not list):
+            return same(old, new)
+        pair = (id(old), id(new))
+        known = self._known.get(pair)
+        if known is None:
+            known = len(old) == len(new) and self._equal(old, new, (id(old), -1, -1))
+            self._known[pair] = known
+        return known
+
+    def equal_ends(self, old: list[Json], new: list[Json]) -> tuple[int, int]:
+        """Count the elements that are the same at the front of two arrays, and those after them at the end."""
+        shorter = min(len(old), len(new))
+        start = 0
+        while start < shorter and self._equal_slices(old, new, start, start, CHUNK):
+            start += CHUNK
+        start = min(start, shorter)
+        while start < shorter and self.same(old[start], new[start]):
+            start += 1
+        left = shorter - start
+        end = 0
+        while end + CHUNK <= left and self._equal_slices(
+            old, new, len(old) - end - CHUNK, len(new) - end - CHUNK, CHUNK
+        ):
+            end += CHUNK
+        while end < left and self.same(old[-1 - end], new[-1 - end]):
+            end += 1
+        return start, end
+
+    def _equal_slices(self, old: list[Json], new: list[Json], at: int, at_new: int, length: int) -> bool:
+        here, there = old[at : at + length], new[at_new : at_new + length]
+        return len(here) == len(there) and self._equal(here, there, (id(old), at, at + length))
+
+    def _equal(self, old: Json, new: Json, key: tuple[int, int, int]) -> bool:
+        try:
+            if old != new:
+                return False
+            if len(old) <= FEW and not _holds_containers(old):
+                return same(old, new)
+            serial = self._serial.get(key)
+            if serial is None:
+                serial = self._serial[key] = self._serialized(old)
+            return serial == self._serialized(new) or same(old, new)
+        except RecursionError:  # deeper than Python compares or writes; the loop of `same` has no such bound
+            self._pickler = _pickler(self._buffer)
+            return same(old, new)
+
+    def _serialized(self, value: Json) -> bytes:
+        self._buffer.seek(0)
+        self._buffer.truncate()
+        self._pickler.dump(value)
+        return self._buffer.getvalue()
+
+
+def _holds_containers(value: Json) -> bool:
+    for part in value.values() if type(value) is dict else value:
+        if type(part) is dict or type(part) is list:
+            return True
+    return False
+
+
+def _pickler(buffer: BytesIO) -> Pickler:
+    pickler = Pickler(buffer, 4)
+    pickler.fast = True  # no memo: which parts are one object must not show
+    return pickler
