@@ -95,10 +95,6 @@ class Aligner:
         """Key elements by what is equal for values that are the same."""
         return [(index, self._forms.of(value)) for index, value in row]
 
-    def are_unique(self, array: list[Json]) -> bool:
-        """Tell whether no two elements of an array are the same."""
-        return len({self._forms.of(element) for element in array}) == len(array)
-
     def _align_keyed(self, start: int, gone: Row[Json], come: Row[Json], key: Key) -> Alignment:
         there = {name: (j, value) for name, (j, value) in zip(keys_of(come, key), come, strict=True)}
         pairs: list[Pair] = []
@@ -113,6 +109,11 @@ class Aligner:
         staying = set(kept)
         moved = sorted([pair for pair in pairs if pair not in staying], key=lambda pair: pair[1])
         gone, come = _without(pairs, gone, come)
+        renamed = [pair for here, there in _gaps(kept, gone, come) for pair in self._likely(here, there)]
+        if renamed:
+            gone, come = _without(renamed, gone, come)
+            kept = sorted(kept + renamed)
+            edited += renamed
         return Alignment(start, kept, edited, moved, [i for i, _ in gone], [j for j, _ in come])
 
     def _align_unkeyed(self, start: int, gone: Row[Json], come: Row[Json]) -> Alignment:
@@ -167,25 +168,54 @@ class Aligner:
         return sorted(pairs)
 
     def _alike(self, gone: Row[Json], come: Row[Json]) -> list[Pair]:
-        """Pair containers that are alike so that most parts stay, or by position if that costs too much."""
-        comparisons = _parts(gone) * len(come) + _parts(come) * len(gone)
+        """Pair containers that are alike so that most stays, or by position if that costs too much."""
+        if not gone or not come:
+            return []
+        here, there = [self._leaves(old) for _, old in gone], [self._leaves(new) for _, new in come]
+        comparisons = sum(map(len, here)) * len(come) + sum(map(len, there)) * len(gone)
         if comparisons > self._comparisons_left:
-            side_by_side = zip(gone, come, strict=False)
-            return [(i, j) for (i, old), (j, new) in side_by_side if self._likeness(old, new)]
+            side_by_side = zip(gone, come, here, there, strict=False)
+            return [(i, j) for (i, old), (j, new), a, b in side_by_side if self._likeness(old, new, a, b)]
         self._comparisons_left -= comparisons
-        likeness = [[self._likeness(old, new) for _, new in come] for _, old in gone]
+        likeness = [
+            [self._likeness(old, new, a, b) for (_, new), b in zip(come, there, strict=True)]
+            for (_, old), a in zip(gone, here, strict=True)
+        ]
         return [(gone[row][0], come[column][0]) for row, column in _heaviest(likeness)]
 
-    def _likeness(self, old: Json, new: Json) -> int:
-        """Count the equal parts of two containers; fewer than half of the larger one's count for nothing."""
+    def _leaves(self, container: Json) -> Counter[Hashable]:
+        """Count the scalars in a container, each with the name of the member it is in, or in an array of."""
+        leaves: Counter[Hashable] = Counter()
+        waiting: list[tuple[str, Json]] = [("", container)]
+        while waiting:
+            name, value = waiting.pop()
+            parts = value.items() if type(value) is dict else [(name, part) for part in value]
+            for within, part in parts:
+                if (type(part) is dict or type(part) is list) and part:
+                    waiting.append((within, part))
+                else:
+                    leaves[within, self._forms.of(part)] += 1
+        return leaves
+
+    def _likeness(
+        self, old: Json, new: Json, here: Counter[Hashable], there: Counter[Hashable]
+    ) -> int:
+        """Count what two containers have in common: scalars anywhere in them, and whole parts.
+
+        If neither comes to half of the larger one, that counts for nothing.
+        """
         if type(old) is not type(new):
             return 0
+        common = sum([min(count, there[leaf]) for leaf, count in here.items() if leaf in there])
+        parts = self._common_parts(old, new)
+        is_alike = 2 * common >= max(here.total(), there.total()) or 2 * parts >= max(len(old), len(new))
+        return common + parts if is_alike else 0
+
+    def _common_parts(self, old: Json, new: Json) -> int:
         form = self._forms.of
         if type(old) is dict:
-            equal = sum([name in new and form(part) == form(new[name]) for name, part in old.items()])
-        else:
-            equal = (Counter(map(form, old)) & Counter(map(form, new))).total()
-        return equal if 2 * equal >= max(len(old), len(new)) else 0
+            return sum([name in new and form(part) == form(new[name]) for name, part in old.items()])
+        return (Counter(map(form, old)) & Counter(map(form, new))).total()
 
 
 def _without(pairs: list[Pair], base: Row[T], target: Row[T]) -> tuple[Row[T], Row[T]]:
@@ -223,10 +253,6 @@ def _containers(row: Row[Json]) -> Row[Json]:
 
 def _scalars(row: Row[Json]) -> Row[Json]:
     return [(index, value) for index, value in row if type(value) is not dict and type(value) is not list]
-
-
-def _parts(containers: Row[Json]) -> int:
-    return sum([1 + len(container) for _, container in containers])
 
 
 def _anchors(here: Row[Hashable], there: Row[Hashable]) -> list[Pair]:

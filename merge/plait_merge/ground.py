@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from typing import TypeAlias
 
-from plait_merge.alignment import Aligner, Alignment, Pair, TooWide, longest_common
+from plait_merge.alignment import Aligner, Alignment, Pair, Row, TooWide, longest_common
 from plait_merge.keys import Key, keys_of
 from plait_merge.pointer import Tokens
 from plait_merge.values import ABSENT, Json
@@ -152,22 +152,27 @@ class Ground:
         other = [(k, yours[k]) for k in sides[1].added]
         if not added or not other:
             return []
-        if key is not None:
-            return _paired(_keyed(added, keys_of(added, key)), _keyed(other, keys_of(other, key)))
-        mine = self._aligner.keyed_by_form(added)
-        others = self._aligner.keyed_by_form(other)
-        if not {form for _, form in mine} & {form for _, form in others}:
+        mine, others = (self._named(row, key) for row in (added, other))
+        if not {name for _, name in mine} & {name for _, name in others}:
             return []
-        if all(self._aligner.are_unique(array) for array in (base, theirs, yours)):
-            return _paired(mine, others)
         anchors = _Anchors(*sides, len(base))
         chunks: defaultdict[int, list[tuple[int, Hashable]]] = defaultdict(list)
-        for k, form in others:
-            chunks[anchors.before(1, k)].append((k, form))
+        for k, name in others:
+            chunks[anchors.before(1, k)].append((k, name))
         runs: defaultdict[int, list[tuple[int, Hashable]]] = defaultdict(list)
-        for j, form in mine:
-            runs[anchors.before(0, j)].append((j, form))
-        return [pair for chunk, run in runs.items() for pair in longest_common(run, chunks[chunk])]
+        for j, name in mine:
+            runs[anchors.before(0, j)].append((j, name))
+        if key is None:
+            return [pair for chunk, run in runs.items() for pair in longest_common(run, chunks[chunk])]
+        pairs = [pair for chunk, run in runs.items() for pair in _paired(run, chunks[chunk])]
+        here, there = {j for j, _ in pairs}, {k for _, k in pairs}
+        far = _paired([r for r in mine if r[0] not in here], [r for r in others if r[0] not in there])
+        return sorted(pairs + [(j, k) for j, k in far if self._same(theirs[j], yours[k])])
+
+    def _named(self, row: Row[Json], key: Key | None) -> Row[Hashable]:
+        if key is None:
+            return self._aligner.keyed_by_form(row)
+        return [(index, name) for (index, _), name in zip(row, keys_of(row, key), strict=True)]
 
     def _shared(self, theirs: Json, yours: Json) -> Json:
         """Give what two new elements of one key have in common."""
@@ -185,11 +190,7 @@ class Ground:
         return shared
 
 
-def _keyed(row: list[tuple[int, Json]], keys: Iterable[Hashable]) -> list[tuple[int, Hashable]]:
-    return [(index, key) for (index, _), key in zip(row, keys, strict=True)]
-
-
-def _paired(here: list[tuple[int, Hashable]], there: list[tuple[int, Hashable]]) -> list[Pair]:
+def _paired(here: Row[Hashable], there: Row[Hashable]) -> list[Pair]:
     """Pair equal keys; each occurs once."""
     found = {key: k for k, key in there}
     return [(j, found[key]) for j, key in here if key in found]
