@@ -61,6 +61,7 @@ class Aligner:
         self._cells_left = ALIGNMENT_CELLS_MAX
         self._comparisons_left = LIKENESS_COMPARISONS_MAX
         self._aligned: dict[Pair, Alignment] = {}
+        self._alive: list[Json] = []
 
     def align(self, base: list[Json], target: list[Json]) -> Alignment:
         """Align two arrays; raises TooWide, and LimitExceeded("depth").
@@ -89,6 +90,7 @@ class Aligner:
         """Give the members that name each element of an array, on all sides; decided once for each array."""
         if id(base) not in self.keys:
             self.keys[id(base)] = infer_key([base, *targets])
+            self._alive.append(base)
         return self.keys[id(base)]
 
     def keyed_by_form(self, row: Row[Json]) -> Row[Hashable]:

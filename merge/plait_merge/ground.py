@@ -79,6 +79,12 @@ class Ground:
                 new = self._common(old, theirs.get(name, ABSENT), yours.get(name, ABSENT), (*path, name))
                 if new is not old:
                     changed[name] = new
+        for name, new in theirs.items():
+            other = yours.get(name)
+            if type(new) is list and type(other) is list and name not in base and not self._same(new, other):
+                shared = self._common_elements([], new, other, (*path, name))
+                if len(shared) == min(len(new), len(other)):  # one is the other and more
+                    changed[name] = shared
         return {**base, **changed} if changed else base
 
     def _common_elements(
