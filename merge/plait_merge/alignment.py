@@ -83,7 +83,7 @@ class Aligner:
             return Alignment(start, [], [], [], [i for i, _ in gone], [j for j, _ in come])
         key = self.key_of(base, [target])
         if key is not None:
-            return self._align_keyed(start, gone, come, key)
+            return self._align_keyed(base, target, start, gone, come, key)
         return self._align_unkeyed(start, gone, come)
 
     def key_of(self, base: list[Json], targets: list[list[Json]]) -> Key | None:
@@ -97,16 +97,14 @@ class Aligner:
         """Key elements by what is equal for values that are the same."""
         return [(index, self._forms.of(value)) for index, value in row]
 
-    def _align_keyed(self, start: int, gone: Row[Json], come: Row[Json], key: Key) -> Alignment:
-        there = {name: (j, value) for name, (j, value) in zip(keys_of(come, key), come, strict=True)}
-        pairs: list[Pair] = []
-        edited: list[Pair] = []
-        for name, (i, old) in zip(keys_of(gone, key), gone, strict=True):
-            found = there.get(name)
-            if found is not None:
-                pairs.append((i, found[0]))
-                if not self.sameness.same(old, found[1]):
-                    edited.append((i, found[0]))
+    def _align_keyed(
+        self, base: list[Json], target: list[Json], start: int, gone: Row[Json], come: Row[Json], key: Key
+    ) -> Alignment:
+        there = {name: j for name, (j, _) in zip(keys_of(come, key), come, strict=True)}
+        named = zip(keys_of(gone, key), gone, strict=True)
+        pairs = [(i, there[name]) for name, (i, _) in named if name in there]
+        differing = self.sameness.differing([base[i] for i, _ in pairs], [target[j] for _, j in pairs])
+        edited = [pairs[at] for at in differing]
         kept = _longest_rising(pairs)
         staying = set(kept)
         moved = sorted([pair for pair in pairs if pair not in staying], key=lambda pair: pair[1])

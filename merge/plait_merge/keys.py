@@ -27,12 +27,15 @@ def infer_key(arrays: list[list[Json]]) -> Key | None:
     one is taken under which the versions' elements have most in common: a name rather than a position.
     O(elements x members).
     """
-    if not all(type(element) is dict for array in arrays for element in array):
+    first = next((array[0] for array in arrays if array), None)
+    if type(first) is not dict or not all({dict}.issuperset(map(type, array)) for array in arrays):
         return None
-    members = _shared_members(arrays)
-    singles: list[Key] = [(name,) for name in members if _is_unique(arrays, (name,))]
+    columns = {name: column for name in first if (column := _column(arrays, name)) is not None}
+    singles: list[Key] = [(name,) for name, column in columns.items() if all(map(_is_unique, column))]
     found = singles or [
-        pair for pair in combinations(members[:CANDIDATES_MAX], 2) if _is_unique(arrays, pair)
+        (one, other)
+        for one, other in combinations(list(columns)[:CANDIDATES_MAX], 2)
+        if all(_is_unique(list(zip(*pair, strict=True))) for pair in zip(columns[one], columns[other], strict=True))
     ]
     if len(found) < 2:
         return found[0] if found else None
@@ -47,36 +50,29 @@ def keys_of(row: Sequence[tuple[int, Json]], key: Key) -> list[Hashable]:
 
 
 def _named(value: Json) -> Hashable:
-    """Give a scalar as what is equal and hashed as JSON's own: no bool is there, and no large number collides."""
+    """Give a string or number as what is hashed by no rule a stranger could use: large numbers as text."""
     if type(value) is str or -(2**60) < value < 2**60:
         return value  # type: ignore[no-any-return]
-    return ("number", hex(value) if type(value) is int or not value.is_integer() else hex(int(value)))
+    return ("number", hex(int(value))) if value == int(value) else value
 
 
-def _shared_members(arrays: list[list[Json]]) -> list[str]:
-    """List the members that are strings or numbers in every element, in the order of the first one."""
-    shared: list[str] | None = None
+def _column(arrays: list[list[Json]], name: str) -> list[list[Hashable]] | None:
+    """Give what a member holds in each element of each array, if that is always a string or a number."""
+    columns: list[list[Hashable]] = []
     for array in arrays:
-        for element in array:
-            if shared is None:
-                shared = list(element)
-            shared = [name for name in shared if type(element.get(name)) in _NAMING]
-            if not shared:
-                return []
-    return shared or []
+        column = [element.get(name) for element in array]
+        kinds = set(map(type, column))
+        if not kinds <= _NAMING:
+            return None
+        columns.append(column if kinds <= {str} else list(map(_named, column)))
+    return columns
 
 
-_NAMING: Final = (str, int, float)
+_NAMING: Final = {str, int, float}
 
 
-def _is_unique(arrays: list[list[Json]], key: Key) -> bool:
-    for array in arrays:
-        seen: set[Hashable] = set()
-        for name in keys_of([(0, element) for element in array], key):
-            if name in seen:
-                return False
-            seen.add(name)
-    return True
+def _is_unique(column: list[Hashable]) -> bool:
+    return len(set(column)) == len(column)
 
 
 def _in_common(arrays: list[list[Json]], key: Key) -> int:

@@ -48,11 +48,12 @@ class Sameness:
         """Count the elements that are the same at the front of two arrays, and those after them at the end."""
         shorter = min(len(old), len(new))
         start = 0
-        while start < shorter and self._equal_slices(old, new, start, start, CHUNK):
-            start += CHUNK
-        start = min(start, shorter)
-        while start < shorter and self.same(old[start], new[start]):
-            start += 1
+        while start < shorter:
+            chunk = min(CHUNK, shorter - start)
+            differing = self._first_differing(old, new, start, start, chunk)
+            start += chunk if differing is None else differing
+            if differing is not None:
+                break
         left = shorter - start
         end = 0
         while end + CHUNK <= left and self._equal_slices(
@@ -63,18 +64,41 @@ class Sameness:
             end += 1
         return start, end
 
+    def differing(self, old: list[Json], new: list[Json]) -> list[int]:
+        """Give the places at which two lists of one length differ, in order."""
+        found: list[int] = []
+        waiting = [(at, min(CHUNK, len(old) - at)) for at in range(0, len(old), CHUNK)][::-1]
+        while waiting:
+            at, length = waiting.pop()
+            if length == 1:
+                if not self.same(old[at], new[at]):
+                    found.append(at)
+            elif not self._equal(old[at : at + length], new[at : at + length], None):
+                half = length // 2
+                waiting += [(at + half, length - half), (at, half)]
+        return found
+
+    def _first_differing(
+        self, old: list[Json], new: list[Json], at: int, at_new: int, length: int
+    ) -> int | None:
+        """Give the first place in a slice at which two arrays differ, None if they do not."""
+        if self._equal_slices(old, new, at, at_new, length):
+            return None
+        return next(i for i in range(length) if not self.same(old[at + i], new[at_new + i]))
+
     def _equal_slices(self, old: list[Json], new: list[Json], at: int, at_new: int, length: int) -> bool:
         here, there = old[at : at + length], new[at_new : at_new + length]
-        return len(here) == len(there) and self._equal(here, there, (id(old), at, at + length))
+        return self._equal(here, there, (id(old), at, at + length))
 
-    def _equal(self, old: Json, new: Json, key: tuple[int, int, int]) -> bool:
+    def _equal(self, old: Json, new: Json, key: tuple[int, int, int] | None) -> bool:
         try:
             if old != new:
                 return False
             if len(old) <= FEW and not _holds_containers(old):
                 return same(old, new)
-            serial = self._serial.get(key)
-            if serial is None:
+            if key is None:
+                serial = self._serialized(old)
+            elif (serial := self._serial.get(key, b"")) == b"":
                 serial = self._serial[key] = self._serialized(old)
             return serial == self._serialized(new) or same(old, new)
         except RecursionError:  # deeper than Python compares or writes; the loop of `same` has no such bound
