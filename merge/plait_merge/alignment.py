@@ -156,7 +156,9 @@ class Aligner:
         waiting: defaultdict[Hashable, deque[int]] = defaultdict(deque)
         for index, form in self.keyed_by_form(gone):
             waiting[form].append(index)
-        return [(waiting[form].popleft(), index) for index, form in self.keyed_by_form(come) if waiting.get(form)]
+        return [
+            (waiting[form].popleft(), index) for index, form in self.keyed_by_form(come) if waiting.get(form)
+        ]
 
     def _likely(self, gone: Row[Json], come: Row[Json]) -> list[Pair]:
         """Pair what is left in one gap: containers that are alike, scalars where both sides have as many."""
@@ -197,9 +199,7 @@ class Aligner:
                     leaves[within, self._forms.of(part)] += 1
         return leaves
 
-    def _likeness(
-        self, old: Json, new: Json, here: Counter[Hashable], there: Counter[Hashable]
-    ) -> int:
+    def _likeness(self, old: Json, new: Json, here: Counter[Hashable], there: Counter[Hashable]) -> int:
         """Count what two containers have in common: scalars anywhere in them, and whole parts.
 
         If neither comes to half of the larger one, that counts for nothing.

@@ -48,14 +48,12 @@ class _Differ:
                 self._remove(())
         elif base is ABSENT:
             self._add((), target)
-        else:
+        elif not self.same(base, target):
             self._compare((), base, target)
         return self.operations
 
     def _compare(self, path: Tokens, base: Json, target: Json) -> None:
-        """Add what makes base, at this path, the target."""
-        if self.same(base, target):
-            return
+        """Add what makes base, at this path, the target, which is not the same."""
         kind = type(base)
         if kind is not type(target) or (kind is not dict and kind is not list):
             self._replace(path, target)
@@ -73,11 +71,12 @@ class _Differ:
             self._replace(path, target)
 
     def _compare_members(self, path: Tokens, base: dict[str, Json], target: dict[str, Json]) -> None:
+        same = self.same
         for name, old in base.items():
             new = target.get(name, ABSENT)
             if new is ABSENT:
                 self._remove((*path, name))
-            elif new is not old:
+            elif not same(old, new):
                 self._compare((*path, name), old, new)
         for name, new in target.items():
             if name not in base:

@@ -15,6 +15,7 @@ from typing import TypeAlias
 from plait_merge.alignment import Aligner, Alignment, Pair, Row, TooWide, longest_common
 from plait_merge.keys import Key, keys_of
 from plait_merge.pointer import Tokens
+from plait_merge.sameness import FEW
 from plait_merge.values import ABSENT, Json
 
 Origins: TypeAlias = dict[int, list[int | None]]
@@ -76,7 +77,10 @@ class Ground:
         changed: dict[str, Json] = {}
         for name, old in base.items():
             if type(old) is dict or type(old) is list:
-                new = self._common(old, theirs.get(name, ABSENT), yours.get(name, ABSENT), (*path, name))
+                here, there = theirs.get(name, ABSENT), yours.get(name, ABSENT)
+                if len(old) > FEW and self._aligner.sameness.are_untouched(old, here, there):
+                    continue
+                new = self._common(old, here, there, (*path, name))
                 if new is not old:
                     changed[name] = new
         for name, new in theirs.items():
@@ -87,9 +91,7 @@ class Ground:
                     changed[name] = shared
         return {**base, **changed} if changed else base
 
-    def _common_elements(
-        self, base: list[Json], theirs: list[Json], yours: list[Json], path: Tokens
-    ) -> Json:
+    def _common_elements(self, base: list[Json], theirs: list[Json], yours: list[Json], path: Tokens) -> Json:
         key = self._aligner.key_of(base, [theirs, yours])
         try:
             here, there = self._aligner.align(base, theirs), self._aligner.align(base, yours)
@@ -233,6 +235,3 @@ class _Anchors:
 def _kept(alignment: Alignment, length: int) -> set[int]:
     gone = {*alignment.removed, *(i for i, _ in alignment.moved)}
     return {i for i in range(length) if i not in gone}
-
-
-

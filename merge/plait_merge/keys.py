@@ -35,7 +35,10 @@ def infer_key(arrays: list[list[Json]]) -> Key | None:
     found = singles or [
         (one, other)
         for one, other in combinations(list(columns)[:CANDIDATES_MAX], 2)
-        if all(_is_unique(list(zip(*pair, strict=True))) for pair in zip(columns[one], columns[other], strict=True))
+        if all(
+            _is_unique(list(zip(*pair, strict=True)))
+            for pair in zip(columns[one], columns[other], strict=True)
+        )
     ]
     if len(found) < 2:
         return found[0] if found else None
@@ -91,5 +94,3 @@ def _in_common(arrays: list[list[Json]], key: Key) -> int:
             if witnesses == WITNESSES_MAX:
                 break
     return common
-
-

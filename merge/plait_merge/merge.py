@@ -47,7 +47,9 @@ _ANY = 1 << 62
 
 def _on_base(conflicted: Conflicted, base: Json | Absent, ground: Ground) -> Conflicted:
     """Tell of conflicts found on the ground as base has them."""
-    return replace(conflicted, conflicts=tuple([_told(conflict, base, ground) for conflict in conflicted.conflicts]))
+    return replace(
+        conflicted, conflicts=tuple([_told(conflict, base, ground) for conflict in conflicted.conflicts])
+    )
 
 
 def _told(conflict: Conflict, base: Json | Absent, ground: Ground) -> Conflict:

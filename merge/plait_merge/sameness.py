@@ -6,7 +6,7 @@ from io import BytesIO
 from pickle import Pickler
 from typing import Final
 
-from plait_merge.values import Json, same
+from plait_merge.values import ABSENT, Json, same
 
 CHUNK: Final = 128
 """How many elements of two arrays are compared at once."""
@@ -37,12 +37,39 @@ class Sameness:
         kind = type(old)
         if kind is not type(new) or (kind is not dict and kind is not list):
             return same(old, new)
+        if len(old) != len(new):
+            return False
+        if len(old) <= FEW and (few := _are_few_same(old, new)) is not None:
+            return few
         pair = (id(old), id(new))
         known = self._known.get(pair)
         if known is None:
-            known = len(old) == len(new) and self._equal(old, new, (id(old), -1, -1))
-            self._known[pair] = known
+            known = self._known[pair] = self._equal(old, new, (id(old), -1, -1))
         return known
+
+    def are_untouched(self, base: Json, theirs: Json, yours: Json) -> bool:
+        """Tell whether two sides have left a container as it was: one question for the price of one and a half.
+
+        What both have made true of 1 passes as well: as they agree on it, there is nothing to merge.
+        """
+        if base is theirs or base is yours:
+            return False  # to be seen without a look inside
+        if type(base) is not type(theirs) or type(base) is not type(yours) or len(base) != len(yours):
+            return False
+        pairs = (id(base), id(theirs)), (id(base), id(yours))
+        if pairs[0] in self._known or pairs[1] in self._known:
+            return False
+        try:
+            if base != theirs:
+                self._known[pairs[0]] = False
+                return False
+            if self._serialized(theirs) != self._serialized(yours):
+                return False
+        except RecursionError:
+            self._pickler = _pickler(self._buffer)
+            return False
+        self._known[pairs[0]] = self._known[pairs[1]] = True
+        return True
 
     def equal_ends(self, old: list[Json], new: list[Json]) -> tuple[int, int]:
         """Count the elements that are the same at the front of two arrays, and those after them at the end."""
@@ -94,8 +121,6 @@ class Sameness:
         try:
             if old != new:
                 return False
-            if len(old) <= FEW and not _holds_containers(old):
-                return same(old, new)
             if key is None:
                 serial = self._serialized(old)
             elif (serial := self._serial.get(key, b"")) == b"":
@@ -112,11 +137,30 @@ class Sameness:
         return self._buffer.getvalue()
 
 
-def _holds_containers(value: Json) -> bool:
-    for part in value.values() if type(value) is dict else value:
-        if type(part) is dict or type(part) is list:
-            return True
-    return False
+def _are_few_same(old: Json, new: Json) -> bool | None:
+    """Compare two small containers of one kind and length; None if there are containers in them."""
+    if type(old) is dict:
+        for name, part in old.items():
+            kind = type(part)
+            if kind is dict or kind is list:
+                return None
+            other = new.get(name, ABSENT)
+            if kind is type(other):
+                if part != other:
+                    return False
+            elif not same(part, other):
+                return False
+        return True
+    for part, other in zip(old, new, strict=True):
+        kind = type(part)
+        if kind is dict or kind is list:
+            return None
+        if kind is type(other):
+            if part != other:
+                return False
+        elif not same(part, other):
+            return False
+    return True
 
 
 def _pickler(buffer: BytesIO) -> Pickler:
