@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias, TypeVar
@@ -42,6 +42,24 @@ class Alignment(NamedTuple):
     removed: list[int]
     added: list[int]
 
+    def gaps(self) -> Gaps:
+        return Gaps(self)
+
+
+class Gaps:
+    """Which gap of base each added element of one side stands in: after which of base's elements."""
+
+    def __init__(self, alignment: Alignment) -> None:
+        self._start = alignment.start
+        kept = sorted(alignment.kept, key=lambda pair: pair[1])
+        self._targets = [j for _, j in kept]
+        self._bases = [i for i, _ in kept]
+
+    def of(self, index: int) -> int:
+        """Give the element of base that one added at an index of the target stands after, -1 for none."""
+        at = bisect_right(self._targets, index)
+        return self._bases[at - 1] if at else self._start - 1
+
 
 class TooWide(Exception):
     """Two arrays differ in more than can be aligned within the bounds."""
@@ -57,6 +75,7 @@ class Aligner:
     def __init__(self, depth_max: int, sameness: Sameness | None = None) -> None:
         self.sameness = sameness or Sameness()
         self.keys: dict[int, Key | None] = {}
+        self.depth_max = depth_max
         self._forms = _Forms(depth_max)
         self._cells_left = ALIGNMENT_CELLS_MAX
         self._comparisons_left = LIKENESS_COMPARISONS_MAX
@@ -92,6 +111,10 @@ class Aligner:
             self.keys[id(base)] = infer_key([base, *targets])
             self._alive.append(base)
         return self.keys[id(base)]
+
+    def form(self, value: Json) -> Hashable:
+        """Give what is equal for values that are the same; raises LimitExceeded("depth")."""
+        return self._forms.of(value)
 
     def keyed_by_form(self, row: Row[Json]) -> Row[Hashable]:
         """Key elements by what is equal for values that are the same."""

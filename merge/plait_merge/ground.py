@@ -14,9 +14,9 @@ from typing import TypeAlias
 
 from plait_merge.alignment import Aligner, Alignment, Pair, Row, TooWide, longest_common
 from plait_merge.keys import Key, keys_of
-from plait_merge.pointer import Tokens
+from plait_merge.pointer import Tokens, format_pointer
 from plait_merge.sameness import FEW
-from plait_merge.values import ABSENT, Json
+from plait_merge.values import ABSENT, Json, LimitExceeded
 
 Origins: TypeAlias = dict[int, list[int | None]]
 """For an array of the ground that is none of base's, by its id: where base has each element."""
@@ -26,15 +26,12 @@ class Ground:
     """The ground of three values: `value`, and where in base its parts are."""
 
     def __init__(self, base: Json, theirs: Json, yours: Json, aligner: Aligner) -> None:
+        """Raises LimitExceeded("depth")."""
         self._aligner = aligner
         self._same = aligner.sameness.same
         self._origins: Origins = {}
         self.keys: dict[Tokens, Key] = {}
         self.value = self._common(base, theirs, yours, ())
-
-    @property
-    def is_base(self) -> bool:
-        return not self._origins
 
     def in_base(self, base: Json, tokens: Tokens) -> tuple[Tokens, Json]:
         """Give where base has what stands at a place of the ground, and what it has there (or ABSENT).
@@ -67,6 +64,8 @@ class Ground:
             return base
         if self._same(base, theirs) or self._same(base, yours):
             return base
+        if len(path) >= self._aligner.depth_max:
+            raise LimitExceeded("depth", format_pointer(path))
         if kind is dict:
             return self._common_members(base, theirs, yours, path)
         return self._common_elements(base, theirs, yours, path)
@@ -79,6 +78,7 @@ class Ground:
             if type(old) is dict or type(old) is list:
                 here, there = theirs.get(name, ABSENT), yours.get(name, ABSENT)
                 if len(old) > FEW and self._aligner.sameness.are_untouched(old, here, there):
+                    changed[name] = here
                     continue
                 new = self._common(old, here, there, (*path, name))
                 if new is not old:
@@ -89,7 +89,12 @@ class Ground:
                 shared = self._common_elements([], new, other, (*path, name))
                 if len(shared) == min(len(new), len(other)):  # one is the other and more
                     changed[name] = shared
-        return {**base, **changed} if changed else base
+        if not changed:
+            return base
+        ground = {**base, **changed}
+        for side in (theirs, yours):
+            self._aligner.sameness.differ(ground, side)
+        return ground
 
     def _common_elements(self, base: list[Json], theirs: list[Json], yours: list[Json], path: Tokens) -> Json:
         key = self._aligner.key_of(base, [theirs, yours])
@@ -104,7 +109,7 @@ class Ground:
         if not changed and not alike:
             return base
         inserted: defaultdict[int, list[Json]] = defaultdict(list)
-        gaps = _Gaps(here)
+        gaps = here.gaps()
         for j, k in alike:
             inserted[gaps.of(j)].append(self._shared(theirs[j], yours[k]))
         return self._laid_out(base, changed, inserted, key)
@@ -155,7 +160,7 @@ class Ground:
         sides: tuple[Alignment, Alignment],
         key: Key | None,
     ) -> list[Pair]:
-        """Pair what both sides inserted: of one key, or equal and (save where all are unique) in one place."""
+        """Pair what both inserted: in one place of one key or equal, or anywhere of one key and equal."""
         added = [(j, theirs[j]) for j in sides[0].added]
         other = [(k, yours[k]) for k in sides[1].added]
         if not added or not other:
@@ -182,19 +187,19 @@ class Ground:
             return self._aligner.keyed_by_form(row)
         return [(index, name) for (index, _), name in zip(row, keys_of(row, key), strict=True)]
 
-    def _shared(self, theirs: Json, yours: Json) -> Json:
+    def _shared(self, theirs: Json, yours: Json, depth: int = 0) -> Json:
         """Give what two new elements of one key have in common."""
         if self._same(theirs, yours):
             return theirs
-        if type(theirs) is not dict or type(yours) is not dict:
-            return theirs
+        if depth >= self._aligner.depth_max:
+            raise LimitExceeded("depth")
         shared = {}
         for name, part in theirs.items():
             other = yours.get(name, ABSENT)
             if self._same(part, other):
                 shared[name] = part
             elif type(part) is dict and type(other) is dict:
-                shared[name] = self._shared(part, other)
+                shared[name] = self._shared(part, other, depth + 1)
         return shared
 
 
@@ -204,25 +209,11 @@ def _paired(here: Row[Hashable], there: Row[Hashable]) -> list[Pair]:
     return [(j, found[key]) for j, key in here if key in found]
 
 
-class _Gaps:
-    """Which gap of base each added element of one side stands in: after which of base's elements."""
-
-    def __init__(self, alignment: Alignment) -> None:
-        self._start = alignment.start
-        kept = sorted(alignment.kept, key=lambda pair: pair[1])
-        self._targets = [j for _, j in kept]
-        self._bases = [i for i, _ in kept]
-
-    def of(self, index: int) -> int:
-        at = bisect_right(self._targets, index)
-        return self._bases[at - 1] if at else self._start - 1
-
-
 class _Anchors:
     """The elements of base both sides kept in order: between two of them is one place."""
 
     def __init__(self, theirs: Alignment, yours: Alignment, length: int) -> None:
-        self._sides = (_Gaps(theirs), _Gaps(yours))
+        self._sides = (theirs.gaps(), yours.gaps())
         lost = set(range(length))
         self._both = sorted(_kept(theirs, length) & _kept(yours, length)) if lost else []
 

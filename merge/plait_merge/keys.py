@@ -23,8 +23,8 @@ WITNESSES_MAX: Final = 64
 def infer_key(arrays: list[list[Json]]) -> Key | None:
     """Give the members that name each element of some versions of an array (the first is base), or None.
 
-    They are scalars, there in every element, and no two elements of one version have the same. Of several, the
-    one is taken under which the versions' elements have most in common: a name rather than a position.
+    They are strings or numbers, there in every element, and no two elements of one version have the same. Of
+    several the one is taken under which the elements have most in common: a name rather than a position.
     O(elements x members).
     """
     first = next((array[0] for array in arrays if array), None)
@@ -79,7 +79,7 @@ def _is_unique(column: list[Hashable]) -> bool:
 
 
 def _in_common(arrays: list[list[Json]], key: Key) -> int:
-    """Count what elements of base have in common with those of the same key elsewhere, for the first that differ."""
+    """Count what elements of base and others of the same key have in common, among the first that differ."""
     base = dict(zip(keys_of([(0, element) for element in arrays[0]], key), arrays[0], strict=True))
     common = 0
     for array in arrays[1:]:

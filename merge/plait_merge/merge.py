@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from plait_merge.alignment import Aligner
 from plait_merge.diff import diff, operations_between
 from plait_merge.ground import Ground
-from plait_merge.outcome import Conflict, Conflicted, Facet, Merged
+from plait_merge.outcome import Conflict, Conflicted, Facet, Merged, Note, Patch
 from plait_merge.patch import Inapplicable
 from plait_merge.pointer import format_pointer, parse_pointer
 from plait_merge.rebase import rebase
@@ -27,29 +28,51 @@ def merge(
     Which element of an array became which is guessed (alignment.py), the same way for both sides; where the
     patches are known, `rebase` knows. What both inserted alike counts once (ground.py).
     """
-    aligner = Aligner(limits.depth_max)
     unbound = replace(limits, operations_max=_ANY, pointer_bytes_max=_ANY)
-    ground = Ground(base, theirs, yours, aligner)
-    sides = [tuple(operations_between(ground.value, side, aligner, unbound)) for side in (theirs, yours)]
-    outcome = rebase(ground.value, sides[:1], sides[1], policy, limits=unbound)
+    aligner = Aligner(limits.depth_max)
+    try:
+        ground = Ground(base, theirs, yours, aligner)
+        here, there = (
+            tuple(operations_between(ground.value, side, aligner, unbound)) for side in (theirs, yours)
+        )
+    except LimitExceeded as refusal:
+        return refusal
+    outcome = rebase(ground.value, [here], there, policy, limits=unbound)
     if isinstance(outcome, Inapplicable):  # a patch made by diff applies to what it was made for
         raise AssertionError(outcome)
     if isinstance(outcome, LimitExceeded):
         return outcome
+    notes = (*outcome.notes, *_keys_used(ground))
     if isinstance(outcome, Conflicted):
-        return outcome if ground.is_base else _on_base(outcome, base, ground)
-    patch = outcome.patch
-    return Merged(outcome.value, patch, outcome.notes)
+        return replace(outcome, conflicts=_told_of_base(outcome, base, ground), notes=notes)
+    patch = outcome.patch if _is_within(outcome.patch, limits) else diff(theirs, outcome.value, limits)
+    return Merged(outcome.value, patch, notes)
 
 
 _ANY = 1 << 62
 
 
-def _on_base(conflicted: Conflicted, base: Json | Absent, ground: Ground) -> Conflicted:
-    """Tell of conflicts found on the ground as base has them."""
-    return replace(
-        conflicted, conflicts=tuple([_told(conflict, base, ground) for conflict in conflicted.conflicts])
+def _keys_used(ground: Ground) -> Iterator[Note]:
+    for path, key in ground.keys.items():
+        yield Note("inferred_key", None, format_pointer(path), key)
+
+
+def _is_within(patch: Patch, limits: Limits) -> bool:
+    """Tell whether a patch could be submitted, being neither too long nor with pointers that are."""
+    return len(patch) <= limits.operations_max and all(
+        4 * len(operation[pointer]) <= limits.pointer_bytes_max
+        or len(operation[pointer].encode("utf-8", "surrogatepass")) <= limits.pointer_bytes_max
+        for operation in patch
+        for pointer in ("path", "from")
+        if pointer in operation
     )
+
+
+def _told_of_base(conflicted: Conflicted, base: Json | Absent, ground: Ground) -> tuple[Conflict, ...]:
+    """Give conflicts that were found on the ground as base has them."""
+    if ground.value is base:
+        return conflicted.conflicts
+    return tuple([_told(conflict, base, ground) for conflict in conflicted.conflicts])
 
 
 def _told(conflict: Conflict, base: Json | Absent, ground: Ground) -> Conflict:

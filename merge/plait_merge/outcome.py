@@ -43,18 +43,27 @@ Choice = Side | Mapping[str, Json]
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something a clean merge did that its author may want to know.
+    """Something a merge did that its author may want to know.
 
     `stale_copy`: operation number *operation* copied a value that theirs has changed since; what the
     author saw was kept, at *pointer* (in yours).
+    `inferred_key`: in the array both sides changed at *pointer* (in base), the members *key* were taken to
+    name the elements. Only where whole values are merged.
     """
 
-    note: Literal["stale_copy"]
-    operation: int
+    note: Literal["stale_copy", "inferred_key"]
+    operation: int | None
     pointer: str
+    key: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Json]:
-        return {"note": self.note, "operation": self.operation, "pointer": self.pointer}
+        """The note as plain JSON, members without a meaning left out."""
+        written: dict[str, Json] = {"note": self.note, "operation": self.operation, "pointer": self.pointer}
+        if self.operation is None:
+            del written["operation"]
+        if self.key:
+            written["key"] = list(self.key)
+        return written
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +171,7 @@ class Conflicted:
     conflicts: tuple[Conflict, ...]
     clean_patch: Patch
     clean_operations: tuple[int, ...]
+    notes: tuple[Note, ...] = ()
     _settlement: Settlement = field(repr=False, compare=False, kw_only=True)
 
 
