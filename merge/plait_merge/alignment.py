@@ -109,15 +109,18 @@ class Aligner:
         """Give the members that name each element of an array, on all sides; decided once for each array."""
         if id(base) not in self.keys:
             self.keys[id(base)] = infer_key([base, *targets])
-            self._alive.append(base)
+            self.keep(base)
         return self.keys[id(base)]
 
     def form(self, value: Json) -> Hashable:
         """Give what is equal for values that are the same; raises LimitExceeded("depth")."""
         return self._forms.of(value)
 
-    def keyed_by_form(self, row: Row[Json]) -> Row[Hashable]:
-        """Key elements by what is equal for values that are the same."""
+    def keep(self, value: Json) -> None:
+        """Keep a value made for a comparison alive, so that no id in it comes back as another's."""
+        self._alive.append(value)
+
+    def _keyed_by_form(self, row: Row[Json]) -> Row[Hashable]:
         return [(index, self._forms.of(value)) for index, value in row]
 
     def _align_keyed(
@@ -154,7 +157,7 @@ class Aligner:
         shared = _anchors(_identities(base), _identities(target))
         pairs = list(shared)
         for here, there in _gaps(shared, base, target):
-            pairs += self._common(self.keyed_by_form(here), self.keyed_by_form(there))
+            pairs += self._common(self._keyed_by_form(here), self._keyed_by_form(there))
         return sorted(pairs)
 
     def _common(self, here: Row[Hashable], there: Row[Hashable], anchored: bool = False) -> list[Pair]:
@@ -177,10 +180,10 @@ class Aligner:
         if not gone or not come:
             return []
         waiting: defaultdict[Hashable, deque[int]] = defaultdict(deque)
-        for index, form in self.keyed_by_form(gone):
+        for index, form in self._keyed_by_form(gone):
             waiting[form].append(index)
         return [
-            (waiting[form].popleft(), index) for index, form in self.keyed_by_form(come) if waiting.get(form)
+            (waiting[form].popleft(), index) for index, form in self._keyed_by_form(come) if waiting.get(form)
         ]
 
     def _likely(self, gone: Row[Json], come: Row[Json]) -> list[Pair]:

@@ -39,6 +39,7 @@ def operations_between(
         moved = apply_operations(base, moves, limits)
     except LimitExceeded:  # too deep on the way
         return operations
+    aligner.keep(moved)
     return moves + _Differ(aligner, limits).operations_between(moved, target)
 
 

@@ -30,6 +30,7 @@ class Ground:
         self._aligner = aligner
         self._same = aligner.sameness.same
         self._origins: Origins = {}
+        self._made: list[Json] = []  # kept, so that no id comes back as another's
         self.keys: dict[Tokens, Key] = {}
         self.value = self._common(base, theirs, yours, ())
 
@@ -130,6 +131,7 @@ class Ground:
             new = inserted.get(i, ())
             ground += new
             origins += [None] * len(new)
+        self._made.append(ground)
         self._origins[id(ground)] = origins
         self._aligner.keys[id(ground)] = key
         return ground
@@ -163,9 +165,12 @@ class Ground:
         """Pair what both inserted: in one place of one key or equal, or anywhere of one key and equal."""
         added = [(j, theirs[j]) for j in sides[0].added]
         other = [(k, yours[k]) for k in sides[1].added]
-        if not added or not other:
-            return []
         mine, others = (self._named(row, key) for row in (added, other))
+        if key is not None:
+            mine, others = (
+                mine + _taken_names(base, theirs, sides[0], others, key),
+                others + _taken_names(base, yours, sides[1], mine, key),
+            )
         if not {name for _, name in mine} & {name for _, name in others}:
             return []
         anchors = _Anchors(*sides, len(base))
@@ -182,9 +187,9 @@ class Ground:
         far = _paired([r for r in mine if r[0] not in here], [r for r in others if r[0] not in there])
         return sorted(pairs + [(j, k) for j, k in far if self._same(theirs[j], yours[k])])
 
-    def _named(self, row: Row[Json], key: Key | None) -> Row[Hashable]:
+    def _named(self, row: list[tuple[int, Json]], key: Key | None) -> list[tuple[int, Hashable]]:
         if key is None:
-            return self._aligner.keyed_by_form(row)
+            return [(index, self._aligner.form(value)) for index, value in row]
         return [(index, name) for (index, _), name in zip(row, keys_of(row, key), strict=True)]
 
     def _shared(self, theirs: Json, yours: Json, depth: int = 0) -> Json:
@@ -201,6 +206,22 @@ class Ground:
             elif type(part) is dict and type(other) is dict:
                 shared[name] = self._shared(part, other, depth + 1)
         return shared
+
+
+def _taken_names(
+    base: list[Json], target: list[Json], side: Alignment, others: list[tuple[int, Hashable]], key: Key
+) -> list[tuple[int, Hashable]]:
+    """Give elements that look renamed to what the other side inserted: rather they are what it inserted."""
+    inserted = {name for _, name in others}
+    if not inserted or not side.edited:
+        return []
+    names = keys_of([(j, target[j]) for _, j in side.edited], key)
+    old_names = keys_of([(i, base[i]) for i, _ in side.edited], key)
+    return [
+        (j, name)
+        for (_, j), name, old in zip(side.edited, names, old_names, strict=True)
+        if name != old and name in inserted
+    ]
 
 
 def _paired(here: Row[Hashable], there: Row[Hashable]) -> list[Pair]:
