@@ -45,6 +45,14 @@ class Alignment(NamedTuple):
     def gaps(self) -> Gaps:
         return Gaps(self)
 
+    def by_gap(self) -> dict[int, list[int]]:
+        """Give what was added by what it stands after, as `Gaps` has it."""
+        gaps = Gaps(self)
+        found: defaultdict[int, list[int]] = defaultdict(list)
+        for index in self.added:
+            found[gaps.of(index)].append(index)
+        return found
+
 
 class Gaps:
     """Which gap of base each added element of one side stands in: after which of base's elements."""

@@ -10,16 +10,25 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Hashable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from plait_merge.alignment import Aligner, Alignment, Pair, Row, TooWide, longest_common
 from plait_merge.keys import Key, keys_of
+from plait_merge.order import NEIGHBOURS, places_in_order
 from plait_merge.pointer import Tokens, format_pointer
 from plait_merge.sameness import FEW
 from plait_merge.values import ABSENT, Json, LimitExceeded
 
 Origins: TypeAlias = dict[int, list[int | None]]
 """For an array of the ground that is none of base's, by its id: where base has each element."""
+
+
+class Order(NamedTuple):
+    """What both inserted at one place, and behind how many of theirs each of yours belongs."""
+
+    theirs: list[Json]
+    yours: list[Json]
+    places: list[int]
 
 
 class Ground:
@@ -32,6 +41,7 @@ class Ground:
         self._origins: Origins = {}
         self._made: list[Json] = []  # kept, so that no id comes back as another's
         self.keys: dict[Tokens, Key] = {}
+        self.orders: list[Order] = []
         self.value = self._common(base, theirs, yours, ())
 
     def in_base(self, base: Json, tokens: Tokens) -> tuple[Tokens, Json]:
@@ -105,6 +115,7 @@ class Ground:
             return base
         if key is not None:
             self.keys[path] = key
+        self._note_order(base, theirs, yours, (here, there))
         changed = self._edited_alike(base, theirs, yours, (here, there), path)
         alike = self._inserted_alike(base, theirs, yours, (here, there), key)
         if not changed and not alike:
@@ -114,6 +125,25 @@ class Ground:
         for j, k in alike:
             inserted[gaps.of(j)].append(self._shared(theirs[j], yours[k]))
         return self._laid_out(base, changed, inserted, key)
+
+    def _note_order(
+        self, base: list[Json], theirs: list[Json], yours: list[Json], sides: tuple[Alignment, Alignment]
+    ) -> None:
+        """Note where the insertions of both sides at one place go by the order their neighbours are in."""
+        if not sides[0].added or not sides[1].added:
+            return
+        anchors: list[int] | None = None
+        there = sides[1].by_gap()
+        for gap, run in sides[0].by_gap().items():
+            if gap in there:
+                anchors = _anchors(*sides, len(base)) if anchors is None else anchors
+                at = bisect_right(anchors, gap)
+                before = [base[i] for i in anchors[max(0, at - NEIGHBOURS) : at]]
+                after = [base[i] for i in anchors[at : at + NEIGHBOURS]]
+                here, mine = [theirs[j] for j in run], [yours[k] for k in there[gap]]
+                places = places_in_order(before, here, mine, after)
+                if places is not None:
+                    self.orders.append(Order(here, mine, places))
 
     def _laid_out(
         self,
@@ -234,16 +264,16 @@ class _Anchors:
     """The elements of base both sides kept in order: between two of them is one place."""
 
     def __init__(self, theirs: Alignment, yours: Alignment, length: int) -> None:
-        self._sides = (theirs.gaps(), yours.gaps())
-        lost = set(range(length))
-        self._both = sorted(_kept(theirs, length) & _kept(yours, length)) if lost else []
+        self._gaps = (theirs.gaps(), yours.gaps())
+        self._both = _anchors(theirs, yours, length)
 
     def before(self, side: int, index: int) -> int:
         """Give the last such element in front of one that a side added."""
-        at = bisect_right(self._both, self._sides[side].of(index))
+        at = bisect_right(self._both, self._gaps[side].of(index))
         return self._both[at - 1] if at else -1
 
 
-def _kept(alignment: Alignment, length: int) -> set[int]:
-    gone = {*alignment.removed, *(i for i, _ in alignment.moved)}
-    return {i for i in range(length) if i not in gone}
+def _anchors(theirs: Alignment, yours: Alignment, length: int) -> list[int]:
+    """List the elements of base that both sides kept in order."""
+    lost = {i for side in (theirs, yours) for i in (*side.removed, *(i for i, _ in side.moved))}
+    return [i for i in range(length) if i not in lost]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from operator import is_
 
 from plait_merge.alignment import Aligner
 from plait_merge.diff import diff, operations_between
-from plait_merge.ground import Ground
+from plait_merge.ground import Ground, Order
 from plait_merge.outcome import Conflict, Conflicted, Facet, Merged, Note, Patch
-from plait_merge.patch import Inapplicable
-from plait_merge.pointer import format_pointer, parse_pointer
+from plait_merge.patch import Inapplicable, Operation, Replay, apply, read_patch
+from plait_merge.pointer import array_index, format_pointer, parse_pointer
 from plait_merge.rebase import rebase
 from plait_merge.values import LIMITS, Absent, Json, LimitExceeded, Limits
 
@@ -45,16 +46,57 @@ def merge(
     notes = (*outcome.notes, *_keys_used(ground))
     if isinstance(outcome, Conflicted):
         return replace(outcome, conflicts=_told_of_base(outcome, base, ground), notes=notes)
-    patch = outcome.patch if _is_within(outcome.patch, limits) else diff(theirs, outcome.value, limits)
-    return Merged(outcome.value, patch, notes)
+    value, patch = outcome.value, outcome.patch
+    if ground.orders:
+        patch = _in_order(theirs, patch, ground.orders)
+        value = apply(theirs, patch, unbound)
+    if not _is_within(patch, limits):
+        patch = diff(theirs, value, limits)
+    return Merged(value, patch, notes)
 
 
 _ANY = 1 << 62
+_UNBOUND = Limits(operations_max=_ANY, pointer_bytes_max=_ANY)
 
 
 def _keys_used(ground: Ground) -> Iterator[Note]:
     for path, key in ground.keys.items():
         yield Note("inferred_key", None, format_pointer(path), key)
+
+
+def _in_order(theirs: Json, patch: Patch, orders: list[Order]) -> Patch:
+    """Give the patch with what yours inserted behind theirs put where the order of the neighbours has it.
+
+    An insertion is known by the very value inserted, and by theirs' run in front of it.
+    """
+    runs = {id(order.yours[0]): order for order in orders}
+    operations = list(read_patch(patch, _UNBOUND))
+    replay = Replay(theirs, _UNBOUND)
+    for number, operation in enumerate(operations):
+        order = runs.get(id(operation.value))
+        if order is not None and _inserts_behind(replay, operations[number:], order):
+            first = int(operation.path[-1]) - len(order.theirs)
+            for n, place in enumerate(order.places):
+                path = (*operation.path[:-1], str(first + place + n))
+                operations[number + n] = operations[number + n]._replace(path=path)
+        replay.step(operations[number])
+    return [operation.as_json() for operation in operations]
+
+
+def _inserts_behind(replay: Replay, operations: list[Operation], order: Order) -> bool:
+    """Tell whether operations begin with the insertion of yours' run right behind theirs'."""
+    path = operations[0].path
+    if not path or type(array := replay.find(path[:-1])) is not list:
+        return False
+    index = array_index(path[-1])
+    if index is None or index < len(order.theirs):
+        return False
+    behind = [(*path[:-1], str(index + n)) for n in range(len(order.yours))]
+    return (
+        all(map(is_, array[index - len(order.theirs) : index], order.theirs))
+        and all(map(is_, (o.value for o in operations), order.yours))
+        and behind == [o.path for o in operations[: len(behind)] if o.op == "add"]
+    )
 
 
 def _is_within(patch: Patch, limits: Limits) -> bool:
