@@ -97,8 +97,8 @@ class Ground:
         for name, new in theirs.items():
             other = yours.get(name)
             if type(new) is list and type(other) is list and name not in base and not self._same(new, other):
-                shared = self._common_elements([], new, other, (*path, name))
-                if len(shared) == min(len(new), len(other)):  # one is the other and more
+                shared = self._extended(new, other, (*path, name))
+                if shared is not None:
                     changed[name] = shared
         if not changed:
             return base
@@ -123,8 +123,13 @@ class Ground:
         inserted: defaultdict[int, list[Json]] = defaultdict(list)
         gaps = here.gaps()
         for j, k in alike:
-            inserted[gaps.of(j)].append(self._shared(theirs[j], yours[k]))
+            inserted[gaps.of(j)].append(self._shared(theirs[j], yours[k], (*path, str(j))))
         return self._laid_out(base, changed, inserted, key)
+
+    def _extended(self, theirs: list[Json], yours: list[Json], path: Tokens) -> list[Json] | None:
+        """Give the shorter of two new arrays if the other one is that and more, else None."""
+        shared: list[Json] = self._common_elements([], theirs, yours, path)
+        return shared if len(shared) == min(len(theirs), len(yours)) else None
 
     def _note_order(
         self, base: list[Json], theirs: list[Json], yours: list[Json], sides: tuple[Alignment, Alignment]
@@ -222,19 +227,23 @@ class Ground:
             return [(index, self._aligner.form(value)) for index, value in row]
         return [(index, name) for (index, _), name in zip(row, keys_of(row, key), strict=True)]
 
-    def _shared(self, theirs: Json, yours: Json, depth: int = 0) -> Json:
+    def _shared(self, theirs: Json, yours: Json, path: Tokens) -> Json:
         """Give what two new elements of one key have in common."""
         if self._same(theirs, yours):
             return theirs
-        if depth >= self._aligner.depth_max:
-            raise LimitExceeded("depth")
+        if len(path) >= self._aligner.depth_max:
+            raise LimitExceeded("depth", format_pointer(path))
         shared = {}
         for name, part in theirs.items():
             other = yours.get(name, ABSENT)
             if self._same(part, other):
                 shared[name] = part
             elif type(part) is dict and type(other) is dict:
-                shared[name] = self._shared(part, other, depth + 1)
+                shared[name] = self._shared(part, other, (*path, name))
+            elif type(part) is list and type(other) is list:
+                extended = self._extended(part, other, (*path, name))
+                if extended is not None:
+                    shared[name] = extended
         return shared
 
 
