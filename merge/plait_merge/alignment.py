@@ -303,21 +303,26 @@ def _once(row: Row[Hashable]) -> dict[Hashable, int]:
 
 
 def _longest_rising(pairs: list[Pair]) -> list[Pair]:
-    """Choose as many pairs as can be whose second parts rise; the first parts do. O(n log n)."""
-    lowest: list[int] = []  # by length: the lowest second part such a choice can end with
-    last: list[int] = []  # by length: which pair that is
-    before: list[int] = []  # by pair: the one chosen before it
-    for number, (_, there) in enumerate(pairs):
-        length = bisect_left(lowest, there)
-        before.append(last[length - 1] if length else -1)
-        lowest[length : length + 1] = [there]
-        last[length : length + 1] = [number]
+    """Choose as many pairs as can be whose second parts rise; the first parts do. O(n log n).
+
+    Of two that changed places, the one that came first stays.
+    """
+    highest: list[int] = []  # by length: minus the highest second part such a choice can begin with
+    first: list[int] = []  # by length: which pair that is
+    after: dict[int, int] = {}  # by pair: the one chosen after it
+    for number in range(len(pairs) - 1, -1, -1):
+        there = -pairs[number][1]
+        length = bisect_left(highest, there)
+        if length:
+            after[number] = first[length - 1]
+        highest[length : length + 1] = [there]
+        first[length : length + 1] = [number]
     chosen: list[Pair] = []
-    number = last[-1] if last else -1
-    while number >= 0:
-        chosen.append(pairs[number])
-        number = before[number]
-    return chosen[::-1]
+    at = first[-1] if first else None
+    while at is not None:
+        chosen.append(pairs[at])
+        at = after.get(at)
+    return chosen
 
 
 def longest_common(here: Row[Hashable], there: Row[Hashable]) -> list[Pair]:
