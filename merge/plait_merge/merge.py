@@ -36,9 +36,9 @@ def merge(
         here, there = (
             tuple(operations_between(ground.value, side, aligner, unbound)) for side in (theirs, yours)
         )
+        outcome = rebase(ground.value, [here], there, policy, limits=unbound)
     except LimitExceeded as refusal:
         return refusal
-    outcome = rebase(ground.value, [here], there, policy, limits=unbound)
     if isinstance(outcome, Inapplicable):  # a patch made by diff applies to what it was made for
         raise AssertionError(outcome)
     if isinstance(outcome, LimitExceeded):
