@@ -88,6 +88,7 @@ class Aligner:
         self._cells_left = ALIGNMENT_CELLS_MAX
         self._comparisons_left = LIKENESS_COMPARISONS_MAX
         self._aligned: dict[Pair, Alignment] = {}
+        self._versions: dict[int, list[list[Json]]] = {}
         self._alive: list[Json] = []
 
     def align(self, base: list[Json], target: list[Json]) -> Alignment:
@@ -108,16 +109,21 @@ class Aligner:
         come: Row[Json] = [(index, target[index]) for index in range(start, len(target) - end)]
         if not gone or not come:
             return Alignment(start, [], [], [], [i for i, _ in gone], [j for j, _ in come])
-        key = self.key_of(base, [target])
+        self.compare_with(base, [target])
+        key = self.key_of(base)
         if key is not None:
             return self._align_keyed(base, target, start, gone, come, key)
         return self._align_unkeyed(start, gone, come)
 
-    def key_of(self, base: list[Json], targets: list[list[Json]]) -> Key | None:
-        """Give the members that name each element of an array, on all sides; decided once for each array."""
+    def compare_with(self, base: list[Json], targets: list[list[Json]]) -> None:
+        """Note all the versions of an array that its elements are to be named alike in."""
+        if id(base) not in self._versions:
+            self._versions[id(base)] = [base, *targets]
+
+    def key_of(self, base: list[Json]) -> Key | None:
+        """Give the members that name each element of an array in all its versions; decided when first asked."""
         if id(base) not in self.keys:
-            self.keys[id(base)] = infer_key([base, *targets])
-            self.keep(base)
+            self.keys[id(base)] = infer_key(self._versions[id(base)])
         return self.keys[id(base)]
 
     def form(self, value: Json) -> Hashable:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from plait_merge.alignment import Aligner, Alignment, Pair, Row, TooWide, longest_common
-from plait_merge.keys import Key, keys_of
+from plait_merge.keys import NAMING, Key, keys_of, named
 from plait_merge.order import NEIGHBOURS, places_in_order
 from plait_merge.pointer import Tokens, format_pointer
 from plait_merge.sameness import FEW
@@ -108,11 +108,12 @@ class Ground:
         return ground
 
     def _common_elements(self, base: list[Json], theirs: list[Json], yours: list[Json], path: Tokens) -> Json:
-        key = self._aligner.key_of(base, [theirs, yours])
+        self._aligner.compare_with(base, [theirs, yours])
         try:
             here, there = self._aligner.align(base, theirs), self._aligner.align(base, yours)
         except TooWide:
             return base
+        key = self._key(base, theirs, yours, (here, there))
         if key is not None:
             self.keys[path] = key
         self._note_order(base, theirs, yours, (here, there))
@@ -125,6 +126,17 @@ class Ground:
         for j, k in alike:
             inserted[gaps.of(j)].append(self._shared(theirs[j], yours[k], (*path, str(j))))
         return self._laid_out(base, changed, inserted, key)
+
+    def _key(
+        self, base: list[Json], theirs: list[Json], yours: list[Json], sides: tuple[Alignment, Alignment]
+    ) -> Key | None:
+        """Give the key of an array, if it was asked for or might pair what both inserted."""
+        known = self._aligner.keys.get(id(base))
+        if known is not None or not _may_be_paired(
+            [theirs[j] for j in sides[0].added], [yours[k] for k in sides[1].added]
+        ):
+            return known
+        return self._aligner.key_of(base)
 
     def _extended(self, theirs: list[Json], yours: list[Json], path: Tokens) -> list[Json] | None:
         """Give the shorter of two new arrays if the other one is that and more, else None."""
@@ -245,6 +257,19 @@ class Ground:
                 if extended is not None:
                     shared[name] = extended
         return shared
+
+
+def _may_be_paired(here: list[Json], there: list[Json]) -> bool:
+    """Tell whether two of some elements have a member with the same scalar, as those of one key do."""
+    seen = {pair for element in here for pair in _named_scalars(element)}
+    return any(pair in seen for element in there for pair in _named_scalars(element))
+
+
+def _named_scalars(element: Json) -> Iterator[tuple[str, Hashable]]:
+    if type(element) is dict:
+        for name, part in element.items():
+            if type(part) in NAMING:
+                yield name, named(part)
 
 
 def _taken_names(

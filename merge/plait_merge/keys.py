@@ -13,6 +13,9 @@ Key: TypeAlias = tuple[str, ...]
 
 Array: TypeAlias = Sequence[Json]
 
+NAMING: Final = {str, int, float}
+"""The types of what may name an element; a bool is none of them."""
+
 CANDIDATES_MAX: Final = 8
 """Of how many members pairs are tried."""
 
@@ -48,11 +51,11 @@ def infer_key(arrays: list[list[Json]]) -> Key | None:
 def keys_of(row: Sequence[tuple[int, Json]], key: Key) -> list[Hashable]:
     """Give what names each of some elements."""
     if len(key) == 1:
-        return [_named(element[key[0]]) for _, element in row]
-    return [tuple([_named(element[name]) for name in key]) for _, element in row]
+        return [named(element[key[0]]) for _, element in row]
+    return [tuple([named(element[name]) for name in key]) for _, element in row]
 
 
-def _named(value: Json) -> Hashable:
+def named(value: Json) -> Hashable:
     """Give a string or number as what is hashed by no rule a stranger could use: large numbers as text."""
     if type(value) is str or -(2**60) < value < 2**60:
         return value  # type: ignore[no-any-return]
@@ -65,13 +68,10 @@ def _column(arrays: list[list[Json]], name: str) -> list[list[Hashable]] | None:
     for array in arrays:
         column = [element.get(name) for element in array]
         kinds = set(map(type, column))
-        if not kinds <= _NAMING:
+        if not kinds <= NAMING:
             return None
-        columns.append(column if kinds <= {str} else list(map(_named, column)))
+        columns.append(column if kinds <= {str} else list(map(named, column)))
     return columns
-
-
-_NAMING: Final = {str, int, float}
 
 
 def _is_unique(column: list[Hashable]) -> bool:
