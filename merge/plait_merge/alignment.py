@@ -121,7 +121,7 @@ class Aligner:
             self._versions[id(base)] = [base, *targets]
 
     def key_of(self, base: list[Json]) -> Key | None:
-        """Give the members that name each element of an array in all its versions; decided when first asked."""
+        """Give the members that name each element of an array in all versions; decided when first asked."""
         if id(base) not in self.keys:
             self.keys[id(base)] = infer_key(self._versions[id(base)])
         return self.keys[id(base)]

@@ -122,9 +122,11 @@ class Ground:
         if not changed and not alike:
             return base
         inserted: defaultdict[int, list[Json]] = defaultdict(list)
-        gaps = here.gaps()
+        gaps = here.gaps(), there.gaps()
         for j, k in alike:
-            inserted[gaps.of(j)].append(self._shared(theirs[j], yours[k], (*path, str(j))))
+            inserted[max(gaps[0].of(j), gaps[1].of(k))].append(
+                self._shared(theirs[j], yours[k], (*path, str(j)))
+            )
         return self._laid_out(base, changed, inserted, key)
 
     def _key(

@@ -33,7 +33,8 @@ def infer_key(arrays: list[list[Json]]) -> Key | None:
     first = next((array[0] for array in arrays if array), None)
     if type(first) is not dict or not all({dict}.issuperset(map(type, array)) for array in arrays):
         return None
-    columns = {name: column for name in first if (column := _column(arrays, name)) is not None}
+    names = first if arrays[0] else sorted(first)  # no side comes first
+    columns = {name: column for name in names if (column := _column(arrays, name)) is not None}
     singles: list[Key] = [(name,) for name, column in columns.items() if all(map(_is_unique, column))]
     found = singles or [
         (one, other)
