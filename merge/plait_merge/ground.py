@@ -122,11 +122,9 @@ class Ground:
         if not changed and not alike:
             return base
         inserted: defaultdict[int, list[Json]] = defaultdict(list)
-        gaps = here.gaps(), there.gaps()
+        anchors = _Anchors(here, there, len(base))
         for j, k in alike:
-            inserted[max(gaps[0].of(j), gaps[1].of(k))].append(
-                self._shared(theirs[j], yours[k], (*path, str(j)))
-            )
+            inserted[anchors.place(j, k)].append(self._shared(theirs[j], yours[k], (*path, str(j))))
         return self._laid_out(base, changed, inserted, key)
 
     def _key(
@@ -302,6 +300,11 @@ class _Anchors:
     def __init__(self, theirs: Alignment, yours: Alignment, length: int) -> None:
         self._gaps = (theirs.gaps(), yours.gaps())
         self._both = _anchors(theirs, yours, length)
+
+    def place(self, index: int, other: int) -> int:
+        """Give the element of base behind which both have what both added; where theirs has it, else."""
+        here, there = self._gaps[0].of(index), self._gaps[1].of(other)
+        return max(here, there) if self.before(0, index) == self.before(1, other) else here
 
     def before(self, side: int, index: int) -> int:
         """Give the last such element in front of one that a side added."""
