@@ -14,10 +14,11 @@ from plait_merge.values import ABSENT, LIMITS, Json, LimitExceeded, Limits
 def diff(base: Json, target: Json, limits: Limits = LIMITS) -> list[dict[str, Json]]:
     """Give the RFC 6902 patch that makes base the target; either may be ABSENT.
 
-    Objects are compared member by member, exactly. Elements of arrays are aligned: equal ones keep their
-    place or move, those alike are edited inside, the rest is removed and added. An array that differs in more
-    than can be aligned is replaced whole, and so is a container that would take more operations than a patch
-    may have. Values in the patch are shared with the target.
+    Objects are compared member by member, exactly. Elements of arrays are aligned: by an inferred key, else
+    equal ones keep their place or move; those alike are edited inside, the rest is removed and added. What is
+    gone from one container and has come to another as it was has moved. An array that differs in more than
+    can be aligned is replaced whole, and so is a container that would take more operations than a patch may
+    have, or longer pointers. Values in the patch are shared with the target.
 
     Shared references cost nothing and everything else its size; aligning is bounded (alignment.py). Raises
     LimitExceeded("depth").

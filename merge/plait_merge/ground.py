@@ -209,7 +209,7 @@ class Ground:
         sides: tuple[Alignment, Alignment],
         key: Key | None,
     ) -> list[Pair]:
-        """Pair what both inserted: in one place of one key or equal, or anywhere of one key and equal."""
+        """Pair what both inserted: of one key or equal in one place; anywhere, if it is both, or a name."""
         added = [(j, theirs[j]) for j in sides[0].added]
         other = [(k, yours[k]) for k in sides[1].added]
         mine, others = (self._named(row, key) for row in (added, other))
@@ -228,8 +228,11 @@ class Ground:
         for j, name in mine:
             runs[anchors.before(0, j)].append((j, name))
         if key is None:
-            return [pair for chunk, run in runs.items() for pair in longest_common(run, chunks[chunk])]
-        pairs = [pair for chunk, run in runs.items() for pair in _paired(run, chunks[chunk])]
+            pairs = [pair for chunk, run in runs.items() for pair in longest_common(run, chunks[chunk])]
+            if not all(map(_are_names, (base, theirs, yours))):
+                return pairs
+        else:
+            pairs = [pair for chunk, run in runs.items() for pair in _paired(run, chunks[chunk])]
         here, there = {j for j, _ in pairs}, {k for _, k in pairs}
         far = _paired([r for r in mine if r[0] not in here], [r for r in others if r[0] not in there])
         return sorted(pairs + [(j, k) for j, k in far if self._same(theirs[j], yours[k])])
@@ -257,6 +260,15 @@ class Ground:
                 if extended is not None:
                     shared[name] = extended
         return shared
+
+
+def _are_names(array: list[Json]) -> bool:
+    """Tell whether an array lists names: strings, none of them twice, and no lines of a text."""
+    return (
+        {str}.issuperset(map(type, array))
+        and len(set(array)) == len(array)
+        and not any(name.endswith("\n") for name in array)
+    )
 
 
 def _may_be_paired(here: list[Json], there: list[Json]) -> bool:

@@ -120,6 +120,13 @@ def test_what_both_inserted_at_different_places_is_there_twice() -> None:
     assert merged([1, 2], [7, 1, 2], [1, 2, 7]) == [7, 1, 2, 7]
 
 
+def test_a_name_both_added_to_a_list_of_names_is_there_once_wherever() -> None:
+    assert merged(["b", "c"], ["a", "b", "c"], ["b", "c", "a"]) in (["a", "b", "c"], ["b", "c", "a"])
+    lines = ["b\n", "c\n"]
+    assert merged(lines, ["a\n", *lines], [*lines, "a\n"]) == ["a\n", *lines, "a\n"]
+    assert merged(["b", "c", "b"], ["a", "b", "c", "b"], ["b", "c", "b", "a"]) == ["a", "b", "c", "b", "a"]
+
+
 def test_what_both_inserted_under_one_key_is_there_once_wherever() -> None:
     base, new = people("a", "b"), {"id": "n", "n": 5}
     assert merged(base, [new, *base], [*base, new, *people("c")]) in (
