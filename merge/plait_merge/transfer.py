@@ -48,6 +48,8 @@ def transfers(gone: list[tuple[Hashable, Loose]], come: list[tuple[Hashable, Loo
         (source, is_out_of_array, _), (path, is_into_array, _) = waiting.pop(0)
         if is_out_of_array:
             path = _shifted(path, source, -1)
+        if path[: len(source)] == source:
+            continue  # into what steps into its place: no patch can say that
         moves.append(Operation("move", path, source, ABSENT))
         for number, (old, new) in enumerate(waiting):
             places = [old.path, new.path]
