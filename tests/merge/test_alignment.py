@@ -243,7 +243,8 @@ def test_moves_between_arrays_find_their_places() -> None:
 def test_an_element_is_not_moved_into_the_one_that_steps_into_its_place() -> None:
     """RFC 6902 takes `move /0 /0/a` for a move of something into itself."""
     part = {"x": 1, "y": 2, "z": 3}
-    base, target = [part, {"a": 1, "b": 2, "c": [4, 5]}], [{"a": 1, "b": 2, "c": [4, 5], "d": part}]
+    base: Json = [part, {"a": 1, "b": 2, "c": [4, 5]}]
+    target: Json = [{"a": 1, "b": 2, "c": [4, 5], "d": part}]
     assert same(apply(base, diff(base, parsed(target))), target)
     base, target = [part, [7, 8, 9]], [[7, parsed(part), 8, 9]]
     assert same(apply(base, diff(base, target)), target)
