@@ -1,11 +1,12 @@
 # make demo   see it work            make test   everything CI runs
 # make serve  run a server here      make bench  speed and memory, as ratios
+#                                    make corpus merge what people merged, where that corpus is at hand
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo serve test unit lint types contracts bench clean
+.PHONY: demo serve test unit lint types contracts bench corpus clean
 demo: $(READY)
 	$(BIN)/plait demo
 
@@ -29,6 +30,14 @@ contracts: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
+
+CORPUS ?= ../shared/corpus
+corpus: $(READY)
+	@if test -e $(CORPUS)/score_corpus.py; then \
+		$(BIN)/python $(CORPUS)/score_corpus.py plait_merge:merge $(CORPUS)/merges-dev.jsonl.xz; \
+	else \
+		echo "SKIPPED: there is no corpus of merges at $(CORPUS)" >&2; \
+	fi
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -160,12 +160,7 @@ class Document:
         view = self._existing()
         draft = draft_of(view)
         yield draft
-        patch = changed(view, draft)
-        try:
-            await self._save(view, patch, message, on_conflict, wait)
-        except MergeConflict as conflict:
-            conflict.draft = draft
-            raise
+        await self._save(view, changed(view, draft), message, on_conflict, wait, draft)
 
     async def patch(
         self,
@@ -313,7 +308,7 @@ class Document:
         if isinstance(found, Conflicted):
             edit = self._edit(done.inverse(), message)
             conflict = self._settlement.of_engine(found, edit, done.after, view, self.revision)
-            saved = await self._clash(edit, conflict, resolver)
+            saved = await self._saver.clash(edit, conflict, resolver=resolver).outcome()
             with suppress(ValueError):
                 source.remove(done)
             return saved
@@ -322,7 +317,7 @@ class Document:
         if not found.patch:
             source.pop()
             return self._nothing_to_save()
-        return await self._enter(self._edit(found.patch, message), resolver, taken=done)
+        return await self._enter(self._edit(found.patch, message), taken=done, resolver=resolver)
 
     # Reading
 
@@ -381,35 +376,40 @@ class Document:
         return Edit(request.new_key(), patch, message, self._context.now())
 
     async def _save(
-        self, view: Json | Absent, patch: Patch, message: str | None, resolver: Resolver | None, wait: bool
+        self,
+        view: Json | Absent,
+        patch: Patch,
+        message: str | None,
+        resolver: Resolver | None,
+        wait: bool,
+        draft: Json | Absent = ABSENT,
     ) -> Saved:
-        """Save a patch that was made on `view`, which was shown a moment ago."""
+        """Save a patch that was made on `view`, which was shown a moment ago, perhaps in a draft."""
         self._context.check_open()
+        how: dict[str, Any] = {"resolver": resolver, "waits": wait, "draft": draft}
         shown = self._replica.shown
         if patch and shown is not view:
             found = rebase(view, [between(view, shown)], patch)
             if isinstance(found, Conflicted):
                 edit = self._edit(patch, message)
                 conflict = self._settlement.of_engine(found, edit, view, shown, self.revision)
-                return await self._clash(edit, conflict, resolver, wait)
+                return await self._saver.clash(edit, conflict, **how).outcome()
             if not isinstance(found, Rebased):
                 raise unfit(found)
             patch = found.patch
         if not patch:
             return self._nothing_to_save()
-        return await self._enter(self._edit(patch, message), resolver, wait)
+        return await self._enter(self._edit(patch, message), **how)
 
-    async def _enter(
-        self, edit: Edit, resolver: Resolver | None, wait: bool = True, taken: Done | None = None
-    ) -> Saved:
-        """Have an edit shown and sent; `taken` is what it takes back."""
+    async def _enter(self, edit: Edit, *, taken: Done | None = None, **how: Any) -> Saved:
+        """Have an edit shown and sent; `taken` is what it takes back, `how` is for its entry."""
         done = Done(edit.key, self._replica.shown, edit.patch)
 
         def if_failed() -> None:
             self._undo.forget(done, taken)
 
         try:
-            entry = self._saver.enter(edit, resolver=resolver, if_failed=if_failed, waits=wait)
+            entry = self._saver.enter(edit, if_failed=if_failed, **how)
         except UNFIT as error:
             raise unfit(error) from error
         if taken is None:
@@ -417,12 +417,6 @@ class Document:
         else:
             self._undo.took_back(taken, done)
         return await entry.outcome()
-
-    async def _clash(
-        self, edit: Edit, conflict: MergeConflict, resolver: Resolver | None, wait: bool = True
-    ) -> Saved:
-        """Fail an edit for which there is no place in what is shown."""
-        return await self._saver.clash(edit, conflict, resolver=resolver, waits=wait).outcome()
 
     async def _save_on(self, view: Json | Absent, patch: Patch, message: str | None) -> Saved:
         return await self._save(view, patch, message, None, wait=True)

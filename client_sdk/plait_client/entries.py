@@ -111,6 +111,7 @@ class Entries:
             self._end(entry, edit, error)
             return
         self._context.counters.conflicts += 1
+        error.draft = entry.draft
         if entry.resolver is None:
             self._end(entry, edit, error)
         else:

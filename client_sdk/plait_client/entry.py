@@ -9,6 +9,7 @@ from plait_client.edit import Edit
 from plait_client.errors import PlaitError
 from plait_client.resolvers import Resolver
 from plait_client.saved import Saved
+from plait_merge import ABSENT, Absent, Json
 
 
 class Entry:
@@ -16,14 +17,16 @@ class Entry:
 
     `kept` is done once the edit may be sent: it is in the outbox, if there is one. `told` is what its caller
     is told, which may be that it is queued; `over` is done at its very end. `resolver` settles its conflicts,
-    `if_failed` is called when it comes to nothing. `unheard` gets the error that its caller did not live to
-    hear. Without `is_waited_for` nobody hears of what becomes of it after it was kept.
+    which get the `draft` it was made in; `if_failed` is called when it comes to nothing. `unheard` gets the
+    error that its caller did not live to hear. Without `waits` nobody hears what becomes of it after it was
+    kept.
     """
 
     __slots__ = (
         "_is_abandoned",
         "_unheard",
         "_waits",
+        "draft",
         "edit",
         "if_failed",
         "kept",
@@ -38,12 +41,14 @@ class Entry:
         unheard: Callable[[PlaitError], None],
         *,
         resolver: Resolver | None = None,
+        draft: Json | Absent = ABSENT,
         if_failed: Callable[[], None] | None = None,
         waits: bool = True,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.edit = edit
         self.resolver = resolver
+        self.draft = draft
         self.if_failed = if_failed
         self.kept: asyncio.Future[None] = loop.create_future()
         self.told: asyncio.Future[Saved] = loop.create_future()

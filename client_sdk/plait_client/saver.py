@@ -218,7 +218,7 @@ class Saver:
         if replica.behind or self._is_stale:
             await self._catch_up()
         if replica.flight is None:
-            await self._journal.write()
+            await self._journal.write()  # an edit that is sent anew must not be found as it was sent before
             if not self._next_is_kept() or replica.next() is None:
                 return
         if replica.flight is not None:
@@ -282,7 +282,6 @@ class Saver:
             await self._end(flight.key, error)
             return
         self._thawed = flight.key
-        await self._journal.write()  # before it is frozen as something else
 
     async def _hold(self, error: PlaitError) -> None:
         """The server cannot be reached: say so, and wait a while, or until it may be there again."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
-from plait_merge.values import Json, LimitExceeded, same
+from plait_merge.keys import Key, infer_key, is_key, keys_of
+from plait_merge.sameness import Sameness
+from plait_merge.values import Json, LimitExceeded
 
 ALIGNMENT_CELLS_MAX: Final = 16_000_000
 """How many pairs of elements one aligner may compare exactly, 4,000 by 4,000 (64 of them cost one step).
@@ -35,9 +37,36 @@ class Alignment(NamedTuple):
     kept: list[Pair]
     """Those between the ends that are in both and kept their order: the equal and the edited ones."""
     edited: list[Pair]
+    """Those of the kept and the moved that are not the same."""
     moved: list[Pair]
     removed: list[int]
     added: list[int]
+
+    def gaps(self) -> Gaps:
+        return Gaps(self)
+
+    def by_gap(self) -> dict[int, list[int]]:
+        """Give what was added by what it stands after, as `Gaps` has it."""
+        gaps = Gaps(self)
+        found: defaultdict[int, list[int]] = defaultdict(list)
+        for index in self.added:
+            found[gaps.of(index)].append(index)
+        return found
+
+
+class Gaps:
+    """Which gap of base each added element of one side stands in: after which of base's elements."""
+
+    def __init__(self, alignment: Alignment) -> None:
+        self._start = alignment.start
+        kept = sorted(alignment.kept, key=lambda pair: pair[1])
+        self._targets = [j for _, j in kept]
+        self._bases = [i for i, _ in kept]
+
+    def of(self, index: int) -> int:
+        """Give the element of base that one added at an index of the target stands after, -1 for none."""
+        at = bisect_right(self._targets, index)
+        return self._bases[at - 1] if at else self._start - 1
 
 
 class TooWide(Exception):
@@ -47,23 +76,96 @@ class TooWide(Exception):
 class Aligner:
     """Aligns any number of pairs of arrays within one set of bounds.
 
-    The values have to live, and to stay as they are, as long as it does: forms are kept by identity.
+    The values have to live, and to stay as they are, as long as it does: what is known of them is kept by
+    identity. `keys` says which members name the elements of an array (by the id of what base has there),
+    `asked` which should, or None for none, where somebody says so.
     """
 
-    def __init__(self, depth_max: int) -> None:
+    def __init__(self, depth_max: int, sameness: Sameness | None = None) -> None:
+        self.sameness = sameness or Sameness()
+        self.keys: dict[int, Key | None] = {}
+        self.asked: dict[int, Key | None] = {}
+        self.depth_max = depth_max
         self._forms = _Forms(depth_max)
         self._cells_left = ALIGNMENT_CELLS_MAX
         self._comparisons_left = LIKENESS_COMPARISONS_MAX
+        self._aligned: dict[Pair, Alignment] = {}
+        self._versions: dict[int, list[list[Json]]] = {}
+        self._alive: list[Json] = []
 
     def align(self, base: list[Json], target: list[Json]) -> Alignment:
         """Align two arrays; raises TooWide, and LimitExceeded("depth").
 
-        As many equal elements as can be are kept in order, and the other equal ones have moved. What is left
-        in one gap between kept ones is paired by likeness; the rest has come or gone.
+        Elements that a key names are the same where their keys are. Others are where they are equal, as many
+        as can be in order; what is left in one gap between those is paired by likeness. The rest has moved if
+        an equal one is elsewhere, or has come or gone.
         """
-        start, end = _equal_ends(base, target)
+        known = self._aligned.get((id(base), id(target)))
+        if known is None:
+            known = self._aligned[id(base), id(target)] = self._align(base, target)
+        return known
+
+    def _align(self, base: list[Json], target: list[Json]) -> Alignment:
+        start, end = self.sameness.equal_ends(base, target)
         gone: Row[Json] = [(index, base[index]) for index in range(start, len(base) - end)]
         come: Row[Json] = [(index, target[index]) for index in range(start, len(target) - end)]
+        if not gone or not come:
+            return Alignment(start, [], [], [], [i for i, _ in gone], [j for j, _ in come])
+        self.compare_with(base, [target])
+        key = self.key_of(base)
+        if key is not None:
+            return self._align_keyed(base, target, start, gone, come, key)
+        return self._align_unkeyed(start, gone, come)
+
+    def compare_with(self, base: list[Json], targets: list[list[Json]]) -> None:
+        """Note all the versions of an array that its elements are to be named alike in."""
+        if id(base) not in self._versions:
+            self._versions[id(base)] = [base, *targets]
+
+    def key_of(self, base: list[Json]) -> Key | None:
+        """Give the members that name each element of an array in all versions; decided when first asked."""
+        if id(base) not in self.keys:
+            self.keys[id(base)] = self._chosen_key(base)
+        return self.keys[id(base)]
+
+    def _chosen_key(self, base: list[Json]) -> Key | None:
+        versions = self._versions[id(base)]
+        if id(base) not in self.asked:
+            return infer_key(versions)
+        key = self.asked[id(base)]
+        return key if key is not None and is_key(versions, key) else None
+
+    def form(self, value: Json) -> Hashable:
+        """Give what is equal for values that are the same; raises LimitExceeded("depth")."""
+        return self._forms.of(value)
+
+    def keep(self, value: Json) -> None:
+        """Keep a value made for a comparison alive, so that no id in it comes back as another's."""
+        self._alive.append(value)
+
+    def _keyed_by_form(self, row: Row[Json]) -> Row[Hashable]:
+        return [(index, self._forms.of(value)) for index, value in row]
+
+    def _align_keyed(
+        self, base: list[Json], target: list[Json], start: int, gone: Row[Json], come: Row[Json], key: Key
+    ) -> Alignment:
+        there = {name: j for name, (j, _) in zip(keys_of(come, key), come, strict=True)}
+        named = zip(keys_of(gone, key), gone, strict=True)
+        pairs = [(i, there[name]) for name, (i, _) in named if name in there]
+        differing = self.sameness.differing([base[i] for i, _ in pairs], [target[j] for _, j in pairs])
+        edited = [pairs[at] for at in differing]
+        kept = _longest_rising(pairs)
+        staying = set(kept)
+        moved = sorted([pair for pair in pairs if pair not in staying], key=lambda pair: pair[1])
+        gone, come = _without(pairs, gone, come)
+        renamed = [pair for here, there in _gaps(kept, gone, come) for pair in self._likely(here, there)]
+        if renamed:
+            gone, come = _without(renamed, gone, come)
+            kept = sorted(kept + renamed)
+            edited += renamed
+        return Alignment(start, kept, edited, moved, [i for i, _ in gone], [j for j, _ in come])
+
+    def _align_unkeyed(self, start: int, gone: Row[Json], come: Row[Json]) -> Alignment:
         equal = self._equal(gone, come)
         gone, come = _without(equal, gone, come)
         moved = self._moved(gone, come)
@@ -78,11 +180,8 @@ class Aligner:
         shared = _anchors(_identities(base), _identities(target))
         pairs = list(shared)
         for here, there in _gaps(shared, base, target):
-            pairs += self._common(self._keys(here), self._keys(there))
+            pairs += self._common(self._keyed_by_form(here), self._keyed_by_form(there))
         return sorted(pairs)
-
-    def _keys(self, row: Row[Json]) -> Row[Hashable]:
-        return [(index, self._forms.of(value)) for index, value in row]
 
     def _common(self, here: Row[Hashable], there: Row[Hashable], anchored: bool = False) -> list[Pair]:
         """Pair equal keys in order: as many as can be, or around anchors where that would cost too much."""
@@ -90,7 +189,7 @@ class Aligner:
         cells = len(here) * len(there)
         if cells <= self._cells_left:
             self._cells_left -= cells
-            return _longest_common(here, there)
+            return longest_common(here, there)
         if anchored:
             raise TooWide
         anchors = _anchors(here, there)
@@ -104,9 +203,11 @@ class Aligner:
         if not gone or not come:
             return []
         waiting: defaultdict[Hashable, deque[int]] = defaultdict(deque)
-        for index, form in self._keys(gone):
+        for index, form in self._keyed_by_form(gone):
             waiting[form].append(index)
-        return [(waiting[form].popleft(), index) for index, form in self._keys(come) if waiting.get(form)]
+        return [
+            (waiting[form].popleft(), index) for index, form in self._keyed_by_form(come) if waiting.get(form)
+        ]
 
     def _likely(self, gone: Row[Json], come: Row[Json]) -> list[Pair]:
         """Pair what is left in one gap: containers that are alike, scalars where both sides have as many."""
@@ -118,37 +219,52 @@ class Aligner:
         return sorted(pairs)
 
     def _alike(self, gone: Row[Json], come: Row[Json]) -> list[Pair]:
-        """Pair containers that are alike so that most parts stay, or by position if that costs too much."""
-        comparisons = _parts(gone) * len(come) + _parts(come) * len(gone)
+        """Pair containers that are alike so that most stays, or by position if that costs too much."""
+        if not gone or not come:
+            return []
+        here, there = [self._leaves(old) for _, old in gone], [self._leaves(new) for _, new in come]
+        comparisons = sum(map(len, here)) * len(come) + sum(map(len, there)) * len(gone)
         if comparisons > self._comparisons_left:
-            side_by_side = zip(gone, come, strict=False)
-            return [(i, j) for (i, old), (j, new) in side_by_side if self._likeness(old, new)]
+            side_by_side = zip(gone, come, here, there, strict=False)
+            return [(i, j) for (i, old), (j, new), a, b in side_by_side if self._likeness(old, new, a, b)]
         self._comparisons_left -= comparisons
-        likeness = [[self._likeness(old, new) for _, new in come] for _, old in gone]
+        likeness = [
+            [self._likeness(old, new, a, b) for (_, new), b in zip(come, there, strict=True)]
+            for (_, old), a in zip(gone, here, strict=True)
+        ]
         return [(gone[row][0], come[column][0]) for row, column in _heaviest(likeness)]
 
-    def _likeness(self, old: Json, new: Json) -> int:
-        """Count the equal parts of two containers; fewer than half of the larger one's count for nothing."""
+    def _leaves(self, container: Json) -> Counter[Hashable]:
+        """Count the scalars in a container, each with the name of the member it is in, or in an array of."""
+        leaves: Counter[Hashable] = Counter()
+        waiting: list[tuple[str, Json]] = [("", container)]
+        while waiting:
+            name, value = waiting.pop()
+            parts = value.items() if type(value) is dict else [(name, part) for part in value]
+            for within, part in parts:
+                if (type(part) is dict or type(part) is list) and part:
+                    waiting.append((within, part))
+                else:
+                    leaves[within, self._forms.of(part)] += 1
+        return leaves
+
+    def _likeness(self, old: Json, new: Json, here: Counter[Hashable], there: Counter[Hashable]) -> int:
+        """Count what two containers have in common: scalars anywhere in them, and whole parts.
+
+        If neither comes to half of the larger one, that counts for nothing.
+        """
         if type(old) is not type(new):
             return 0
+        common = sum([min(count, there[leaf]) for leaf, count in here.items() if leaf in there])
+        parts = self._common_parts(old, new)
+        is_alike = 2 * common >= max(here.total(), there.total()) or 2 * parts >= max(len(old), len(new))
+        return common + parts if is_alike else 0
+
+    def _common_parts(self, old: Json, new: Json) -> int:
         form = self._forms.of
         if type(old) is dict:
-            equal = sum([name in new and form(part) == form(new[name]) for name, part in old.items()])
-        else:
-            equal = (Counter(map(form, old)) & Counter(map(form, new))).total()
-        return equal if 2 * equal >= max(len(old), len(new)) else 0
-
-
-def _equal_ends(base: list[Json], target: list[Json]) -> tuple[int, int]:
-    """Count the elements that are equal at the front, and those after them at the end."""
-    shorter = min(len(base), len(target))
-    start = 0
-    while start < shorter and same(base[start], target[start]):
-        start += 1
-    end = 0
-    while end < shorter - start and same(base[-1 - end], target[-1 - end]):
-        end += 1
-    return start, end
+            return sum([name in new and form(part) == form(new[name]) for name, part in old.items()])
+        return (Counter(map(form, old)) & Counter(map(form, new))).total()
 
 
 def _without(pairs: list[Pair], base: Row[T], target: Row[T]) -> tuple[Row[T], Row[T]]:
@@ -188,10 +304,6 @@ def _scalars(row: Row[Json]) -> Row[Json]:
     return [(index, value) for index, value in row if type(value) is not dict and type(value) is not list]
 
 
-def _parts(containers: Row[Json]) -> int:
-    return sum([1 + len(container) for _, container in containers])
-
-
 def _anchors(here: Row[Hashable], there: Row[Hashable]) -> list[Pair]:
     """Pair keys that each row has once, as many as are in order: the heart of patience diff."""
     once, once_there = _once(here), _once(there)
@@ -206,31 +318,36 @@ def _once(row: Row[Hashable]) -> dict[Hashable, int]:
 
 
 def _longest_rising(pairs: list[Pair]) -> list[Pair]:
-    """Choose as many pairs as can be whose second parts rise; the first parts do. O(n log n)."""
-    lowest: list[int] = []  # by length: the lowest second part such a choice can end with
-    last: list[int] = []  # by length: which pair that is
-    before: list[int] = []  # by pair: the one chosen before it
-    for number, (_, there) in enumerate(pairs):
-        length = bisect_left(lowest, there)
-        before.append(last[length - 1] if length else -1)
-        lowest[length : length + 1] = [there]
-        last[length : length + 1] = [number]
+    """Choose as many pairs as can be whose second parts rise; the first parts do. O(n log n).
+
+    Of two that changed places, the one that came first stays.
+    """
+    highest: list[int] = []  # by length: minus the highest second part such a choice can begin with
+    first: list[int] = []  # by length: which pair that is
+    after: dict[int, int] = {}  # by pair: the one chosen after it
+    for number in range(len(pairs) - 1, -1, -1):
+        there = -pairs[number][1]
+        length = bisect_left(highest, there)
+        if length:
+            after[number] = first[length - 1]
+        highest[length : length + 1] = [there]
+        first[length : length + 1] = [number]
     chosen: list[Pair] = []
-    number = last[-1] if last else -1
-    while number >= 0:
-        chosen.append(pairs[number])
-        number = before[number]
-    return chosen[::-1]
+    at = first[-1] if first else None
+    while at is not None:
+        chosen.append(pairs[at])
+        at = after.get(at)
+    return chosen
 
 
-def _longest_common(here: Row[Hashable], there: Row[Hashable]) -> list[Pair]:
+def longest_common(here: Row[Hashable], there: Row[Hashable]) -> list[Pair]:
     """Pair as many equal keys in order as can be.
 
     Bit-parallel (Hyyrö 2004): a row of the table of lengths is one integer whose bit j is 0 where the length
     grows from column j to j + 1, so a row costs a few operations on integers, not one for each column.
     """
     if len(here) < len(there):
-        return [(i, j) for j, i in _longest_common(there, here)]
+        return [(i, j) for j, i in longest_common(there, here)]
     places: defaultdict[Hashable, int] = defaultdict(int)
     for column, (_, key) in enumerate(there):
         places[key] |= 1 << column

@@ -5,74 +5,113 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from plait_merge.alignment import Aligner, Alignment, Pair, TooWide
+from plait_merge.patch import Operation, apply_operations
 from plait_merge.pointer import Tokens, format_pointer
-from plait_merge.values import ABSENT, LIMITS, Json, LimitExceeded, Limits, same
+from plait_merge.transfer import CANDIDATES_MAX, Loose, is_recognizable, transfers
+from plait_merge.values import ABSENT, LIMITS, Json, LimitExceeded, Limits
 
 
 def diff(base: Json, target: Json, limits: Limits = LIMITS) -> list[dict[str, Json]]:
     """Give the RFC 6902 patch that makes base the target; either may be ABSENT.
 
-    Objects are compared member by member, exactly. Elements of arrays are aligned: equal ones keep their
-    place or move, those alike are edited inside, the rest is removed and added. An array that differs in more
-    than can be aligned is replaced whole, and so is a container that would take more operations than a patch
-    may have. Values in the patch are shared with the target.
+    Objects are compared member by member, exactly. Elements of arrays are aligned: by an inferred key, else
+    equal ones keep their place or move; those alike are edited inside, the rest is removed and added. What is
+    gone from one container and has come to another as it was has moved. An array that differs in more than
+    can be aligned is replaced whole, and so is a container that would take more operations than a patch may
+    have, or longer pointers. Values in the patch are shared with the target.
 
     Shared references cost nothing and everything else its size; aligning is bounded (alignment.py). Raises
     LimitExceeded("depth").
     """
-    return _Differ(limits).patch(base, target)
+    aligner = Aligner(limits.depth_max)
+    return [operation.as_json() for operation in operations_between(base, target, aligner, limits)]
+
+
+def operations_between(
+    base: Json, target: Json, aligner: Aligner, limits: Limits = LIMITS
+) -> list[Operation]:
+    """Give the operations of `diff`, with an aligner that may know these values already."""
+    differ = _Differ(aligner, limits)
+    operations = differ.operations_between(base, target)
+    moves = differ.transfers()
+    if not moves:
+        return operations
+    try:
+        moved = apply_operations(base, moves, limits)
+    except LimitExceeded:  # too deep on the way
+        return operations
+    aligner.keep(moved)
+    return moves + _Differ(aligner, limits).operations_between(moved, target)
 
 
 class _Differ:
-    """One comparison: the patch so far, and what is left of the bounds."""
+    """One comparison: the operations so far, and the bounds."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, aligner: Aligner, limits: Limits) -> None:
         self.limits = limits
-        self.operations: list[dict[str, Json]] = []
-        self.aligner = Aligner(limits.depth_max)
+        self.operations: list[Operation] = []
+        self.aligner = aligner
+        self.same = aligner.sameness.same
+        self.has_long_pointers = False
+        self.gone: list[Loose] = []
+        self.come: list[Loose] = []
 
-    def patch(self, base: Json, target: Json) -> list[dict[str, Json]]:
+    def operations_between(self, base: Json, target: Json) -> list[Operation]:
         if target is ABSENT:
             if base is not ABSENT:
                 self._remove(())
         elif base is ABSENT:
             self._add((), target)
-        else:
-            self._compare((), base, target)
+        elif not self.same(base, target):
+            self._compare((), (), base, target)
         return self.operations
 
-    def _compare(self, path: Tokens, base: Json, target: Json) -> None:
-        """Add what makes base, at this path, the target."""
-        if base is target:
-            return
+    def transfers(self) -> list[Operation]:
+        """Give the moves on base that explain what has gone from one container and come to another."""
+        if not self.gone or not self.come or len(self.gone) + len(self.come) > CANDIDATES_MAX:
+            return []
+        form = self.aligner.form
+        gone, come = ([(form(loose.value), loose) for loose in side] for side in (self.gone, self.come))
+        moves = transfers(gone, come)
+        if any(self._is_long(pointer) for o in moves for pointer in (o.path, o.source or ())):
+            return []
+        return moves
+
+    def _compare(self, path: Tokens, place: Tokens, base: Json, target: Json) -> None:
+        """Add what makes base, now at *path* and at *place* at first, the target, which is not the same."""
         kind = type(base)
         if kind is not type(target) or (kind is not dict and kind is not list):
-            if not same(base, target):
-                self._replace(path, target)
+            self._replace(path, target)
             return
         if len(path) >= self.limits.depth_max:
             raise LimitExceeded("depth", format_pointer(path))
-        before = len(self.operations)
+        before = len(self.operations), len(self.gone), len(self.come)
         if kind is dict:
-            self._compare_members(path, base, target)
+            self._compare_members(path, place, base, target)
         else:
-            self._compare_elements(path, base, target)
-        if len(self.operations) - before > self.limits.operations_max:
-            del self.operations[before:]
+            self._compare_elements(path, place, base, target)
+        if len(self.operations) - before[0] > self.limits.operations_max or self.has_long_pointers:
+            self.has_long_pointers = False
+            del self.operations[before[0] :], self.gone[before[1] :], self.come[before[2] :]
             self._replace(path, target)
 
-    def _compare_members(self, path: Tokens, base: dict[str, Json], target: dict[str, Json]) -> None:
+    def _compare_members(
+        self, path: Tokens, place: Tokens, base: dict[str, Json], target: dict[str, Json]
+    ) -> None:
+        same = self.same
         for name, old in base.items():
             new = target.get(name, ABSENT)
             if new is ABSENT:
                 self._remove((*path, name))
-            elif new is not old:
-                self._compare((*path, name), old, new)
+                self._lose(place, name, old)
+            elif not same(old, new):
+                self._compare((*path, name), (*place, name), old, new)
         for name, new in target.items():
             if name not in base:
                 self._add((*path, name), new)
+                self._find(place, name, new)
 
-    def _compare_elements(self, path: Tokens, base: list[Json], target: list[Json]) -> None:
+    def _compare_elements(self, path: Tokens, place: Tokens, base: list[Json], target: list[Json]) -> None:
         """Remove from the back, move, add from the front, and last edit inside, at final indices."""
         try:
             alignment = self.aligner.align(base, target)
@@ -81,24 +120,48 @@ class _Differ:
             return
         for index in reversed(alignment.removed):
             self._remove((*path, str(index)))
+            self._lose(place, index, base[index])
         for here, there in _moves(alignment):
             self._move((*path, str(here)), (*path, str(there)))
+        gaps = alignment.gaps() if alignment.added else None
         for index in alignment.added:
             self._add((*path, str(index)), target[index])
+            assert gaps is not None
+            self._find(place, gaps.of(index) + 1, target[index])
         for here, there in alignment.edited:
-            self._compare((*path, str(there)), base[here], target[there])
+            self._compare((*path, str(there)), (*place, str(here)), base[here], target[there])
+
+    def _lose(self, place: Tokens, at: str | int, value: Json) -> None:
+        if is_recognizable(value):
+            self.gone.append(Loose((*place, str(at)), type(at) is int, value))
+
+    def _find(self, place: Tokens, at: str | int, value: Json) -> None:
+        if is_recognizable(value):
+            self.come.append(Loose((*place, str(at)), type(at) is int, value))
 
     def _add(self, path: Tokens, value: Json) -> None:
-        self.operations.append({"op": "add", "path": format_pointer(path), "value": value})
+        self._write(Operation("add", path, None, value))
 
     def _remove(self, path: Tokens) -> None:
-        self.operations.append({"op": "remove", "path": format_pointer(path)})
+        self._write(Operation("remove", path, None, ABSENT))
 
     def _replace(self, path: Tokens, value: Json) -> None:
-        self.operations.append({"op": "replace", "path": format_pointer(path), "value": value})
+        self._write(Operation("replace", path, None, value))
 
     def _move(self, source: Tokens, path: Tokens) -> None:
-        self.operations.append({"op": "move", "from": format_pointer(source), "path": format_pointer(path)})
+        self._write(Operation("move", path, source, ABSENT))
+
+    def _write(self, operation: Operation) -> None:
+        self.operations.append(operation)
+        self.has_long_pointers |= self._is_long(operation.path)
+
+    def _is_long(self, path: Tokens) -> bool:
+        longest = self.limits.pointer_bytes_max
+        # A character of a token is at most four bytes, or two where it is escaped.
+        return (
+            4 * sum(map(len, path)) + 64 > longest
+            and len(format_pointer(path).encode("utf-8", "surrogatepass")) > longest
+        )
 
 
 def _moves(alignment: Alignment) -> Iterator[Pair]:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from plait_merge.diff import diff
-from plait_merge.outcome import Conflicted, Merged
-from plait_merge.patch import Inapplicable
+from collections.abc import Iterator
+from dataclasses import replace
+from operator import is_
+
+from plait_merge.alignment import Aligner
+from plait_merge.diff import diff, operations_between
+from plait_merge.ground import Ground, Order
+from plait_merge.keys import Key
+from plait_merge.outcome import Conflict, Conflicted, Facet, Merged, Note, Patch
+from plait_merge.patch import Inapplicable, Operation, Replay, apply, read_patch
+from plait_merge.pointer import Tokens, array_index, format_pointer, parse_pointer
 from plait_merge.policy import Policy
 from plait_merge.rebase import rebase
 from plait_merge.values import LIMITS, Absent, Json, LimitExceeded, Limits
@@ -20,11 +28,122 @@ def merge(
 ) -> Merged | Conflicted | LimitExceeded:
     """Merge what *theirs* and *yours* made of *base*.
 
-    Which element of an array became which is guessed by `diff`; where the patches are known, `rebase` knows.
+    Which element of an array became which is guessed (alignment.py), the same way for both sides; where the
+    patches are known, `rebase` knows. What both inserted alike counts once (ground.py).
     """
-    outcome = rebase(base, [diff(base, theirs)], diff(base, yours), policy, limits=limits)
+    unbound = replace(limits, operations_max=_ANY, pointer_bytes_max=_ANY)
+    # Where it may matter who did what, nothing is shared beforehand, and each side is aligned by itself.
+    shared = policy is None or not (policy.groups or policy.counts)
+    aligner = Aligner(limits.depth_max)
+    aligners = (aligner, aligner if shared else Aligner(limits.depth_max, aligner.sameness))
+    if policy is not None and policy.names:
+        asked = dict(_keys_asked_for(base, policy))
+        for each in aligners:
+            each.asked.update(asked)
+    try:
+        ground = Ground(base, theirs, yours, aligner, shared=shared)
+        here, there = (
+            tuple(operations_between(ground.value, side, each, unbound))
+            for side, each in zip((theirs, yours), aligners, strict=True)
+        )
+        outcome = rebase(ground.value, [here], there, policy, limits=unbound)
+    except LimitExceeded as refusal:
+        return refusal
     if isinstance(outcome, Inapplicable):  # a patch made by diff applies to what it was made for
         raise AssertionError(outcome)
-    if isinstance(outcome, (Conflicted, LimitExceeded)):
+    if isinstance(outcome, LimitExceeded):
         return outcome
-    return Merged(outcome.value, outcome.patch, outcome.notes)
+    notes = (*outcome.notes, *_keys_used(ground))
+    if isinstance(outcome, Conflicted):
+        return replace(outcome, conflicts=_told_of_base(outcome, base, ground), notes=notes)
+    value, patch = outcome.value, outcome.patch
+    if ground.orders:
+        patch = _in_order(theirs, patch, ground.orders)
+        value = apply(theirs, patch, unbound)
+    if not _is_within(patch, limits):
+        patch = diff(theirs, value, limits)
+    return Merged(value, patch, notes)
+
+
+def _keys_asked_for(base: Json | Absent, policy: Policy) -> Iterator[tuple[int, Key | None]]:
+    """Give what the policy says names the elements of the arrays in base. O(base)."""
+    waiting: list[tuple[Tokens, Json]] = [((), base)]
+    while waiting:
+        path, value = waiting.pop()
+        if type(value) is dict:
+            waiting += [((*path, name), part) for name, part in value.items()]
+        elif type(value) is list:
+            rule = policy.at(path)
+            if rule.array == "keyed":
+                yield id(value), rule.key
+            elif rule.keys == "off":
+                yield id(value), None
+            waiting += [((*path, str(index)), part) for index, part in enumerate(value)]
+
+
+_ANY = 1 << 62
+_UNBOUND = Limits(operations_max=_ANY, pointer_bytes_max=_ANY)
+
+
+def _keys_used(ground: Ground) -> Iterator[Note]:
+    for path, key in ground.keys.items():
+        yield Note("inferred_key", None, format_pointer(path), key)
+
+
+def _in_order(theirs: Json, patch: Patch, orders: list[Order]) -> Patch:
+    """Give the patch with what yours inserted behind theirs put where the order of the neighbours has it.
+
+    An insertion is known by the very value inserted, and by theirs' run in front of it.
+    """
+    runs = {id(order.yours[0]): order for order in orders}
+    operations = list(read_patch(patch, _UNBOUND))
+    replay = Replay(theirs, _UNBOUND)
+    for number, operation in enumerate(operations):
+        order = runs.get(id(operation.value))
+        if order is not None and _inserts_behind(replay, operations[number:], order):
+            first = int(operation.path[-1]) - len(order.theirs)
+            for n, place in enumerate(order.places):
+                path = (*operation.path[:-1], str(first + place + n))
+                operations[number + n] = operations[number + n]._replace(path=path)
+        replay.step(operations[number])
+    return [operation.as_json() for operation in operations]
+
+
+def _inserts_behind(replay: Replay, operations: list[Operation], order: Order) -> bool:
+    """Tell whether operations begin with the insertion of yours' run right behind theirs'."""
+    path = operations[0].path
+    if not path or type(array := replay.find(path[:-1])) is not list:
+        return False
+    index = array_index(path[-1])
+    if index is None or index < len(order.theirs):
+        return False
+    behind = [(*path[:-1], str(index + n)) for n in range(len(order.yours))]
+    return (
+        all(map(is_, array[index - len(order.theirs) : index], order.theirs))
+        and all(map(is_, (o.value for o in operations), order.yours))
+        and behind == [o.path for o in operations[: len(behind)] if o.op == "add"]
+    )
+
+
+def _is_within(patch: Patch, limits: Limits) -> bool:
+    """Tell whether a patch could be submitted, being neither too long nor with pointers that are."""
+    return len(patch) <= limits.operations_max and all(
+        4 * len(operation[pointer]) <= limits.pointer_bytes_max
+        or len(operation[pointer].encode("utf-8", "surrogatepass")) <= limits.pointer_bytes_max
+        for operation in patch
+        for pointer in ("path", "from")
+        if pointer in operation
+    )
+
+
+def _told_of_base(conflicted: Conflicted, base: Json | Absent, ground: Ground) -> tuple[Conflict, ...]:
+    """Give conflicts that were found on the ground as base has them."""
+    if ground.value is base:
+        return conflicted.conflicts
+    return tuple([_told(conflict, base, ground) for conflict in conflicted.conflicts])
+
+
+def _told(conflict: Conflict, base: Json | Absent, ground: Ground) -> Conflict:
+    tokens, there = ground.in_base(base, parse_pointer(conflict.pointer))
+    facet = Facet(there) if conflict.base.present else conflict.base
+    return replace(conflict, pointer=format_pointer(tokens), base=facet)

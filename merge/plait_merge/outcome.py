@@ -60,26 +60,36 @@ NoteKind = Literal[
     "set",
     "keyed",
     "unkeyed",
+    "inferred_key",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something a clean merge did that its author may want to know.
+    """Something a merge did that its author may want to know.
 
     `operation` is the first of yours that it is about. `stale_copy`: that operation copied a value theirs
     has changed since; what the author saw was kept. `unkeyed`: it put an element into a keyed array without
     a key of its own, so it was merged as in a list; `keyed`: the element it added is one with theirs of the
     same key. `pointer` is the place in yours. All others say by which word of the policy a conflict was
     decided; `pointer` is then the conflict's.
+    `inferred_key`: in the array both sides changed at *pointer* (in base), the members *key* were taken to
+    name the elements. Only where whole values are merged.
     """
 
     note: NoteKind
-    operation: int
+    operation: int | None
     pointer: str
+    key: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Json]:
-        return {"note": self.note, "operation": self.operation, "pointer": self.pointer}
+        """The note as plain JSON, members without a meaning left out."""
+        written: dict[str, Json] = {"note": self.note, "operation": self.operation, "pointer": self.pointer}
+        if self.operation is None:
+            del written["operation"]
+        if self.key:
+            written["key"] = list(self.key)
+        return written
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +197,7 @@ class Conflicted:
     conflicts: tuple[Conflict, ...]
     clean_patch: Patch
     clean_operations: tuple[int, ...]
+    notes: tuple[Note, ...] = ()
     _settlement: Settlement = field(repr=False, compare=False, kw_only=True)
 
 

@@ -88,13 +88,17 @@ class Policy:
     frame: Tokens = ()  # where what is merged stands in what the patterns speak of
     groups: bool = field(init=False, compare=False)  # whether an edit may concern what it is in
     counts: bool = field(init=False, compare=False)  # whether equal edits may differ from one
+    names: bool = field(init=False, compare=False)  # whether it says what elements are known by
     _known: dict[Tokens, Rule] = field(init=False, default_factory=dict, repr=False, compare=False)
     _by_head: Mapping[str, _Rules] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_head", _by_head(self.rules))
-        counts = any(stated.get("scalar") in ("sum", "exclusive") for _, stated in self.rules)
+        stated = [words for _, words in self.rules]
+        counts = any(s.get("scalar") in ("sum", "exclusive") or s.get("array") == "log" for s in stated)
         object.__setattr__(self, "counts", counts)
+        names = any(s.get("array") == "keyed" or s.get("keys") == "off" for s in stated)
+        object.__setattr__(self, "names", names)
         grouped = any(
             stated.get(word) in words for _, stated in self.rules for word, words in _GROUPS.items()
         )

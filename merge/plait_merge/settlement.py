@@ -107,7 +107,7 @@ class Settlement:
             for knot, verdict in self.decided.items()
             if verdict.note is not None
         ]
-        return tuple(sorted(notes, key=lambda note: (note.operation, note.pointer)))
+        return tuple(sorted(notes, key=lambda note: (note.operation or 0, note.pointer)))
 
     # What somebody chooses.
 

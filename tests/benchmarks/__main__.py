@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from . import engine
+from . import alignment, engine
 from .client import client
 from .distinct import distinct
 from .herd import herd
@@ -32,6 +32,8 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "many-over-many": engine.many_over_many,
     "arrays": engine.arrays,
     "lag": engine.lag,
+    "states": alignment.states,
+    "alignment": alignment.alignment,
     "distinct": distinct,
     "hot": hot,
     "sizes": sizes,

@@ -92,7 +92,7 @@ def many_over_many(scale: Scale) -> Iterator[Row]:
         figure = f"{scale.members:,} changed members on each side, {overlap}"
         yield Row(figure, taken[overlap] * 1e3, "ms", 60)
     yield Row("recursion over three values, disjoint", taken["recursion"] * 1e3, "ms")
-    for name, merging in _others().items():
+    for name, merging in others().items():
         note(f" {name}")
         yield Row(f"{name}, disjoint", _once_s(wide, scale.members, merging) * 1e3, "ms")
 
@@ -197,7 +197,7 @@ def _once_s(wide: dict[str, Any], members: int, merging: Callable[..., object]) 
     return time.process_time() - started
 
 
-def _others() -> Mapping[str, Callable[..., object]]:
+def others() -> Mapping[str, Callable[..., object]]:
     """Find the other libraries that merge three JSON values, where they are installed."""
     found: dict[str, Callable[..., object]] = {}
     if importlib.util.find_spec("nbdime") is not None:

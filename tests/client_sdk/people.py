@@ -144,11 +144,13 @@ async def _closed(writer: asyncio.StreamWriter) -> None:
 
 
 class Doorkeeper:
-    """Stands before a server: bars everybody while there is a `status`, and loses answers to a `method`."""
+    """Stands before a server: answers for it while there is a `status`, loses its answers to a `method`."""
 
     def __init__(self, server: ClientSession) -> None:
         self._server = server
         self.status: int | None = None
+        self.code = "barred"
+        self.passing: tuple[str, ...] = ()
         self.method: str | None = None
 
     async def __aenter__(self) -> Self:
@@ -166,8 +168,8 @@ class Doorkeeper:
         await self._runner.cleanup()
 
     async def _carry(self, request: web.Request) -> web.Response:
-        if self.status is not None:
-            problem = {"type": "urn:plait:errors:barred", "status": self.status, "title": "Barred"}
+        if self.status is not None and request.method not in self.passing:
+            problem = {"type": f"urn:plait:errors:{self.code}", "status": self.status, "title": "No"}
             return web.json_response(problem, status=self.status, headers={"Plait-Should-Retry": "false"})
         body = await request.read()
         named = {name: value for name, value in request.headers.items() if name.lower() != "host"}

@@ -53,14 +53,19 @@ async def test_from_now_on_means_from_the_call(join: Join) -> None:
 
 
 async def test_ones_own_edits_are_told_too(join: Join) -> None:
-    order = await _filled(join, 1)
+    """Over the socket and in the answer; they are counted once, and the answer says what became of them."""
+    settled: list[Any] = []
+    plait = await join(on_settled=settled.append)
+    order = await plait.create(NAME, ORDER)
     reading = order.changes()
     told: list[Change] = []
-    for number in range(5):
-        await order.set("/n", number + 10)
+    for number in range(20):
+        saved = await order.set("/n", number + 10)
+        assert (saved.attempts, len(saved.patch)) == (1, 1)
         told += await taken(reading, number + 2)
-    _is_whole(told, 1, 6)
-    assert [part.key is not None for change in told for part in change.parts] == [True] * 5
+    _is_whole(told, 1, 21)
+    assert [part.key for change in told for part in change.parts] == [each.key for each in settled[1:]]
+    assert plait.counters.saved == len(settled) == 21
 
 
 async def test_readers_with_different_beginnings_do_not_disturb_each_other(join: Join) -> None:

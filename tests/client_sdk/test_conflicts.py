@@ -154,8 +154,9 @@ async def test_what_clashes_before_it_was_sent_is_settled_just_so(join: Join, cl
     assert [(field.pointer, field.theirs.value) for field in conflict] == [("/title", "Ann's")]
     assert conflict.draft == {**ORDER, "title": "Bob's", "tags": ["y"]}
     conflict.choose_all("yours")
-    await conflict.save()
-    assert await conflict.save() == other.last_save
+    saved = await conflict.save()
+    assert saved.outcome == "applied"
+    assert await conflict.save() == saved
     assert other.value == await head(client) == {**ORDER, "title": "Bob's", "n": 5, "tags": ["y"]}
 
 
@@ -179,16 +180,20 @@ async def test_rules_settle_conflicts_by_where_they_are(join: Join, client: Clie
 
 
 async def test_a_rule_may_ask_somebody(join: Join) -> None:
-    asked: list[str] = []
+    asked: list[Any] = []
 
     async def ask(field: Field) -> Choice:
         await asyncio.sleep(0)
-        asked.append(field.pointer)
+        assert field._conflict is not None
+        asked.append((field.pointer, field._conflict.draft))
         return "yours"
 
     _, other = await _clashing(join)
-    await other.set("/title", "Bob's", on_conflict=ask)
-    assert (asked, other.value["title"]) == (["/title"], "Bob's")
+    async with other.edit(on_conflict=ask, wait=False) as draft:
+        draft["title"] = "Bob's"
+    await other.saved()
+    assert asked == [("/title", {**ORDER, "title": "Bob's"})]
+    assert other.value["title"] == "Bob's"
 
 
 async def test_what_a_rule_leaves_open_is_a_conflict(join: Join) -> None:

@@ -357,6 +357,23 @@ async def test_history_tells_of_one_place(join: Join) -> None:
     assert {each.author async for each in order.history()} == {"ann"}
 
 
+async def test_what_is_decided_is_not_sent_again(join: Join) -> None:
+    """A conflict, a precondition that failed, and a patch that is wrong."""
+    plait, bob = await join(), await join()
+    order = await plait.create(NAME, ORDER)
+    await (await bob.doc(NAME)).set("/title", "theirs")
+    requests = plait.counters.attempts
+    with pytest.raises(PreconditionFailed):
+        await order.put({}, if_match=1)
+    with pytest.raises(InvalidPatch):
+        await order.patch([{"op": "remove", "path": "/nothing"}], base=1)
+    with pytest.raises(MergeConflict):
+        await order.set("/title", "mine")
+    reads = 1  # what the edit clashed with
+    assert plait.counters.attempts - requests == 2 + reads
+    assert plait.counters.retries == 0
+
+
 async def test_everything_that_is_saved_is_counted_and_told(join: Join) -> None:
     """Whichever way it goes to the server."""
     told: list[Settled] = []

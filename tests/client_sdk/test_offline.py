@@ -17,6 +17,7 @@ from conftest import Serve
 from plait_client import (
     ABSENT,
     AsyncPlait,
+    BaseUnknown,
     Forbidden,
     InvalidPatch,
     MergeConflict,
@@ -497,6 +498,24 @@ async def test_a_refused_token_is_said_to_be_so(
         door.status = None
         kept.retry_now()
         await mine.saved()
+        assert await head(client) == {**ORDER, "n": 3}
+
+
+@pytest.mark.parametrize("outbox", [False, True], ids=["without an outbox", "with an outbox"])
+async def test_an_edit_whose_base_is_never_known_is_given_up(
+    client: ClientSession, join: Join, box: Path, outbox: bool
+) -> None:
+    """It is sent anew once, and those after it get their turn."""
+    async with Doorkeeper(client) as door:
+        plait = await join(door.session, **({"outbox": box} if outbox else {}))
+        order = await plait.create(NAME, ORDER)
+        door.status, door.code, door.passing = 409, "base-unknown", ("GET",)
+        for _ in range(2):
+            with pytest.raises(BaseUnknown):
+                await order.set("/n", 2)
+        assert (order.value, order.pending) == (ORDER, ())
+        door.status = None
+        await order.set("/n", 3)
         assert await head(client) == {**ORDER, "n": 3}
 
 

@@ -239,6 +239,15 @@ def test_frames_lead_on_to_what_an_answer_was_ahead_of() -> None:
     assert flying(replica).patch == [replace("/lines/3/n", "later")]
 
 
+def test_what_is_known_to_be_saved_needs_no_key_to_be_seen() -> None:
+    replica = behind_at_four()
+    frame = [add("/lines/2", {"n": 2}), replace("/body", "x"), add("/lines/3", {"n": "mine"})]
+    assert replica.received(1, 4, frame, parts(None, None, None)) == Progress(changed=True)
+    assert numbers(replica) == [0, 1, 2, "later"]
+    assert not replica.behind
+    assert flying(replica).key == "k2"
+
+
 def test_a_whole_document_leads_on_to_what_an_answer_was_ahead_of() -> None:
     replica = behind_at_four()
     lines = [{"n": 0}, {"n": 1}, {"n": 2}, {"n": "mine"}]
@@ -313,6 +322,15 @@ def test_ones_own_element_among_others_in_one_frame_is_the_one_edited_next() -> 
     frame = [add("/lines/2", {"n": "theirs"}), add("/lines/3", {"n": "mine"})]
     assert replica.received(1, 3, frame, parts(None, "k1")).failed == ()
     assert numbers(replica) == [0, 1, "theirs", "later"]
+
+
+def test_what_others_moved_in_a_frame_with_ones_own_edit_is_known_not_guessed() -> None:
+    """The two lines look alike, so no comparison would tell that they changed places."""
+    alike = {"title": "t", "lines": [{"n": 0}, {"n": 0}]}
+    replica = replica_of(alike, [replace("/title", "mine")], [replace("/lines/0/n", "later")])
+    flying(replica)
+    replica.received(1, 3, [move("/lines/0", "/lines/1"), replace("/title", "mine")], parts(None, "k1"))
+    assert numbers(replica) == [0, "later"]
 
 
 def test_ones_own_list_stays_in_order_behind_somebody_elses() -> None:
@@ -556,11 +574,16 @@ def test_a_guard_that_others_overtook_refuses_the_whole_edit(place: int) -> None
     assert replica.shown == {**BASE, "title": "x"}
 
 
-def test_a_copy_of_others_is_not_taken_for_untouched() -> None:
-    """What they copied is what it was for them, whatever is typed there here."""
-    replica = replica_of(BASE, [replace("/title", "mine")], [replace("/body", "mine")])
-    replica.received(1, 2, [copy("/title", "/copied")], parts(None))
-    assert replica.shown == {**BASE, "title": "mine", "body": "mine", "copied": "t"}
+def test_a_copy_of_others_is_what_it_was_for_them() -> None:
+    """Whatever is typed at its source here: what is typed later is replayed over what they copied."""
+    replica = replica_of(BASE, [replace("/title", "mine")], [replace("/lines/0/n", "mine")])
+    replica.received(1, 2, [copy("/title", "/copied"), add("/lines/0", {"n": "x"})], parts(None))
+    assert replica.shown == {
+        "title": "mine",
+        "body": "b",
+        "copied": "t",
+        "lines": [{"n": "x"}, {"n": "mine"}, {"n": 1}],
+    }
 
 
 # -- refusals

@@ -17,6 +17,7 @@ from merge.strategies import (
     Scene,
     add,
     crowded_scenes,
+    documents,
     framed,
     guard,
     patches,
@@ -31,12 +32,14 @@ from plait_merge import (
     CONFLICT,
     Conflicted,
     InvalidValue,
+    Merged,
     Operation,
     Policy,
     Rebased,
     Resolver,
     TouchIndex,
     apply,
+    merge,
     read_patch,
     rebase,
     resolve,
@@ -76,7 +79,7 @@ def value_of(outcome: Any) -> Json:
     return outcome.value
 
 
-def notes_of(outcome: Any) -> list[tuple[str, int, str]]:
+def notes_of(outcome: Any) -> list[tuple[str, int | None, str]]:
     assert isinstance(outcome, Rebased), outcome
     return [(note.note, note.operation, note.pointer) for note in outcome.notes]
 
@@ -657,3 +660,50 @@ def test_nothing_is_invented(scene: Scene, policy: Policy) -> None:
     if isinstance(outcome, Rebased):
         known = leaves([scene.base, head(scene), apply(scene.base, scene.yours)])
         assert leaves(outcome.value).keys() <= known.keys()
+
+
+# -- whole values
+
+
+def test_whole_values_are_aligned_by_the_key_a_policy_names() -> None:
+    base: Json = {"l": [{"sku": 1, "id": 5, "n": 1}, {"sku": 2, "id": 6, "n": 1}]}
+    theirs: Json = {"l": [{"sku": 2, "id": 5, "n": 7}, {"sku": 1, "id": 6, "n": 1}]}
+    yours: Json = {"l": [{"sku": 1, "id": 5, "n": 3}, {"sku": 2, "id": 6, "n": 1}]}
+    outcome = merge(base, theirs, yours, policy(LINES))
+    assert isinstance(outcome, Merged), outcome
+    value: Json = outcome.value
+    assert {line["sku"]: line["n"] for line in value["l"]} == {1: 3, 2: 7}
+
+
+def test_whole_values_count_what_both_changed_alike() -> None:
+    for rules, expected in (({}, 4), ({"/n": {"scalar": "sum"}}, 3)):
+        outcome = merge({"n": 5}, {"n": 4}, {"n": 4}, policy(rules))
+        assert isinstance(outcome, Merged)
+        assert outcome.value == {"n": expected}
+    logged = merge(["a"], ["a", "x"], ["a", "x"], policy({"": {"array": "log"}}))
+    assert isinstance(logged, Merged)
+    assert logged.value == ["a", "x", "x"]
+
+
+def test_whole_values_with_one_new_key_are_one_element_or_a_duplicate() -> None:
+    base: Json = {"l": [{"sku": 1}]}
+    one, other = ({"l": [{"sku": 1}, {"sku": 2, side: 1}]} for side in "ty")
+    outcome = merge(base, one, other, policy(LINES))
+    assert isinstance(outcome, Merged), outcome
+    assert outcome.value == {"l": [{"sku": 1}, {"sku": 2, "t": 1, "y": 1}]}
+    clash = merge(base, {"l": [{"sku": 1}, {"sku": 2, "t": 2}]}, one, policy(LINES))
+    assert conflicts_of(clash) == [("duplicate_key", "/l/-")]
+
+
+@given(documents, st.data(), scene_policies())
+def test_whole_values_get_a_typed_answer(base: Json, data: st.DataObject, policy: Policy) -> None:
+    """And an untouched side yields."""
+    theirs, yours = (apply(base, data.draw(patches(base))) for _ in "ty")
+    outcome = merge(base, theirs, yours, policy)
+    assert isinstance(outcome, Merged | Conflicted)
+    if isinstance(outcome, Merged):
+        assert same(outcome.value, apply(theirs, outcome.patch))
+    for one, other in ((base, yours), (yours, base)):
+        still = merge(base, one, other, policy)
+        assert isinstance(still, Merged)
+        assert same(still.value, yours)

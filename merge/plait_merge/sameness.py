@@ -1,0 +1,174 @@
+"""Whether values are the same, asked again and again in one comparison: what was found out is kept."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pickle import Pickler
+from typing import Final
+
+from plait_merge.values import ABSENT, Json, same
+
+CHUNK: Final = 128
+"""How many elements of two arrays are compared at once."""
+
+FEW: Final = 8
+"""Up to so many scalars are compared one by one."""
+
+
+class Sameness:
+    """Answers as `same` does, in about half the time where containers are large.
+
+    Python's own `==` compares at the speed of C but takes true for 1. So what it calls equal is confirmed: by
+    serial forms, which tell types apart (equal ones mean the same value), and only where those differ, as for
+    another order of members or 1.0 for 1, part by part. What the left side is written as is kept for the next
+    right side; so the values have to live, and to stay as they are, as long as this does.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = BytesIO()
+        self._pickler = _pickler(self._buffer)
+        self._serial: dict[tuple[int, int, int], bytes] = {}
+        self._known: dict[tuple[int, int], bool] = {}
+
+    def same(self, old: Json, new: Json) -> bool:
+        """Tell whether two values are equal as JSON."""
+        if old is new:
+            return True
+        kind = type(old)
+        if kind is not type(new) or (kind is not dict and kind is not list):
+            return same(old, new)
+        if len(old) != len(new):
+            return False
+        if len(old) <= FEW and (few := _are_few_same(old, new)) is not None:
+            return few
+        pair = (id(old), id(new))
+        known = self._known.get(pair)
+        if known is None:
+            known = self._known[pair] = self._equal(old, new, (id(old), -1, -1))
+        return known
+
+    def are_untouched(self, base: Json, theirs: Json, yours: Json) -> bool:
+        """Tell whether two sides have left a container as it was, which takes half as long as to ask twice.
+
+        What both have made true of 1 passes as well, so it is theirs or yours that is to be taken on. There
+        is nothing to merge in it.
+        """
+        if base is theirs or base is yours:
+            return False  # to be seen without a look inside
+        if type(base) is not type(theirs) or type(base) is not type(yours) or len(base) != len(yours):
+            return False
+        pairs = (id(base), id(theirs)), (id(base), id(yours))
+        if pairs[0] in self._known or pairs[1] in self._known:
+            return False
+        try:
+            if base != theirs:
+                self._known[pairs[0]] = False
+                return False
+            if self._serialized(theirs) != self._serialized(yours):
+                return False
+        except RecursionError:
+            self._pickler = _pickler(self._buffer)
+            return False
+        self._known[id(theirs), id(yours)] = True
+        return True
+
+    def differ(self, old: Json, new: Json) -> None:
+        """Take it as known that a container is not the same as another, or worth a look."""
+        self._known[id(old), id(new)] = False
+
+    def equal_ends(self, old: list[Json], new: list[Json]) -> tuple[int, int]:
+        """Count the same elements at the front of two arrays, and those at the end after them."""
+        shorter = min(len(old), len(new))
+        start = 0
+        while start < shorter:
+            chunk = min(CHUNK, shorter - start)
+            differing = self._first_differing(old, new, start, start, chunk)
+            start += chunk if differing is None else differing
+            if differing is not None:
+                break
+        left = shorter - start
+        end = 0
+        while end + CHUNK <= left and self._equal_slices(
+            old, new, len(old) - end - CHUNK, len(new) - end - CHUNK, CHUNK
+        ):
+            end += CHUNK
+        while end < left and self.same(old[-1 - end], new[-1 - end]):
+            end += 1
+        return start, end
+
+    def differing(self, old: list[Json], new: list[Json]) -> list[int]:
+        """Give the places at which two lists of one length differ, in order."""
+        found: list[int] = []
+        waiting = [(at, min(CHUNK, len(old) - at)) for at in range(0, len(old), CHUNK)][::-1]
+        while waiting:
+            at, length = waiting.pop()
+            if length == 1:
+                if not self.same(old[at], new[at]):
+                    found.append(at)
+            elif not self._equal(old[at : at + length], new[at : at + length], None):
+                half = length // 2
+                waiting += [(at + half, length - half), (at, half)]
+        return found
+
+    def _first_differing(
+        self, old: list[Json], new: list[Json], at: int, at_new: int, length: int
+    ) -> int | None:
+        """Give the first place in a slice at which two arrays differ, None if they do not."""
+        if self._equal_slices(old, new, at, at_new, length):
+            return None
+        return next(i for i in range(length) if not self.same(old[at + i], new[at_new + i]))
+
+    def _equal_slices(self, old: list[Json], new: list[Json], at: int, at_new: int, length: int) -> bool:
+        here, there = old[at : at + length], new[at_new : at_new + length]
+        return self._equal(here, there, (id(old), at, at + length))
+
+    def _equal(self, old: Json, new: Json, key: tuple[int, int, int] | None) -> bool:
+        try:
+            if old != new:
+                return False
+            if key is None:
+                serial = self._serialized(old)
+            elif (serial := self._serial.get(key, b"")) == b"":
+                serial = self._serial[key] = self._serialized(old)
+            return serial == self._serialized(new) or same(old, new)
+        except RecursionError:  # deeper than Python compares or writes; the loop of `same` has no such bound
+            self._pickler = _pickler(self._buffer)
+            return same(old, new)
+
+    def _serialized(self, value: Json) -> bytes:
+        self._buffer.seek(0)
+        self._buffer.truncate()
+        self._pickler.dump(value)
+        return self._buffer.getvalue()
+
+
+def _are_few_same(old: Json, new: Json) -> bool | None:
+    """Compare two small containers of one kind and length; None if there are containers in them."""
+    if type(old) is dict:
+        for name, part in old.items():
+            kind = type(part)
+            if kind is dict or kind is list:
+                return None
+            other = new.get(name, ABSENT)
+            if kind is type(other):
+                if part != other:
+                    return False
+            elif not same(part, other):
+                return False
+        return True
+    for part, other in zip(old, new, strict=True):
+        kind = type(part)
+        if kind is dict or kind is list:
+            return None
+        if kind is type(other):
+            if part != other:
+                return False
+        elif not same(part, other):
+            return False
+    return True
+
+
+def _pickler(buffer: BytesIO) -> Pickler:
+    pickler = Pickler(buffer, 4)
+    pickler.fast = True  # no memo: which parts are one object must not show
+    return pickler

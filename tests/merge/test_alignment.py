@@ -1,0 +1,422 @@
+"""Merging whole values: which element is which, what both inserted alike, and what has moved elsewhere."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import time
+from typing import Any, TypeAlias
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from merge.strategies import documents
+from merge.test_diff import VALUES, edited, parsed, short, versions
+from plait_merge import (
+    ABSENT,
+    Conflicted,
+    LimitExceeded,
+    Limits,
+    Merged,
+    apply,
+    diff,
+    merge,
+    parse_pointer,
+    read_patch,
+    resolve,
+    same,
+)
+from plait_merge.keys import infer_key
+from plait_merge.sameness import Sameness
+
+Json: TypeAlias = Any
+
+
+def merged(base: Json, theirs: Json, yours: Json) -> Json:
+    """Merge what has to be clean; the values share nothing, as those of three files."""
+    outcome = merge(parsed(base), parsed(theirs), parsed(yours))
+    assert isinstance(outcome, Merged), outcome
+    return outcome.value
+
+
+def kinds(base: Json, theirs: Json, yours: Json) -> list[tuple[str, str]]:
+    outcome = merge(parsed(base), parsed(theirs), parsed(yours))
+    assert isinstance(outcome, Conflicted), outcome
+    return [(conflict.kind, conflict.pointer) for conflict in outcome.conflicts]
+
+
+def people(*names: str, **more: Json) -> list[dict[str, Json]]:
+    return [{"id": name, "n": 0, **more} for name in names]
+
+
+# Keys
+
+
+@pytest.mark.parametrize(
+    ("arrays", "key"),
+    [
+        ([people("a", "b"), people("b", "c")], ("id",)),
+        ([[{"a": 1, "b": 1}, {"a": 1, "b": 2}], [{"a": 2, "b": 1}, {"a": 1, "b": 1}]], ("a", "b")),
+        ([[{"a": 1}, {"a": 1}], []], None),
+        ([[{"a": True}, {"a": False}], []], None),
+        ([[{"a": 1}, {"b": 1}], []], None),
+        ([[{"a": 1}, 2], []], None),
+        ([[1, 2], [1, 2]], None),
+        ([[], []], None),
+        ([[], people("a")], ("id",)),
+        ([[{"a": 1}], [{"a": 1.0}, {"a": 2}]], ("a",)),
+        ([[{"a": 10**30}], [{"a": 1e30}, {"a": 2}]], ("a",)),
+    ],
+)
+def test_a_key_is_there_and_unique_in_every_element(arrays: list[list[Json]], key: Any) -> None:
+    assert infer_key(arrays) == key
+
+
+def test_a_name_is_a_better_key_than_a_position() -> None:
+    base = [{"position": n, "name": name, "text": name * 3} for n, name in enumerate("abcd")]
+    other = [{"position": n, "name": name, "text": name * 3} for n, name in enumerate("xabcd")]
+    assert infer_key([base, other]) == ("name",)
+
+
+def test_elements_of_one_key_are_one_however_different() -> None:
+    base = [{"id": "a", "x": 1, "y": 1, "z": 1}, {"id": "b", "x": 2, "y": 2, "z": 2}]
+    theirs = [{"id": "b", "x": 7, "y": 8, "z": 9}, {"id": "a", "x": 1, "y": 1, "z": 1}]
+    yours = [{"id": "a", "x": 1, "y": 1, "z": 5}, {"id": "b", "x": 2, "y": 2, "z": 2, "w": 3}]
+    assert merged(base, theirs, yours) == [
+        {"id": "b", "x": 7, "y": 8, "z": 9, "w": 3},
+        {"id": "a", "x": 1, "y": 1, "z": 5},
+    ]
+
+
+def test_an_element_may_get_another_key() -> None:
+    base = [{"id": "a", "x": 1, "y": 1}, {"id": "b", "x": 2, "y": 2}]
+    theirs = [{"id": "c", "x": 1, "y": 1}, {"id": "b", "x": 2, "y": 2}]
+    yours = [{"id": "a", "x": 1, "y": 9}, {"id": "b", "x": 2, "y": 2}]
+    assert merged(base, theirs, yours) == [{"id": "c", "x": 1, "y": 9}, {"id": "b", "x": 2, "y": 2}]
+
+
+def test_the_result_names_the_keys_it_went_by() -> None:
+    base = {"a": people("x", "y"), "b": people("z"), "c": [1]}
+    theirs = {"a": people("x", "t", "y"), "b": people("z", "t"), "c": [1, 2]}
+    yours = {"a": people("x", "y", "u"), "b": people("z"), "c": [3, 1]}
+    outcome = merge(base, theirs, yours)
+    assert [note.as_json() for note in outcome.notes] == [  # type: ignore[union-attr]
+        {"note": "inferred_key", "pointer": "/a", "key": ["id"]}
+    ]
+
+
+# What both inserted alike
+
+
+def test_what_both_inserted_at_one_place_is_there_once() -> None:
+    assert merged([1, 2], [1, 7, 8, 2], [1, 7, 9, 2]) == [1, 7, 8, 9, 2]
+    assert merged(["a"], ["a", "b"], ["a", "b", "c"]) == ["a", "b", "c"]
+    assert merged([], ["b", "c"], ["a", "c"]) == ["b", "a", "c"]
+
+
+def test_what_both_inserted_at_different_places_is_there_twice() -> None:
+    assert merged([1, 2], [7, 1, 2], [1, 2, 7]) == [7, 1, 2, 7]
+
+
+def test_a_name_both_added_to_a_list_of_names_is_there_once_wherever() -> None:
+    assert merged(["b", "c"], ["a", "b", "c"], ["b", "c", "a"]) in (["a", "b", "c"], ["b", "c", "a"])
+    lines = ["b\n", "c\n"]
+    assert merged(lines, ["a\n", *lines], [*lines, "a\n"]) == ["a\n", *lines, "a\n"]
+    assert merged(["b", "c", "b"], ["a", "b", "c", "b"], ["b", "c", "b", "a"]) == ["a", "b", "c", "b", "a"]
+
+
+def test_what_both_inserted_under_one_key_is_there_once_wherever() -> None:
+    base, new = people("a", "b"), {"id": "n", "n": 5}
+    assert merged(base, [new, *base], [*base, new, *people("c")]) in (
+        [new, *base, *people("c")],
+        [*base, new, *people("c")],
+    )
+
+
+def test_new_elements_of_one_key_become_one() -> None:
+    base = people("a")
+    theirs = [*base, {"id": "n", "x": 1, "tags": ["p"]}]
+    yours = [*base, {"id": "n", "y": 2, "tags": ["p", "q"]}]
+    assert merged(base, theirs, yours) == [*base, {"id": "n", "x": 1, "y": 2, "tags": ["p", "q"]}]
+
+
+def test_new_elements_of_one_key_that_contradict_conflict() -> None:
+    base = people("a")
+    outcome = merge(base, [*base, {"id": "n", "x": 1}], [*base, {"id": "n", "x": 2}])
+    assert isinstance(outcome, Conflicted)
+    (conflict,) = outcome.conflicts
+    assert (conflict.kind, conflict.pointer) == ("add_add", "/1/x")
+    assert not conflict.base.present
+    settled = resolve([*base, {"id": "n", "x": 1}], outcome, {conflict.id: "yours"})
+    assert apply([*base, {"id": "n", "x": 1}], settled) == [*base, {"id": "n", "x": 2}]
+
+
+def test_of_two_new_arrays_the_one_that_extends_the_other_is_taken() -> None:
+    assert merged({}, {"a": ["x"]}, {"a": ["x", "y"]}) == {"a": ["x", "y"]}
+    assert kinds({}, {"a": [1, 2]}, {"a": [1, 3]}) == [("add_add", "/a")]
+
+
+def test_a_conflict_is_told_of_base_and_not_of_what_both_added() -> None:
+    base = {"a": [1, {"x": 0, "y": [1]}]}
+    theirs = {"a": [5, 6, 1, {"x": 1, "y": [1]}]}
+    yours = {"a": [5, 7, 1, {"x": 2, "y": [1]}]}
+    outcome = merge(base, theirs, yours)
+    assert isinstance(outcome, Conflicted)
+    (conflict,) = outcome.conflicts
+    assert (conflict.pointer, conflict.pointer_theirs, conflict.pointer_yours) == (
+        "/a/1/x",
+        "/a/3/x",
+        "/a/3/x",
+    )
+    assert conflict.base.value == 0
+
+
+# Order
+
+
+def test_insertions_of_both_at_one_place_go_by_the_order_around() -> None:
+    base = ["ant", "bee", "cow", "yak"]
+    assert merged(
+        base, ["ant", "bee", "cow", "emu", "owl", "yak"], ["ant", "bee", "cow", "dog", "fox", "yak"]
+    ) == [
+        "ant",
+        "bee",
+        "cow",
+        "dog",
+        "emu",
+        "fox",
+        "owl",
+        "yak",
+    ]
+
+
+def test_without_an_order_around_theirs_come_first() -> None:
+    base = ["cow", "ant", "bee", "yak"]
+    theirs, yours = [*base, "owl"], [*base, "fox"]
+    assert merged(base, theirs, yours) == [*base, "owl", "fox"]
+
+
+def test_a_side_that_kept_no_order_is_not_sorted() -> None:
+    base = ["ant", "bee", "cow", "yak"]
+    theirs = ["ant", "bee", "cow", "yak", "zebra"]
+    yours = ["ant", "bee", "cow", "yak", "eel"]
+    assert merged(base, theirs, yours) == [*theirs, "eel"]
+
+
+# Moves
+
+
+def test_a_card_put_into_another_list_takes_the_other_sides_edit_along() -> None:
+    card = {"id": "c", "title": "Write", "text": "all of it"}
+    base = {"todo": [*people("a"), card], "done": people("b")}
+    theirs = {"todo": people("a"), "done": [*people("b"), card]}
+    yours = {"todo": [*people("a"), {**card, "title": "Rewrite"}], "done": people("b")}
+    assert merged(base, theirs, yours) == {
+        "todo": people("a"),
+        "done": [*people("b"), {**card, "title": "Rewrite"}],
+    }
+
+
+def test_a_renamed_member_is_a_move() -> None:
+    rule = {"type": "string", "pattern": "x", "title": "t"}
+    assert short(diff({"nmae": rule, "z": 1}, parsed({"name": rule, "z": 1}))) == ["move /nmae /name"]
+
+
+def test_what_says_little_of_itself_is_not_known_again() -> None:
+    patch = diff({"a": {"type": "string"}}, {"b": {"type": "string"}})
+    assert short(patch) == ["remove /a", 'add /b {"type": "string"}']
+
+
+def test_moves_between_arrays_find_their_places() -> None:
+    def card(number: int) -> Json:
+        return {"number": number, "title": f"card {number}", "text": "x"}
+
+    base = {"a": [card(n) for n in range(6)], "b": [card(n) for n in range(6, 9)]}
+    target = {"a": [card(n) for n in (6, 0, 4, 8)], "b": [card(n) for n in (1, 7, 2, 3, 5)]}
+    patch = diff(base, target)
+    assert {operation["op"] for operation in patch} == {"move"}
+    assert same(apply(base, patch), target)
+
+
+def test_an_element_is_not_moved_into_the_one_that_steps_into_its_place() -> None:
+    """RFC 6902 takes `move /0 /0/a` for a move of something into itself."""
+    part = {"x": 1, "y": 2, "z": 3}
+    base: Json = [part, {"a": 1, "b": 2, "c": [4, 5]}]
+    target: Json = [{"a": 1, "b": 2, "c": [4, 5], "d": part}]
+    assert same(apply(base, diff(base, parsed(target))), target)
+    base, target = [part, [7, 8, 9]], [[7, parsed(part), 8, 9]]
+    assert same(apply(base, diff(base, target)), target)
+
+
+@given(versions() | st.tuples(VALUES, VALUES), st.randoms(use_true_random=False))
+def test_any_reshuffling_of_parts_is_a_patch(values: tuple[Json, Json], chance: random.Random) -> None:
+    """Parts large enough to be known again stand somewhere else in the target."""
+    parts = [{"part": n, "of": list(values), "more": 1} for n in range(4)]
+    base = {"a": parts[:2], "b": {"c": parts[2]}, "d": {"e": parts[3]}, "f": []}
+    chance.shuffle(parts)
+    cut = chance.randint(0, 3)
+    target = {"a": parts[:cut], "b": {"c": {}}, "g": parts[cut], "f": [1, *parts[cut + 1 :]]}
+    assert same(apply(base, diff(base, target)), target)
+
+
+# Laws
+
+
+triples = documents.flatmap(lambda base: st.tuples(st.just(base), edited(base), edited(base)))
+
+
+@given(triples)
+def test_an_untouched_side_yields(values: tuple[Json, Json, Json]) -> None:
+    base, theirs, _ = values
+    for outcome in (merge(base, theirs, base), merge(base, base, theirs), merge(base, theirs, theirs)):
+        assert isinstance(outcome, Merged), outcome
+        assert same(outcome.value, theirs)
+
+
+@given(triples)
+def test_the_patch_leads_from_theirs_to_the_value_and_no_input_is_changed(
+    values: tuple[Json, Json, Json],
+) -> None:
+    before = copy.deepcopy(values)
+    outcome = merge(*values)
+    if isinstance(outcome, Merged):
+        assert same(apply(values[1], parsed(outcome.patch)), outcome.value)
+    assert values == before
+
+
+@given(triples)
+def test_swapping_the_sides_gives_the_same_verdict(values: tuple[Json, Json, Json]) -> None:
+    base, theirs, yours = values
+    one, other = merge(base, theirs, yours), merge(base, yours, theirs)
+    assert type(one) is type(other)
+
+
+@given(triples)
+def test_conflicts_say_where_they_are_and_what_is_there(values: tuple[Json, Json, Json]) -> None:
+    outcome = merge(*values)
+    if isinstance(outcome, Conflicted):
+        for conflict in outcome.conflicts:
+            facets = (conflict.base, conflict.theirs, conflict.yours)
+            pointers = (conflict.pointer, conflict.pointer_theirs, conflict.pointer_yours)
+            for value, facet, pointer in zip(values, facets, pointers, strict=True):
+                if facet.present and pointer is not None:
+                    assert same(found(value, pointer), facet.value)
+
+
+@given(triples)
+def test_every_side_can_be_chosen(values: tuple[Json, Json, Json]) -> None:
+    _, theirs, _ = values
+    outcome = merge(*values)
+    if isinstance(outcome, Conflicted):
+        for side in ("theirs", "yours"):
+            patch = resolve(theirs, outcome, {c.id: side for c in outcome.conflicts})
+            apply(theirs, patch)
+
+
+def found(value: Json, pointer: str) -> Json:
+    for token in parse_pointer(pointer):
+        value = value[int(token)] if isinstance(value, list) else value[token]
+    return value
+
+
+@given(VALUES, VALUES, VALUES)
+def test_sameness_is_what_same_says(base: Json, theirs: Json, yours: Json) -> None:
+    sameness = Sameness()
+    wide, *others = ({"a": [value] * 20, "b": value} for value in (base, parsed(base), theirs, yours))
+    for other in others:
+        assert sameness.same(wide, other) == same(wide, other)
+        assert sameness.same(base, other["b"]) == same(base, other["b"])
+    if type(base) is type(theirs) is type(yours) is list:
+        expected = [at for at in range(20) if not same([base, theirs][at % 2], [base, yours][at % 2])]
+        assert sameness.differing([base, theirs] * 10, [base, yours] * 10) == expected
+
+
+def test_true_and_one_stay_apart_however_large_the_rest() -> None:
+    base = {"flags": {str(n): True for n in range(50)}, "z": 0}
+    theirs, yours = parsed(base), parsed(base)
+    theirs["flags"]["7"] = 1
+    yours["flags"]["9"] = 1.0
+    value = merged(base, theirs, yours)
+    assert type(value["flags"]["7"]) is int
+    assert type(value["flags"]["9"]) is float
+    assert type(value["flags"]["8"]) is bool
+    theirs["z"], yours["z"] = 1, 0
+    yours = {**parsed(theirs), "z": 0}
+    assert type(merged(base, theirs, yours)["flags"]["7"]) is int
+
+
+# Bounds
+
+
+def test_a_patch_too_long_or_with_pointers_too_long_is_written_shorter() -> None:
+    name = "n" * 5_000
+    base = {"a": {name: {"x": 1, "y": 1}}, "b": 1}
+    outcome = merge(base, {"a": {name: {"x": 2, "y": 1}}, "b": 1}, {"a": {name: {"x": 1, "y": 2}}, "b": 2})
+    assert isinstance(outcome, Merged)
+    assert outcome.value == {"a": {name: {"x": 2, "y": 2}}, "b": 2}
+    read_patch(outcome.patch)
+    assert same(apply({"a": {name: {"x": 2, "y": 1}}, "b": 1}, outcome.patch), outcome.value)
+    limits = Limits(operations_max=3)
+    many = {str(n): n for n in range(10)}
+    clean = merge({}, {"x": 1}, {"y": many, **many}, limits=limits)
+    assert isinstance(clean, Merged)
+    read_patch(clean.patch, limits)
+
+
+def test_a_value_too_deep_is_an_answer() -> None:
+    deep: Json = 1
+    for _ in range(5_000):
+        deep = {"a": deep}
+    for triple in (
+        ({"a": 1}, deep, {"a": 2}),
+        (deep, {"a": {"a": 1}}, {"a": {"a": 2}}),
+        ([deep], [1, deep], [2]),
+    ):
+        assert isinstance(merge(*triple), (LimitExceeded, Conflicted, Merged))
+    other = json.loads("[" * 300 + "1" + "]" * 300)
+    assert isinstance(merge(other, [other], [1, other]), (LimitExceeded, Conflicted, Merged))
+
+
+def test_documents_come_and_go() -> None:
+    assert merged_or_absent(ABSENT, {"a": 1}, ABSENT) == {"a": 1}
+    assert merged_or_absent({"a": 1}, ABSENT, {"a": 1}) is ABSENT
+
+
+def merged_or_absent(*values: Json) -> Json:
+    outcome = merge(*values)
+    assert isinstance(outcome, Merged)
+    return outcome.value
+
+
+SIZE = 3_000
+
+
+def hostile_arrays() -> dict[str, tuple[list[Json], ...]]:
+    chance = random.Random(5)
+    upward = list(range(SIZE))
+    shuffled = [chance.sample(upward, SIZE) for _ in range(2)]
+    even, odd = list(range(0, 2 * SIZE, 2)), list(range(1, 2 * SIZE, 2))
+    woven = [n for pair in zip(even, odd, strict=True) for n in pair]
+    return {
+        "all equal": ([0] * SIZE, [0] * (SIZE + 7), [0] * (SIZE + 9)),
+        "all equal objects": ([{"a": 1}] * SIZE, [{"a": 1}] * (SIZE + 7), [{"a": 1}] * (SIZE - 9)),
+        "all different": (upward, [n + SIZE for n in upward], [n - SIZE for n in upward]),
+        "reversed": (upward, upward[::-1], upward[::-1]),
+        "shuffled": (upward, *shuffled),
+        "shuffled objects": tuple([{"k": n, "v": [n]} for n in row] for row in (upward, *shuffled)),
+        "woven": (even, woven, odd),
+        "zeros and ones": tuple([chance.randint(0, 1) for _ in range(SIZE)] for _ in range(3)),
+        "alike": tuple([{"a": n % 3, "b": n % 5, "c": [side]} for n in upward] for side in "bty"),
+        "equal hashes": tuple([{"id": (n + side) * (2**61 - 1)} for n in upward] for side in (1, 2, 3)),
+    }
+
+
+@pytest.mark.parametrize("name", list(hostile_arrays()))
+def test_no_arrays_take_long(name: str) -> None:
+    base, theirs, yours = hostile_arrays()[name]
+    start = time.process_time()
+    outcome = merge(base, theirs, yours)
+    assert isinstance(outcome, Merged | Conflicted)
+    assert time.process_time() - start < 5
