@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from plait_client.edit import Patch
 from plait_client.errors import InvalidPatch, TestFailed
+from plait_client.replica.edit import Patch
 from plait_merge import (
     ABSENT,
     Inapplicable,

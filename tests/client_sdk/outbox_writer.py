@@ -3,8 +3,8 @@
 import asyncio
 import sys
 
-from plait_client.edit import Edit, Flight, State
-from plait_client.outbox import Outbox, Stored
+from plait_client.replica.edit import Edit, Flight, State
+from plait_client.saving.outbox import Outbox, Stored
 
 DOCUMENT = "orders/7"
 PENDING_MAX = 3

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from client_sdk import outbox_writer
 from client_sdk.outbox_writer import body_of, edit_of, flight_of
-from plait_client.edit import Edit, Flight, State
 from plait_client.errors import OutboxFull, OutboxUnusable
-from plait_client.outbox import FailedEdit, Outbox, Stored
-from plait_client.replica import Replica
+from plait_client.replica.edit import Edit, Flight, State
+from plait_client.replica.replica import Replica
+from plait_client.saving.outbox import FailedEdit, Outbox, Stored
 from plait_merge import ABSENT, Json
 
 NAME = "orders/7"

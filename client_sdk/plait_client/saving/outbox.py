@@ -25,8 +25,8 @@ from typing import IO, Any, Final, TypeVar
 import aiosqlite
 import msgspec
 
-from plait_client.edit import Edit, Flight, Patch, State
 from plait_client.errors import OutboxFull, OutboxUnusable
+from plait_client.replica.edit import Edit, Flight, Patch, State
 from plait_merge import ABSENT, Absent, Json
 
 if sys.platform == "win32":

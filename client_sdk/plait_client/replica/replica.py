@@ -28,10 +28,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from plait_client.drift import ACCEPTED, Drift, Refusal, between
-from plait_client.edit import Edit, Flight, Operations, Patch, State
-from plait_client.frame import Part
-from plait_client.trail import Trail
+from plait_client.live.frame import Part
+from plait_client.replica.drift import ACCEPTED, Drift, Refusal, between
+from plait_client.replica.edit import Edit, Flight, Operations, Patch, State
+from plait_client.replica.trail import Trail
 from plait_merge import (
     ABSENT,
     LIMITS,

@@ -14,10 +14,6 @@ from typing import Any, Final, Literal, TypeAlias
 
 from plait_client.conflict import MergeConflict
 from plait_client.context import Context
-from plait_client.delivery import Delivery
-from plait_client.edit import Edit, Flight
-from plait_client.entries import Entries
-from plait_client.entry import Entry
 from plait_client.errors import (
     BaseUnknown,
     DeadlineExceeded,
@@ -31,12 +27,16 @@ from plait_client.errors import (
     RetryQuotaSpent,
     TransportError,
 )
-from plait_client.journal import Journal
-from plait_client.outbox import Stored
-from plait_client.replica import Progress, Replica
-from plait_client.retry import full_jitter
+from plait_client.replica.edit import Edit, Flight
+from plait_client.replica.replica import Progress, Replica
 from plait_client.saved import Saved
+from plait_client.saving.delivery import Delivery
+from plait_client.saving.entries import Entries
+from plait_client.saving.entry import Entry
+from plait_client.saving.journal import Journal
+from plait_client.saving.outbox import Stored
 from plait_client.settlement import Settlement
+from plait_client.wire.retry import full_jitter
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import takewhile
 
-from plait_client import request
-from plait_client.edit import Edit, Flight, State
 from plait_client.errors import PlaitError
-from plait_client.outbox import Outbox, Stored
-from plait_client.replica import Replica
+from plait_client.replica.edit import Edit, Flight, State
+from plait_client.replica.replica import Replica
+from plait_client.saving.outbox import Outbox, Stored
 from plait_client.unsaved import UnsavedEdit
+from plait_client.wire import request
 
 
 class Journal:

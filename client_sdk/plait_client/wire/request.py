@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import msgspec
 
-from plait_client.transport import Request
+from plait_client.wire.transport import Request
 from plait_merge import Json
 
 JSON: Final = "application/json"

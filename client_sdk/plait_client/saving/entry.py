@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from plait_client.edit import Edit
 from plait_client.errors import PlaitError
+from plait_client.replica.edit import Edit
 from plait_client.resolvers import Resolver
 from plait_client.saved import Saved
 from plait_merge import ABSENT, Absent, Json
