@@ -21,7 +21,7 @@ CREATE TABLE documents (
 
 -- A revision never changes once written. What else is here can be rebuilt from these rows.
 -- New rows go to the end, whatever document they are of, and no index has to be written beside: a document is
--- read from its latest revision back, or from a snapshot of it (docs/decisions/0010).
+-- read from its latest revision back, or from a snapshot of it (docs/decisions/0013).
 CREATE TABLE revisions (
     seq INTEGER PRIMARY KEY,        -- place among all revisions
     previous INTEGER,               -- seq of revision n - 1 of the document; null for the first
