@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from itertools import starmap
 
 from plait_server.store import statements as sql
 from plait_server.store.record import Address, RevisionRecord
@@ -16,7 +17,6 @@ def find_revisions(connection: sqlite3.Connection, address: Address, above: int,
 
 
 def read_revisions(connection: sqlite3.Connection, seqs: Iterable[int]) -> Iterator[RevisionRecord]:
-    """Read revisions one by one."""
-    cursor = connection.cursor()
-    for seq in seqs:
-        yield RevisionRecord(*cursor.execute(sql.REVISION, (seq,)).fetchone())
+    """Read revisions one by one, in the order of `seqs`."""
+    wanted = f"[{','.join(map(str, seqs))}]"
+    return starmap(RevisionRecord, connection.execute(sql.REVISIONS, (wanted,)))

@@ -70,9 +70,10 @@ WITH RECURSIVE chain (seq, previous, n) AS (
 )
 SELECT seq FROM chain WHERE n BETWEEN ?4 + 1 AND ?5
 """
-REVISION = """
-SELECT n, kind, patch, base, submitted, author, caller, key, at, message, trace, policy, seq FROM revisions
-WHERE seq = ?
+# Revisions by their seqs, a JSON array, in its order: a cross join goes through its left side as it comes.
+REVISIONS = """
+SELECT n, kind, patch, base, submitted, author, caller, revisions.key, at, message, trace, policy, seq
+FROM json_each(?) AS wanted CROSS JOIN revisions ON seq = wanted.value
 """
 CHANGES = """
 SELECT collection, document, n, kind, patch, base, submitted, author, caller, key, at, message, trace, policy,
