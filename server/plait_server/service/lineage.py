@@ -9,7 +9,7 @@ own edits made keeps its identity, and from there on it is an ordinary edit with
 Where nobody else was in between, view and committed value are one and nothing is worked out.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from msgspec import Struct
 
@@ -22,13 +22,18 @@ from plait_merge import (
     LimitExceeded,
     Limits,
     Operation,
+    Policy,
     Rebased,
+    Tokens,
+    TouchIndex,
     apply_operations,
     diff,
     read_patch,
     rebase,
     same,
 )
+from plait_merge.number import is_number
+from plait_merge.patch import without_increments
 from plait_server.service.answer import Answer
 from plait_server.service.revision import STORED, Revision
 
@@ -83,7 +88,13 @@ def ancestor_of(submitted: Json, parent: Ancestor | None, answer: Answer) -> Anc
     return ancestor
 
 
-def see(ancestor: Ancestor, base: Revision, since: Sequence[Revision], committed: Revision) -> Sight:
+def see(
+    ancestor: Ancestor,
+    base: Revision,
+    since: Sequence[Revision],
+    committed: Revision,
+    policy: Policy | None = None,
+) -> Sight:
     """Work out what the author saw after `ancestor`, and the drift; once.
 
     `base` is the revision it was decided on, `since` lead from there to before `committed`, where it
@@ -93,7 +104,8 @@ def see(ancestor: Ancestor, base: Revision, since: Sequence[Revision], committed
         parent = ancestor.parent
         before = Sight(base.value, ()) if parent is None or parent.sight is None else parent.sight
         theirs = (*before.drift, *_flat(since))
-        ancestor.sight = _sight(before.view, read_patch(ancestor.submitted, STORED), theirs, committed.value)
+        submitted = read_patch(ancestor.submitted, STORED, extended=True)
+        ancestor.sight = _sight(before.view, submitted, theirs, committed.value, policy)
         ancestor.parent = None
     return ancestor.sight
 
@@ -102,10 +114,17 @@ def _flat(revisions: Iterable[Revision]) -> Operations:
     return tuple([operation for revision in revisions for operation in revision.operations])
 
 
-def _sight(before: Json | Absent, yours: Operations, theirs: Operations, committed: Json | Absent) -> Sight:
-    yours = tuple([operation for operation in yours if operation.op != "test"])
+def _sight(
+    before: Json | Absent,
+    yours: Operations,
+    theirs: Operations,
+    committed: Json | Absent,
+    policy: Policy | None,
+) -> Sight:
+    plain = without_increments(before, yours, STORED)
+    yours = tuple([operation for operation in plain if operation.op != "test"])
     view = apply_operations(before, yours, STORED)
-    moved = rebase(before, [yours], theirs, limits=STORED)
+    moved = rebase(before, [yours], theirs, policy, limits=STORED)
     if not isinstance(moved, Rebased):
         # A merge mode decided an overlap: which parts of it are whose is not asked any more.
         return Sight(view, _between(view, committed))
@@ -124,7 +143,28 @@ def _between(before: Json | Absent, after: Json | Absent) -> Operations:
 
 
 def carry_over(
-    sight: Sight, operations: Operations, limits: Limits
+    sight: Sight, operations: Operations, limits: Limits, policy: Policy | None = None
 ) -> Rebased | Conflicted | Inapplicable | LimitExceeded:
     """Rebase an edit that was made on the view over the drift: it then applies to what was committed."""
-    return rebase(sight.view, [sight.drift], operations, limits=limits)
+    return rebase(sight.view, [sight.drift], operations, policy, limits=limits)
+
+
+def keeps_places(sight: Sight, operations: Operations) -> bool:
+    """Say whether all that the drift did where operations add something up was to set the number there.
+
+    They then say on what was committed what they said on the view. Rebased they would be numbers, which no
+    longer add up with what others do next.
+    """
+    sums = [operation for operation in operations if operation.op == "inc"]
+    counted = {operation.path for operation in sums}
+    touched = TouchIndex()
+    touched.record(sight.drift, 1)
+    if not sums or touched.overlaps([each for each in operations if each.op != "inc"], 0):
+        return False
+    touched = TouchIndex()
+    touched.record([each for each in sight.drift if not _sets_one_of(each, counted)], 1)
+    return not touched.overlaps(sums, 0)
+
+
+def _sets_one_of(operation: Operation, paths: Container[Tokens]) -> bool:
+    return operation.op == "replace" and operation.path in paths and is_number(operation.value)
