@@ -69,4 +69,5 @@ def _as_json(revision: RevisionView) -> dict[str, object]:
         "base": revision.base,
         "patch": Raw(revision.patch),
         "submitted": None if revision.submitted is None else Raw(revision.submitted),
+        "policy": revision.policy,
     }
