@@ -1,6 +1,7 @@
 """What holds in a collection decides how its documents merge and what they may hold."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from plait_server.service import (
     Service,
     ServiceLimits,
 )
+from plait_server.service.lineage import Ancestor, ancestor_of
 from plait_server.store import CollectionRecord
 from plait_server.wire import decode
 from server.service.bench import (
@@ -237,21 +239,60 @@ async def test_a_collection_says_how_edits_merge_that_do_not(service: Service) -
     assert await value_of(service) == {"a": 2, "b": 0}
 
 
-async def test_an_edit_that_waits_is_decided_by_the_rules_that_hold_then(bench: Bench) -> None:
-    """It was decided, and the commit under it failed after the schema came."""
+async def test_an_edit_decided_again_is_decided_by_the_rules_that_hold_then(bench: Bench) -> None:
+    """It was built on one that never reached the disk, and a schema came meanwhile."""
     service = bench.service
     await put(service, {"a": 0})
     bench.store.gate.clear()
     first = begin(service.edit(ANN, ORDER, replacing("/a", 1)))
+    await turns()
     second = begin(service.edit(BOB, ORDER, replacing("/a", "text")))
     await turns()
     await rule(service, schema={"properties": {"a": {"type": "integer"}}})
     bench.store.failures.append(StoreUnavailable("The disk is full."))
     bench.store.gate.set()
-    outcomes = [await decided(first), await decided(second)]
-    assert outcomes[0] == "store-unavailable"
-    assert outcomes[1] in ("store-unavailable", "schema-violation")
-    assert await decided(service.edit(BOB, ORDER, replacing("/a", "text"))) == "schema-violation"
+    assert (await decided(first), await decided(second)) == ("store-unavailable", "schema-violation")
+
+
+@pytest.mark.parametrize(
+    ("mine", "policy"),
+    [
+        (lambda total: [{"op": "replace", "path": "/n", "value": total}], SUMS),
+        (lambda _: [{"op": "inc", "path": "/n", "value": 1}], None),
+    ],
+)
+async def test_edits_on_ones_own_edits_add_up_with_those_of_others(
+    service: Service, mine: Callable[[int], Any], policy: Any
+) -> None:
+    """Their author never sees the others, and loses nothing of theirs or his own."""
+    await rule(service, policy=policy)
+    await put(service, {"n": 0, "other": 0})
+    ancestor: Ancestor | None = None
+    for number in range(1, 6):
+        await service.edit(BOB, ORDER, counting("/n", 10))
+        await service.edit(BOB, ORDER, replacing("/other", number))
+        edit = Edit(kind="patch", content=mine(number), base=1 if number == 1 else None, extended=True)
+        answer = await (
+            service.edit(ANN, ORDER, edit)
+            if ancestor is None
+            else service.edit_on(ANN, ORDER, edit, ancestor)
+        )
+        ancestor = ancestor_of(edit.content, ancestor, answer)
+    assert await value_of(service) == {"n": 55, "other": 5}
+
+
+async def test_a_sum_on_ones_own_edit_is_still_a_sum_where_others_were_faster(service: Service) -> None:
+    """What is carried over to the own edit's revision adds up with what comes after that one too."""
+    await put(service, {"n": 0})
+    await service.edit(BOB, ORDER, counting("/n", 10))
+    first = counting("/n", 1, base=1)
+    ancestor = ancestor_of(first.content, None, await service.edit(ANN, ORDER, first))
+    await service.edit(BOB, ORDER, counting("/n", 100))
+    await service.edit_on(ANN, ORDER, counting("/n", 1), ancestor)
+    guarded = [{"op": "test", "path": "/n", "value": 7}, {"op": "inc", "path": "/n", "value": 1}]
+    wrong = Edit(kind="patch", content=guarded, extended=True)
+    assert await decided(service.edit_on(ANN, ORDER, wrong, ancestor)) == "test-failed"
+    assert await value_of(service) == {"n": 112}
 
 
 # Schema
