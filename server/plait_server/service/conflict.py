@@ -26,7 +26,7 @@ from plait_server import errors
 from plait_server.service.answer import ConflictView
 from plait_server.service.decision import rebase_over
 from plait_server.service.limits import ServiceLimits
-from plait_server.service.lineage import Ancestor, carry_over, keeps_places, see
+from plait_server.service.lineage import Ancestor, carry_over, see
 from plait_server.service.misfit import Misfit, SchemaConflict, find_misfit
 from plait_server.service.moment import format_moment
 from plait_server.service.refusal import bad_choice, inapplicable, malformed, too_large
@@ -158,8 +158,6 @@ def carried(
         raise too_large(outcome, limits.values)
     if isinstance(outcome, Inapplicable):
         raise inapplicable(outcome, operations)
-    if keeps_places(sight, operations):
-        return submitted
     if isinstance(outcome, Conflicted):
         members = {
             **conflict_members(document, outcome, ancestor.root, (committed,), limits),

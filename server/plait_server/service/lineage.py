@@ -9,7 +9,8 @@ own edits made keeps its identity, and from there on it is an ordinary edit with
 Where nobody else was in between, view and committed value are one and nothing is worked out.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from msgspec import Struct
 
@@ -24,16 +25,19 @@ from plait_merge import (
     Operation,
     Policy,
     Rebased,
-    Tokens,
     TouchIndex,
     apply_operations,
     diff,
+    format_pointer,
+    guarded,
     read_patch,
     rebase,
     same,
 )
-from plait_merge.number import is_number
+from plait_merge.number import total
+from plait_merge.outcome import Patch
 from plait_merge.patch import without_increments
+from plait_merge.values import find
 from plait_server.service.answer import Answer
 from plait_server.service.revision import STORED, Revision
 
@@ -145,26 +149,40 @@ def _between(before: Json | Absent, after: Json | Absent) -> Operations:
 def carry_over(
     sight: Sight, operations: Operations, limits: Limits, policy: Policy | None = None
 ) -> Rebased | Conflicted | Inapplicable | LimitExceeded:
-    """Rebase an edit that was made on the view over the drift: it then applies to what was committed."""
-    return rebase(sight.view, [sight.drift], operations, policy, limits=limits)
+    """Rebase an edit that was made on the view over the drift: it then applies to what was committed.
 
-
-def keeps_places(sight: Sight, operations: Operations) -> bool:
-    """Say whether all that the drift did where operations add something up was to set the number there.
-
-    They then say on what was committed what they said on the view. Rebased they would be numbers, which no
-    longer add up with what others do next.
+    What it adds up is still an `inc` then, so that it adds up with what others did after that too.
     """
-    sums = [operation for operation in operations if operation.op == "inc"]
-    counted = {operation.path for operation in sums}
-    touched = TouchIndex()
-    touched.record(sight.drift, 1)
-    if not sums or touched.overlaps([each for each in operations if each.op != "inc"], 0):
-        return False
-    touched = TouchIndex()
-    touched.record([each for each in sight.drift if not _sets_one_of(each, counted)], 1)
-    return not touched.overlaps(sums, 0)
+    outcome = rebase(sight.view, [sight.drift], operations, policy, limits=limits)
+    if isinstance(outcome, Rebased) and any(operation.op == "inc" for operation in operations):
+        return replace(outcome, patch=_with_sums(sight, operations, outcome.patch, policy))
+    return outcome
 
 
-def _sets_one_of(operation: Operation, paths: Container[Tokens]) -> bool:
-    return operation.op == "replace" and operation.path in paths and is_number(operation.value)
+def _with_sums(sight: Sight, operations: Operations, patch: Patch, policy: Policy | None) -> Patch:
+    """Write a patch, in which what was added up is a value, with sums again.
+
+    Where the edit itself changes what is around its sums that cannot be told: the patch then insists on the
+    values it overwrites, so that nobody's sum is lost unseen.
+    """
+    committed = apply_operations(sight.view, sight.drift, STORED)
+    sums = tuple([operation for operation in operations if operation.op == "inc"])
+    rest = tuple([operation for operation in operations if operation.op != "inc"])
+    if not _touch(rest, sums) and not _touch(sums, rest):
+        moved = rebase(sight.view, [sight.drift], rest, policy, limits=STORED)
+        added = rebase(sight.view, [sight.drift], sums, policy, limits=STORED)
+        if isinstance(moved, Rebased) and isinstance(added, Rebased):
+            return [*moved.patch, *[_sum(committed, each) for each in read_patch(added.patch, STORED)]]
+    return guarded(committed, patch, STORED)
+
+
+def _touch(some: Operations, others: Operations) -> bool:
+    touched = TouchIndex()
+    touched.record(some, 1)
+    return touched.overlaps(others, 0)
+
+
+def _sum(committed: Json | Absent, operation: Operation) -> dict[str, Json]:
+    before = find(committed, operation.path)
+    added = total(operation.value, -before)
+    return {"op": "inc", "path": format_pointer(operation.path), "value": added}

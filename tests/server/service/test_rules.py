@@ -295,6 +295,43 @@ async def test_a_sum_on_ones_own_edit_is_still_a_sum_where_others_were_faster(se
     assert await value_of(service) == {"n": 112}
 
 
+LINES = {"lines": [{"n": 0}, {"n": 0}], "title": "A"}
+AROUND: list[tuple[list[dict[str, Any]], str]] = [
+    ([{"op": "inc", "path": "/lines/1/n", "value": 1}], "merged"),
+    (
+        [
+            {"op": "replace", "path": "/title", "value": "B"},
+            {"op": "inc", "path": "/lines/1/n", "value": 0.5},
+            {"op": "inc", "path": "/lines/1/n", "value": 0.5},
+        ],
+        "merged",
+    ),
+    (
+        [
+            {"op": "add", "path": "/lines/0", "value": {"n": 7}},
+            {"op": "inc", "path": "/lines/2/n", "value": 1},
+        ],
+        "merge-conflict",
+    ),
+]
+
+
+@pytest.mark.parametrize(("patch", "outcome"), AROUND)
+async def test_a_sum_on_ones_own_edit_is_never_lost_in_an_equal_one(
+    service: Service, patch: Any, outcome: str
+) -> None:
+    """Its place is another one by now, and somebody comes to the same number meanwhile."""
+    await put(service, LINES)
+    first = counting("/lines/1/n", 1, base=1)
+    await service.edit(BOB, ORDER, adding("/lines/0", {"n": 100}))
+    ancestor = ancestor_of(first.content, None, await service.edit(ANN, ORDER, first))
+    await service.edit(BOB, ORDER, counting("/lines/2/n", 1))
+    mine = Edit(kind="patch", content=patch, extended=True)
+    assert await decided(service.edit_on(ANN, ORDER, mine, ancestor)) == outcome
+    lines = (await value_of(service))["lines"]
+    assert lines == [{"n": 100}, {"n": 0}, {"n": 3 if outcome == "merged" else 2}]
+
+
 # Schema
 
 
