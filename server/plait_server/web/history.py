@@ -58,7 +58,7 @@ class History:
 
 
 def _as_json(revision: RevisionView) -> dict[str, object]:
-    return {
+    body: dict[str, object] = {
         "document": f"{revision.document.collection}/{revision.document.id}",
         "revision": revision.revision,
         "kind": revision.kind,
@@ -69,5 +69,5 @@ def _as_json(revision: RevisionView) -> dict[str, object]:
         "base": revision.base,
         "patch": Raw(revision.patch),
         "submitted": None if revision.submitted is None else Raw(revision.submitted),
-        "policy": revision.policy,
     }
+    return body if revision.policy is None else {**body, "policy": revision.policy}

@@ -150,7 +150,9 @@ class RevisionBody(BaseModel):
     patch: Patch = Field(description="As committed.")
     submitted: Patch | None = Field(description="As submitted, where it differs.")
     policy: int | None = Field(
-        description="The revision of the collection's settings under whose policy it was merged."
+        None,
+        description="The revision of the collection's settings under whose policy it was merged; "
+        "left out where there was none.",
     )
 
 

@@ -199,7 +199,7 @@ async def test_a_policy_decides_and_history_names_it(client: ClientSession) -> N
     assert (status, body["outcome"], body["patch"]) == (200, "merged", [set_to("/n", 6)])
     assert body["notes"] == [{"note": "sum", "operation": 0, "pointer": "/n"}]
     _, revisions = await ask(client, "GET", f"{DOC}/revisions")
-    assert [each["policy"] for each in revisions["revisions"]] == [1, None, None]
+    assert [each.get("policy") for each in revisions["revisions"]] == [1, None, None]
     assert (await ask(client, "GET", f"{DOC}/revisions/3"))[1]["policy"] == 1
 
 
