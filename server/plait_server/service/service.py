@@ -153,8 +153,13 @@ class Service:
     async def put_collection(
         self, caller: Caller, name: str, settings: CollectionSettings, condition: IfMatch | None
     ) -> Rules:
-        """Set what holds in a collection from now on: see `Collections.put`."""
-        return await self._collections.put(caller, name, settings, condition)
+        """Set what holds in a collection: see `Collections.put`.
+
+        Once this is answered, nothing is committed any more that was decided under earlier rules.
+        """
+        rules = await self._collections.put(caller, name, settings, condition)
+        await self._committer.catch_up()
+        return rules
 
     def revisions_since(
         self, caller: Caller, document: DocumentKey, revision: int | None

@@ -58,6 +58,15 @@ async def rule(service: Service, caller: Caller = ANN, name: str = "orders", **s
     return await service.put_collection(caller, name, CollectionSettings(**settings), condition)
 
 
+async def held(service: Service) -> None:
+    """Let rules that are being set come to hold."""
+    for _ in range(1_000_000):
+        if (await service.collection(ANN, "orders")).revision:
+            return
+        await asyncio.sleep(0)
+    pytest.fail("they never held")
+
+
 def adding(pointer: str, value: Any, **rest: Any) -> Edit:
     return Edit(kind="patch", content=[{"op": "add", "path": pointer, "value": value}], **rest)
 
@@ -248,10 +257,28 @@ async def test_an_edit_decided_again_is_decided_by_the_rules_that_hold_then(benc
     await turns()
     second = begin(service.edit(BOB, ORDER, replacing("/a", "text")))
     await turns()
-    await rule(service, schema={"properties": {"a": {"type": "integer"}}})
+    setting = begin(rule(service, schema={"properties": {"a": {"type": "integer"}}}))
+    await held(service)
     bench.store.failures.append(StoreUnavailable("The disk is full."))
     bench.store.gate.set()
     assert (await decided(first), await decided(second)) == ("store-unavailable", "schema-violation")
+    await setting
+
+
+async def test_once_rules_are_set_nothing_under_earlier_ones_follows(bench: Bench) -> None:
+    service = bench.service
+    await put(service, {"a": 0})
+    bench.store.gate.clear()
+    edit = begin(service.edit(ANN, ORDER, replacing("/a", "text")))
+    await turns()
+    setting = begin(rule(service, schema={"properties": {"a": {"type": "integer"}}}))
+    await held(service)
+    await turns()
+    assert not setting.done()
+    bench.store.gate.set()
+    await setting
+    assert edit.done()
+    assert await decided(edit) == "applied"
 
 
 @pytest.mark.parametrize(
