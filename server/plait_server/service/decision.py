@@ -270,7 +270,7 @@ def _apply(submission: Submission, document: OpenDocument, limits: ServiceLimits
         if changes_nothing(before, value, operations):
             return Unchanged()
     if not all(map(_is_plain, operations, patch)):
-        plain = without_increments(tip.value, operations, limits.values)
+        plain = without_increments(before, operations, limits.values)
         operations = tuple([operation for operation in plain if operation.op != "test"])
         patch = [operation.as_json() for operation in operations]
     return _change(operations, patch, value, submission, document, limits)
