@@ -4,8 +4,9 @@ Nothing is ever fetched; patterns run on an engine without backtracking; what a 
 before it is used (`workload`).
 """
 
-from collections.abc import Sequence
-from typing import Final
+import re
+from collections.abc import Hashable, Sequence
+from typing import Any, Final
 
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 from msgspec import Struct
@@ -22,7 +23,14 @@ PATTERN_BYTES_MAX: Final = 1_048_576
 """What one compiled pattern may take."""
 LISTED_WORK_MAX: Final = 400_000
 """Checks times bytes: beyond, not every violation is looked for, which could take seconds."""
+NUMBERS_US_MAX: Final = 1_000_000
+"""What comparing the long integers of a document may take, in microseconds."""
 TOO_LARGE: Final = "The document does not fit the schema. It is too large to say where."
+
+TOO_LONG: Final = "The document has too many long integers to be checked."
+NOT_UNIQUE: Final = "This has equal elements"
+
+_LONG_INTEGER: Final = re.compile(rb"[0-9]{20,}")
 
 
 class Violation(Struct, frozen=True):
@@ -49,9 +57,12 @@ class Schema:
 
         The process stands still meanwhile. Cost: a document that fits, microseconds per kilobyte.
         """
+        body = encode(value)
+        if _comparing_takes_us(body) * self._workload.checks > NUMBERS_US_MAX:
+            return (Violation("", TOO_LONG),)
         if self._validator.is_valid(value):
             return ()
-        if self._workload.checks * len(encode(value)) <= LISTED_WORK_MAX:
+        if self._workload.checks * len(body) <= LISTED_WORK_MAX:
             found = list({_violation(error): None for error in self._validator.iter_errors(value)})
         elif self._workload.branches:
             return (Violation("", TOO_LARGE),)
@@ -73,6 +84,7 @@ def read_schema(schema: Json, depth_max: int) -> Schema:
             offline=True,
             mask="this",
             validate_formats=True,
+            keywords={"uniqueItems": UniqueItems},
             pattern_options=RegexOptions(size_limit=PATTERN_BYTES_MAX, dfa_size_limit=PATTERN_BYTES_MAX),
         )
     except ValidationError as error:
@@ -80,6 +92,32 @@ def read_schema(schema: Json, depth_max: int) -> Schema:
     except ValueError as error:
         raise SchemaError("", _detail(str(error))) from None
     return Schema(validator, measure(schema, depth_max))
+
+
+class UniqueItems:
+    """The keyword of that name. The validator's own compares each two of the elements it cannot hash."""
+
+    def __init__(self, schema: dict[str, Any], value: object, path: list[str | int]) -> None:
+        self._holds = value is True
+
+    def validate(self, instance: Any) -> None:
+        if self._holds and type(instance) is list and len(set(map(_hashable, instance))) < len(instance):
+            raise ValueError(NOT_UNIQUE)
+
+
+def _hashable(value: Json) -> Hashable:
+    """Give something that is equal where two values are: 1 and 1.0 are, true and 1 are not."""
+    kind = type(value)
+    if kind is list:
+        return ("array", *map(_hashable, value))
+    if kind is dict:
+        return ("object", frozenset([(name, _hashable(each)) for name, each in value.items()]))
+    return (value,) if kind is bool else value
+
+
+def _comparing_takes_us(body: bytes) -> float:
+    """Say about how long it takes to compare each long integer with another number once."""
+    return sum(0.5 + len(digits) ** 2 / 15_000 for digits in _LONG_INTEGER.findall(body))
 
 
 def _first(validator: Draft202012Validator, value: Json) -> Violation:

@@ -22,8 +22,11 @@ PATTERNS_MAX: Final = 50
 STEPS_MAX: Final = 500_000
 
 PATTERN_WEIGHT: Final = 10
-UNIQUE_WEIGHT: Final = 50
+UNIQUE_WEIGHT: Final = 100
+CONTAINER_WEIGHT: Final = 5
+"""Of an object or array among the values of an `enum`: each is compared with what is there."""
 VALUES_PER_CHECK: Final = 10
+INTEGER_MAX: Final = 2**64 - 1
 
 Tokens = tuple[str, ...]
 State = tuple[tuple[int, int], ...]
@@ -75,6 +78,8 @@ def _check_words(schema: Json) -> None:
             waiting += [((*place, name), each) for name, each in part.items()]
         elif isinstance(part, list):
             waiting += [((*place, str(index)), each) for index, each in enumerate(part)]
+        elif isinstance(part, int) and abs(part) > INTEGER_MAX:
+            raise SchemaError(format_pointer(place), "an integer of a schema is below 2^64")
 
 
 class _Part(NamedTuple):
@@ -293,6 +298,7 @@ def _weight(schema: dict[str, Json]) -> int:
         values = schema.get(word)
         if isinstance(values, list):
             weight += len(values) // VALUES_PER_CHECK
+            weight += CONTAINER_WEIGHT * sum(isinstance(each, dict | list) for each in values)
     return weight
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from plait_server.service.schema import TOO_LARGE, VIOLATIONS_MAX, read_schema
+from plait_server.service.schema import NOT_UNIQUE, TOO_LARGE, TOO_LONG, VIOLATIONS_MAX, read_schema
 from plait_server.service.workload import CHECKS_MAX, PATTERNS_MAX, SchemaError
 
 DEPTH = 64
@@ -51,11 +51,36 @@ def violations(schema: Any, value: Any) -> list[tuple[str, str]]:
             [("/children/1", '"name" is a required property.')],
         ),
         ({"properties": {"a/b": {"type": "null"}}}, {"a/b": 1}, [("/a~1b", 'This is not of type "null".')]),
-        ({"maximum": 10**30}, 10**30 + 1, [("", f"This is greater than the maximum of {10**30}.")]),
+        ({"maximum": 10**18}, 10**30, [("", f"This is greater than the maximum of {10**18}.")]),
     ],
 )
 def test_what_does_not_fit_is_named_by_place(schema: Any, value: Any, expected: Any) -> None:
     assert violations(schema, value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "unique"),
+    [
+        ([1, True, "1", None, [1], {"a": 1}, 1.5, [], {}, [[]]], True),
+        ([0, False], True),
+        ([[0], [False]], True),
+        ([10**30, 10**30 + 1], True),
+        ([{"a": [1]}, {"a": [2]}], True),
+        ([1, 1.0], False),
+        ([10**30, 10**30], False),
+        ([{"a": 1, "b": [2]}, {"b": [2.0], "a": 1}], False),
+        ("aa", True),
+    ],
+)
+def test_elements_are_unique_as_json(value: Any, unique: bool) -> None:
+    assert violations({"uniqueItems": True}, value) == ([] if unique else [("", NOT_UNIQUE + ".")])
+    assert violations({"uniqueItems": False}, value) == []
+
+
+def test_a_document_of_nothing_but_long_integers_may_be_too_much() -> None:
+    value = [10**900 + n for n in range(1_000)]
+    assert violations({"items": {"type": "integer"}}, value) == []
+    assert violations({"items": {"allOf": [{"minimum": 0}] * 100}}, value) == [("", TOO_LONG)]
 
 
 def test_violations_are_bounded_and_each_is_told_once() -> None:
@@ -146,7 +171,9 @@ HOSTILE: list[tuple[Any, str]] = [
     (nested("not", 200), "?"),
     (nested("properties", 2_000), "?"),
     (intricate(), "?"),
-    ({"allOf": [{"uniqueItems": True}] * 20}, "/allOf/9"),
+    ({"allOf": [{"uniqueItems": True}] * 20}, "/allOf/4"),
+    ({"enum": [{"a": n} for n in range(100)]}, ""),
+    ({"maximum": 2**64}, "/maximum"),
     ({"allOf": [{"type": "array"}] * (CHECKS_MAX + 1)}, "?"),
     ({"patternProperties": {f"p{n}": {} for n in range(PATTERNS_MAX + 1)}}, ""),
     ({"pattern": "("}, "/pattern"),
@@ -174,7 +201,15 @@ HARMLESS: list[tuple[Any, Any]] = [
     ({"pattern": "(x+x+)+y"}, "x" * 200_000),
     ({"pattern": "^(a|aa)+$"}, "a" * 200_000 + "b"),
     ({"allOf": [{"pattern": f"(a|b|ab)*{n}c$"} for n in range(40)]}, "ab" * 400_000),
-    ({"allOf": [{"uniqueItems": True}] * 9}, list(range(100_000))),
+    ({"allOf": [{"uniqueItems": True}] * 4}, list(range(100_000))),
+    ({"allOf": [{"uniqueItems": True}] * 4}, [{"a": n, "b": [n]} for n in range(40_000)]),
+    ({"uniqueItems": True}, [10**400 + n for n in range(2_000)]),
+    ({"uniqueItems": True}, [10**25 + n for n in range(30_000)]),
+    ({"items": {"allOf": [{"maximum": 2**64 - 1}] * 400}}, [10**900 + n for n in range(1_000)]),
+    ({"items": {"allOf": [{"maximum": 2**64 - 1}] * 400}}, [n + 0.5 for n in range(50_000)]),
+    ({"items": {"minimum": 0}}, [10**900 + n for n in range(1_000)]),
+    ({"items": {"enum": [{"a": n} for n in range(95)]}}, [{"a": 94}] * 100_000),
+    ({"items": {"enum": [f"v{n}" for n in range(3_000)]}}, ["v2999"] * 100_000),
     ({"items": {"allOf": [{"type": "integer"}] * 490}}, list(range(100_000))),
     ({"items": {"allOf": [{"type": "integer"}] * 490}}, ["x"] * 100_000),
     ({"patternProperties": {f"a{n}$": {} for n in range(45)}}, {f"k{n}": 1 for n in range(50_000)}),
