@@ -75,6 +75,8 @@ class Journal:
 
         Raises OutboxUnusable, and OutboxFull where the disk is full; nothing has changed then.
         """
+        if self._outbox is None:
+            return
         async with self._lock:
             await self._write()
 
