@@ -37,7 +37,7 @@ def test_a_key_tells_elements_apart(folder: Path, plait: Plait, write: Write) ->
 
 def test_a_rule_of_the_file_counts_more_than_the_key(folder: Path, plait: Plait, write: Write) -> None:
     write(base="[]", theirs='[{"sku": "x", "n": 2}]', yours='[{"sku": "x", "m": 1}]')
-    write(policy='{"rules": {"**": {"array": "list"}}}')
+    write(policy='{"rules": {"**": {"array": "list", "keys": "off"}}}')
     assert plait(*MERGE, "--policy", "policy.json", "--key", "sku").code == 0
     assert len(json.loads(yours(folder))) == 2
 
