@@ -174,6 +174,13 @@ class Replica:
         return tuple([layer.edit for layer in self._pending])
 
     @property
+    def first(self) -> str | None:
+        """The key of the edit in flight, else of the first pending one."""
+        if self.flight is not None:
+            return self.flight.key
+        return self._pending[0].edit.key if self._pending else None
+
+    @property
     def is_idle(self) -> bool:
         """Whether everything typed is saved, and seen: what is shown is what is confirmed."""
         return not self._keys
