@@ -6,7 +6,7 @@ there, to the byte: indentation, order of members, 1.50 and 1e5. Notebooks
 
 Where both sides changed one thing, YOURS keeps its value, everything else is
 merged, and YOURS.conflict.json holds the conflicts as data. `plait resolve
-YOURS` settles them.
+YOURS` settles them and removes it; it is not for committing.
 
 examples:
   plait merge base.json theirs.json yours.json
@@ -15,9 +15,11 @@ examples:
   plait merge --install            in a repository: git merge, rebase and
                                    cherry-pick use it for *.json and *.ipynb
   plait merge --install --global   in all of yours
-In a rebase git swaps the sides: yours is the branch you rebase onto.
-To take that back: git config --remove-section merge.plait, and remove the
-lines with merge=plait from .gitattributes.
+
+In a rebase git swaps the sides: yours is the branch you rebase onto. What
+is not JSON, or not for us, git merges by lines as ever. To take --install
+back: git config --remove-section merge.plait (--global), and remove the lines
+with merge=plait from .gitattributes.
 
 exit code: 0 merged; 1 conflicts; 2 a file cannot be read or is not JSON,
 and nothing was written.

@@ -2,7 +2,8 @@
 
 Without --choose every conflict is shown with what both sides made of it, and
 asked for. What is not decided stays as yours has it, and stays open. When
-everything is decided, FILE.conflict.json is removed.
+everything is decided, FILE.conflict.json is removed. Where you gave the merge
+up (git merge --abort), remove it yourself.
 
 examples:
   plait resolve data.json                            ask one by one
