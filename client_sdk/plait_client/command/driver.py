@@ -38,8 +38,9 @@ def install(*, for_all: bool) -> list[str]:
 
 # `recursive`: where git first merges two common ancestors, to have one, conflicts are nobody's to settle and
 # must not break the file. Its binary driver takes what both came from, which is JSON.
-# A shell says 126 or 127 where the program is gone. git takes that for a conflict in a file that holds only
-# yours, so that theirs is lost on whoever adds it: git's own merge it is then.
+# A shell says 126 or 127 where the program is gone, and more where it was killed. git would take that for a
+# conflict in a file that holds only yours, so that theirs is lost on whoever adds it, or give up the whole
+# merge: git's own merge of the file it is then.
 _SETTINGS: Final = {
     "name": "plait, a merge for JSON",
     "driver": "PLAIT merge %O %B %A --path=%P --marker-size=%L || "

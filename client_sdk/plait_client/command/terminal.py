@@ -121,9 +121,6 @@ class Ink:
     def cyan(self, text: str) -> str:
         return self._painted("36", text)
 
-    def dim(self, text: str) -> str:
-        return self._painted("2", text)
-
     def bold(self, text: str) -> str:
         return self._painted("1", text)
 
