@@ -298,6 +298,24 @@ async def test_limits_refuse_new_edits_and_drop_none(
     await outbox.close()
 
 
+async def test_an_edit_that_would_have_been_sent_at_once_is_refused_as_well(
+    join: Join, client: ClientSession, box: Path
+) -> None:
+    """And what was typed on top of it meanwhile."""
+    await _made(join)
+    outbox = await Outbox.open(box, edits_max=0)
+    plait = await join(outbox=outbox)
+    order = await plait.doc(NAME)
+    outcomes = await asyncio.gather(
+        *[order.set("/log/-", number) for number in range(2)], return_exceptions=True
+    )
+    assert [type(each) for each in outcomes] == [OutboxFull, OutboxFull]
+    assert order.value == await head(client) == ORDER
+    assert (order.sync_state, order.pending) == ("saved", ())
+    await plait.close()
+    await outbox.close()
+
+
 async def test_edits_that_are_refused_together_leave_the_others_whole(
     join: Join, through: Through, client: ClientSession, box: Path
 ) -> None:
