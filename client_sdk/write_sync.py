@@ -40,11 +40,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from plait_client import client, conflict, document, unsaved
 from plait_client.changes import Change, Revision
-from plait_client.client import Entry, Server, Surroundings
+from plait_client.client import Entry, Rules, Server, Surroundings
 from plait_client.replica.edit import Edit, Patch
 from plait_client.errors import PlaitError
 from plait_client.events import Counters, Retrying, Settled

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from plait_client.changes import Change, Revision
-    from plait_client.client import AsyncPlait, Entry, Server, Surroundings
+    from plait_client.client import AsyncPlait, Entry, Rules, Server, Surroundings
     from plait_client.conflict import Choice, Facet, Field, MergeConflict, Value
     from plait_client.document import Document
     from plait_client.errors import (
@@ -80,6 +80,7 @@ __all__ = [
     "RetryQuotaSpent",
     "Retrying",
     "Revision",
+    "Rules",
     "Saved",
     "Server",
     "Settled",
@@ -100,7 +101,7 @@ __all__ = [
 # `plait_client.command` runs once per file in git: importing a part must not import the rest.
 _NAMES: Final = {
     "plait_client.changes": ("Change", "Revision"),
-    "plait_client.client": ("AsyncPlait", "Entry", "Server", "Surroundings"),
+    "plait_client.client": ("AsyncPlait", "Entry", "Rules", "Server", "Surroundings"),
     "plait_client.conflict": ("Choice", "Facet", "Field", "MergeConflict", "Value"),
     "plait_client.document": ("Document",),
     "plait_client.replica.edit": ("Edit",),

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -45,6 +45,21 @@ class Entry(Struct, frozen=True):
     revision: int
     created: str
     updated: str
+
+
+class Rules(Struct, frozen=True):
+    """What holds for the documents of a collection, as the server's README says; revision 0: nothing is set.
+
+    `policy` and `schema` are None where there is none; `merge` is for edits that do not say how.
+    """
+
+    collection: str
+    revision: int
+    policy: Any
+    schema: Any
+    merge: str
+    author: str | None = None
+    at: str | None = None
 
 
 class Server(Struct, frozen=True):
@@ -206,6 +221,28 @@ class AsyncPlait:
             cursor = page.cursor
             if cursor is None:
                 return
+
+    async def rules(self, collection: str) -> Rules:
+        """Read what holds for the documents of a collection."""
+        return _read_as(await self._opened().transport.send(request.rules(collection)), Rules)
+
+    async def set_rules(
+        self,
+        collection: str,
+        *,
+        if_match: int,
+        policy: Json = None,
+        schema: Json = None,
+        merge: Literal["auto", "strict", "theirs", "yours"] = "auto",
+    ) -> Rules:
+        """Say what holds for the documents of a collection from now on: all of it, what is left out is unset.
+
+        `if_match` is the revision of the rules that are replaced, 0 where there are none. Raises
+        PreconditionFailed if others set them since, InvalidPatch for a policy or schema that is none.
+        """
+        settings = {"policy": policy, "schema": schema, "merge": merge}
+        sent = request.set_rules(collection, settings, if_match)
+        return _read_as(await self._opened().transport.send(sent), Rules)
 
     async def server(self) -> Server:
         """Ask what the server is and can do."""

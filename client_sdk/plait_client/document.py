@@ -212,6 +212,26 @@ class Document:
         patch = own_patch([{"op": "remove", "path": pointer}])
         return await self._save(self._existing(), patch, message, on_conflict, wait)
 
+    async def inc(
+        self,
+        pointer: str,
+        by: int | float = 1,
+        *,
+        message: str | None = None,
+        on_conflict: Resolver | None = None,
+    ) -> Saved:
+        """Add to a number, whatever others add to it meanwhile: all of it counts, and nobody tries again.
+
+        Goes straight to the server, after what is pending; it is shown once it is saved. Raises InvalidPatch
+        where there is no number, MergeConflict where others removed it since, and as any request does.
+        """
+        self._existing()
+        patch = [{"op": "inc", "path": pointer, "value": own_value(by)}]
+        await self._all_sent()
+        confirmed = self._replica.confirmed
+        body = request.edit_body(patch, base=confirmed.revision, epoch=confirmed.epoch, message=message)
+        return await self._decided(request.edit(self.name, body, request.new_key()), message, on_conflict)
+
     async def put(
         self,
         value: Json,

@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from plait_client import client, conflict, document, unsaved
 from plait_client.changes import Change, Revision
-from plait_client.client import Entry, Server, Surroundings
+from plait_client.client import Entry, Rules, Server, Surroundings
 from plait_client.errors import PlaitError
 from plait_client.events import Counters, Retrying, Settled
 from plait_client.live.live import State
@@ -140,6 +140,30 @@ class Plait:
     def documents(self, collection: str) -> Iterator[Entry]:
         """Iterate over the documents of a collection, by id."""
         result: Iterator[Entry] = self._portal.iterate(self._inner.documents(collection))
+        return result
+
+    def rules(self, collection: str) -> Rules:
+        """Read what holds for the documents of a collection."""
+        result: Rules = self._portal.run(self._inner.rules(collection))
+        return result
+
+    def set_rules(
+        self,
+        collection: str,
+        *,
+        if_match: int,
+        policy: Json = None,
+        schema: Json = None,
+        merge: Literal["auto", "strict", "theirs", "yours"] = "auto",
+    ) -> Rules:
+        """Say what holds for the documents of a collection from now on: all of it, what is left out is unset.
+
+        `if_match` is the revision of the rules that are replaced, 0 where there are none. Raises
+        PreconditionFailed if others set them since, InvalidPatch for a policy or schema that is none.
+        """
+        result: Rules = self._portal.run(
+            self._inner.set_rules(collection, if_match=if_match, policy=policy, schema=schema, merge=merge)
+        )
         return result
 
     def server(self) -> Server:
@@ -321,6 +345,24 @@ class Document:
         """Remove a member or an element. O(edit). Raises as `edit` does."""
         result: Saved = self._portal.run(
             self._inner.remove(pointer, message=message, on_conflict=on_conflict, wait=wait)
+        )
+        return result
+
+    def inc(
+        self,
+        pointer: str,
+        by: int | float = 1,
+        *,
+        message: str | None = None,
+        on_conflict: Resolver | None = None,
+    ) -> Saved:
+        """Add to a number, whatever others add to it meanwhile: all of it counts, and nobody tries again.
+
+        Goes straight to the server, after what is pending; it is shown once it is saved. Raises InvalidPatch
+        where there is no number, MergeConflict where others removed it since, and as any request does.
+        """
+        result: Saved = self._portal.run(
+            self._inner.inc(pointer, by, message=message, on_conflict=on_conflict)
         )
         return result
 

@@ -106,6 +106,18 @@ def delete(name: str, condition: Mapping[str, str]) -> Request:
     return _write("DELETE", _path(name), b"", condition, new_key())
 
 
+def rules(collection: str) -> Request:
+    return Request("GET", f"/v1/collections/{check_collection(collection)}")
+
+
+def set_rules(collection: str, settings: Json, revision: int) -> Request:
+    """Set what holds in a collection, unless its rules are no longer at `revision`."""
+    headers = {"Content-Type": JSON, "If-Match": f'"{revision}"'}
+    return _write(
+        "PUT", f"/v1/collections/{check_collection(collection)}", _encode(settings), headers, new_key()
+    )
+
+
 def listing(collection: str, cursor: str | None) -> Request:
     return _page(f"/v1/docs/{check_collection(collection)}", cursor)
 
