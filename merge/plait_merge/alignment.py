@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from plait_merge.keys import Key, infer_key, is_key, keys_of
 from plait_merge.sameness import Sameness
+from plait_merge.transfer import is_recognizable
 from plait_merge.values import Json, LimitExceeded
 
 ALIGNMENT_CELLS_MAX: Final = 16_000_000
@@ -135,6 +136,20 @@ class Aligner:
         key = self.asked[id(base)]
         return key if key is not None and is_key(versions, key) else None
 
+    def part(self, base: list[Json], target: list[Json], removed: list[int]) -> Alignment:
+        """Take as removed what looked edited in an alignment, and its new value as added; give the alignment."""
+        known = self.align(base, target)
+        lost = set(removed)
+        parted = {pair for pair in known.edited if pair[0] in lost}
+        if parted:
+            known = self._aligned[id(base), id(target)] = known._replace(
+                kept=[pair for pair in known.kept if pair not in parted],
+                edited=[pair for pair in known.edited if pair not in parted],
+                removed=sorted([*known.removed, *(i for i, _ in parted)]),
+                added=sorted([*known.added, *(j for _, j in parted)]),
+            )
+        return known
+
     def form(self, value: Json) -> Hashable:
         """Give what is equal for values that are the same; raises LimitExceeded("depth")."""
         return self._forms.of(value)
@@ -228,9 +243,13 @@ class Aligner:
             side_by_side = zip(gone, come, here, there, strict=False)
             return [(i, j) for (i, old), (j, new), a, b in side_by_side if self._likeness(old, new, a, b)]
         self._comparisons_left -= comparisons
+        recognized = self._recognized(gone, come)
         likeness = [
-            [self._likeness(old, new, a, b) for (_, new), b in zip(come, there, strict=True)]
-            for (_, old), a in zip(gone, here, strict=True)
+            [
+                self._likeness(old, new, a, b, (i, j) in recognized)
+                for (j, new), b in zip(come, there, strict=True)
+            ]
+            for (i, old), a in zip(gone, here, strict=True)
         ]
         return [(gone[row][0], come[column][0]) for row, column in _heaviest(likeness)]
 
@@ -248,16 +267,38 @@ class Aligner:
                     leaves[within, self._forms.of(part)] += 1
         return leaves
 
-    def _likeness(self, old: Json, new: Json, here: Counter[Hashable], there: Counter[Hashable]) -> int:
+    def _recognized(self, gone: Row[Json], come: Row[Json]) -> set[Pair]:
+        """Pair objects that share a member no other of them has, if it holds enough to be known again."""
+        here, there = self._marks(gone), self._marks(come)
+        return {(i, there[mark]) for mark, i in here.items() if mark in there}
+
+    def _marks(self, row: Row[Json]) -> dict[Hashable, int]:
+        """Map the recognizable members that occur once to the element they are in."""
+        return _once(
+            [
+                (index, (name, self._forms.of(part)))
+                for index, value in row
+                if type(value) is dict
+                for name, part in value.items()
+                if is_recognizable(part)
+            ]
+        )
+
+    def _likeness(
+        self, old: Json, new: Json, here: Counter[Hashable], there: Counter[Hashable], known: bool = False
+    ) -> int:
         """Count what two containers have in common: scalars anywhere in them, and whole parts.
 
-        If neither comes to half of the larger one, that counts for nothing.
+        If neither comes to half of the larger one, that counts for nothing, unless one is known to be the
+        other: a cell of a notebook is, by its source, however much there is in new outputs.
         """
         if type(old) is not type(new):
             return 0
         common = sum([min(count, there[leaf]) for leaf, count in here.items() if leaf in there])
         parts = self._common_parts(old, new)
-        is_alike = 2 * common >= max(here.total(), there.total()) or 2 * parts >= max(len(old), len(new))
+        is_alike = (
+            known or 2 * common >= max(here.total(), there.total()) or 2 * parts >= max(len(old), len(new))
+        )
         return common + parts if is_alike else 0
 
     def _common_parts(self, old: Json, new: Json) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
+from types import NoneType
 from typing import NamedTuple, TypeAlias
 
 from plait_merge.alignment import Aligner, Alignment, Pair, Row, TooWide, longest_common
@@ -115,6 +116,11 @@ class Ground:
             here, there = self._aligner.align(base, theirs), self._aligner.align(base, yours)
         except TooWide:
             return base
+        if all(map(_are_names, (base, theirs, yours))):
+            here, there = (
+                self._aligner.part(base, theirs, there.removed),
+                self._aligner.part(base, yours, here.removed),
+            )
         key = self._key(base, theirs, yours, (here, there))
         if key is not None:
             self.keys[path] = key
@@ -265,11 +271,11 @@ class Ground:
 
 
 def _are_names(array: list[Json]) -> bool:
-    """Tell whether an array lists names: strings, none of them twice, and no lines of a text."""
+    """Tell whether an array lists names: strings (or null), none of them twice, and no lines of a text."""
     return (
-        {str}.issuperset(map(type, array))
+        {str, NoneType}.issuperset(map(type, array))
         and len(set(array)) == len(array)
-        and not any(name.endswith("\n") for name in array)
+        and not any(name is not None and name.endswith("\n") for name in array)
     )
 
 
