@@ -113,14 +113,9 @@ class Ground:
     def _common_elements(self, base: list[Json], theirs: list[Json], yours: list[Json], path: Tokens) -> Json:
         self._aligner.compare_with(base, [theirs, yours])
         try:
-            here, there = self._aligner.align(base, theirs), self._aligner.align(base, yours)
+            here, there = self._sides(base, theirs, yours)
         except TooWide:
             return base
-        if all(map(_are_names, (base, theirs, yours))):
-            here, there = (
-                self._aligner.part(base, theirs, there.removed),
-                self._aligner.part(base, yours, here.removed),
-            )
         key = self._key(base, theirs, yours, (here, there))
         if key is not None:
             self.keys[path] = key
@@ -133,7 +128,22 @@ class Ground:
         anchors = _Anchors(here, there, len(base))
         for j, k in alike:
             inserted[anchors.place(j, k)].append(self._shared(theirs[j], yours[k], (*path, str(j))))
-        return self._laid_out(base, changed, inserted, key)
+        ground = self._laid_out(base, changed, inserted, key)
+        self._sides(ground, theirs, yours)
+        return ground
+
+    def _sides(
+        self, base: list[Json], theirs: list[Json], yours: list[Json]
+    ) -> tuple[Alignment, Alignment]:
+        """Align both sides; a name that one side removed was not renamed by the other. Raises TooWide."""
+        here, there = self._aligner.align(base, theirs), self._aligner.align(base, yours)
+        is_doubtful = (here.removed and there.edited) or (there.removed and here.edited)
+        if not is_doubtful or not all(map(_are_names, (base, theirs, yours))):
+            return here, there
+        return (
+            self._aligner.part(base, theirs, there.removed),
+            self._aligner.part(base, yours, here.removed),
+        )
 
     def _key(
         self, base: list[Json], theirs: list[Json], yours: list[Json], sides: tuple[Alignment, Alignment]
