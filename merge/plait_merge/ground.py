@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
+from contextlib import suppress
 from types import NoneType
 from typing import NamedTuple, TypeAlias
 
@@ -17,6 +18,7 @@ from plait_merge.alignment import Aligner, Alignment, Pair, Row, TooWide, longes
 from plait_merge.keys import NAMING, Key, keys_of, named
 from plait_merge.order import NEIGHBOURS, places_in_order
 from plait_merge.pointer import Tokens, format_pointer
+from plait_merge.policy import Policy
 from plait_merge.sameness import FEW
 from plait_merge.values import ABSENT, Json, LimitExceeded
 
@@ -36,16 +38,17 @@ class Ground:
     """The ground of three values: `value`, and where in base its parts are."""
 
     def __init__(
-        self, base: Json, theirs: Json, yours: Json, aligner: Aligner, *, shared: bool = True
+        self, base: Json, theirs: Json, yours: Json, aligner: Aligner, policy: Policy | None = None
     ) -> None:
-        """Raises LimitExceeded("depth"). Not *shared*, it is base, and nothing done alike is a part of it."""
+        """Raises LimitExceeded("depth"). What a policy counts twice, or sorts out itself, is no part of it."""
         self._aligner = aligner
+        self._policy = policy
         self._same = aligner.sameness.same
         self._origins: Origins = {}
         self._made: list[Json] = []  # kept, so that no id comes back as another's
         self.keys: dict[Tokens, Key] = {}
         self.orders: list[Order] = []
-        self.value = self._common(base, theirs, yours, ()) if shared else base
+        self.value = self._common(base, theirs, yours, ())
 
     def in_base(self, base: Json, tokens: Tokens) -> tuple[Tokens, Json]:
         """Give where base has what stands at a place of the ground, and what it has there (or ABSENT).
@@ -117,11 +120,13 @@ class Ground:
         except TooWide:
             return base
         key = self._key(base, theirs, yours, (here, there))
-        if key is not None:
+        if key is not None and id(base) not in self._aligner.asked:
             self.keys[path] = key
-        self._note_order(base, theirs, yours, (here, there))
         changed = self._edited_alike(base, theirs, yours, (here, there), path)
-        alike = self._inserted_alike(base, theirs, yours, (here, there), key)
+        alike: list[Pair] = []
+        if self._shares(path):
+            self._note_order(base, theirs, yours, (here, there))
+            alike = self._inserted_alike(base, theirs, yours, (here, there), key)
         if not changed and not alike:
             return base
         inserted: defaultdict[int, list[Json]] = defaultdict(list)
@@ -129,8 +134,21 @@ class Ground:
         for j, k in alike:
             inserted[anchors.place(j, k)].append(self._shared(theirs[j], yours[k], (*path, str(j))))
         ground = self._laid_out(base, changed, inserted, key)
-        self._sides(ground, theirs, yours)
+        with suppress(TooWide):
+            self._sides(ground, theirs, yours)
         return ground
+
+    def _shares(self, path: Tokens) -> bool:
+        """Tell whether what both sides inserted alike into an array counts once, by the policy."""
+        policy = self._policy
+        if policy is None:
+            return True
+        rule = policy.at(path)
+        if rule.array != "list" or rule.order == "strict" or policy.counts_within(path):
+            return False
+        around = [policy.at(path[:end]) for end in range(len(path))]
+        inside = policy.at((*path, "-"))
+        return not any("atomic" in (one.object, one.array) for one in (*around, inside))
 
     def _sides(
         self, base: list[Json], theirs: list[Json], yours: list[Json]
@@ -158,6 +176,8 @@ class Ground:
 
     def _extended(self, theirs: list[Json], yours: list[Json], path: Tokens) -> list[Json] | None:
         """Give the shorter of two new arrays if the other one is that and more, else None."""
+        if not self._shares(path):
+            return None
         shared: list[Json] = self._common_elements([], theirs, yours, path)
         return shared if len(shared) == min(len(theirs), len(yours)) else None
 

@@ -132,6 +132,14 @@ class Policy:
                     return tokens[:end]
         return tokens
 
+    def counts_within(self, tokens: Tokens) -> bool:
+        """Tell whether equal values set at or inside a place may count as two (`sum`, `exclusive`)."""
+        place = (*self.frame, *tokens)
+        return self.counts and any(
+            stated.get("scalar") in ("sum", "exclusive") and _reaches(pattern, place)
+            for pattern, stated in self.rules
+        )
+
     def under(self, tokens: Tokens) -> Policy:
         """Return the policy for what stands at a place, looked up from there."""
         return replace(self, frame=(*self.frame, *tokens)) if tokens else self
@@ -186,6 +194,16 @@ def _matches(pattern: Tokens, tokens: Tokens) -> bool:
         else:
             return False
     return all(token == "**" for token in pattern[at:])
+
+
+def _reaches(pattern: Tokens, tokens: Tokens) -> bool:
+    """Tell whether a pattern matches a place or may match one inside of it."""
+    for here, token in zip(pattern, tokens, strict=False):
+        if here == "**":
+            return True
+        if here != "*" and here != token:
+            return False
+    return len(pattern) >= len(tokens)
 
 
 # Reading.
