@@ -7,7 +7,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
-from plait_merge.keys import Key, infer_key, is_key, keys_of
+from plait_merge.elementkey import Keys
+from plait_merge.keys import Key, infer_key, keys_of
 from plait_merge.sameness import Sameness
 from plait_merge.transfer import is_recognizable
 from plait_merge.values import Json, LimitExceeded
@@ -114,6 +115,8 @@ class Aligner:
             return Alignment(start, [], [], [], [i for i, _ in gone], [j for j, _ in come])
         self.compare_with(base, [target])
         key = self.key_of(base)
+        if key is not None and id(base) in self.asked:
+            return self._align_asked(base, target, start, gone, come, key)
         if key is not None:
             return self._align_keyed(base, target, start, gone, come, key)
         return self._align_unkeyed(start, gone, come)
@@ -126,18 +129,12 @@ class Aligner:
     def key_of(self, base: list[Json]) -> Key | None:
         """Give the members that name each element of an array in all versions; decided when first asked."""
         if id(base) not in self.keys:
-            self.keys[id(base)] = self._chosen_key(base)
+            asked = id(base) in self.asked
+            self.keys[id(base)] = self.asked[id(base)] if asked else infer_key(self._versions[id(base)])
         return self.keys[id(base)]
 
-    def _chosen_key(self, base: list[Json]) -> Key | None:
-        versions = self._versions[id(base)]
-        if id(base) not in self.asked:
-            return infer_key(versions)
-        key = self.asked[id(base)]
-        return key if key is not None and is_key(versions, key) else None
-
     def part(self, base: list[Json], target: list[Json], removed: list[int]) -> Alignment:
-        """Take as removed what looked edited in an alignment, and its new value as added; give the alignment."""
+        """Align two arrays again, with those removed by the other side removed and added, not edited."""
         known = self.align(base, target)
         lost = set(removed)
         parted = {pair for pair in known.edited if pair[0] in lost}
@@ -164,14 +161,8 @@ class Aligner:
     def _align_keyed(
         self, base: list[Json], target: list[Json], start: int, gone: Row[Json], come: Row[Json], key: Key
     ) -> Alignment:
-        there = {name: j for name, (j, _) in zip(keys_of(come, key), come, strict=True)}
-        named = zip(keys_of(gone, key), gone, strict=True)
-        pairs = [(i, there[name]) for name, (i, _) in named if name in there]
-        differing = self.sameness.differing([base[i] for i, _ in pairs], [target[j] for _, j in pairs])
-        edited = [pairs[at] for at in differing]
-        kept = _longest_rising(pairs)
-        staying = set(kept)
-        moved = sorted([pair for pair in pairs if pair not in staying], key=lambda pair: pair[1])
+        pairs = _paired(keys_of(gone, key), gone, keys_of(come, key), come)
+        kept, moved, edited = self._in_order(base, target, pairs)
         gone, come = _without(pairs, gone, come)
         renamed = [pair for here, there in _gaps(kept, gone, come) for pair in self._likely(here, there)]
         if renamed:
@@ -179,6 +170,35 @@ class Aligner:
             kept = sorted(kept + renamed)
             edited += renamed
         return Alignment(start, kept, edited, moved, [i for i, _ in gone], [j for j, _ in come])
+
+    def _align_asked(
+        self, base: list[Json], target: list[Json], start: int, gone: Row[Json], come: Row[Json], key: Key
+    ) -> Alignment:
+        """Align by the key that was asked for, and as in a list what has none, or one others have too."""
+        here, there = Keys(base, key), Keys(target, key)
+        names, names_there = [here.of(old) for _, old in gone], [there.of(new) for _, new in come]
+        pairs = _paired(names, gone, names_there, come)
+        kept, moved, edited = self._in_order(base, target, pairs)
+        nameless, nameless_there = _nameless(names, gone), _nameless(names_there, come)
+        for one, other in list(_gaps(kept, nameless, nameless_there)):
+            equal = self._equal(one, other)
+            alike = [
+                pair for gap in _gaps(equal, *_without(equal, one, other)) for pair in self._likely(*gap)
+            ]
+            kept = sorted(kept + equal + alike)
+            edited += alike
+        gone, come = _without([*kept, *moved], gone, come)
+        return Alignment(start, kept, sorted(edited), moved, [i for i, _ in gone], [j for j, _ in come])
+
+    def _in_order(
+        self, base: list[Json], target: list[Json], pairs: list[Pair]
+    ) -> tuple[list[Pair], list[Pair], list[Pair]]:
+        """Tell which pairs kept their order, which moved, and which of all are not the same."""
+        differing = self.sameness.differing([base[i] for i, _ in pairs], [target[j] for _, j in pairs])
+        kept = _longest_rising(pairs)
+        staying = set(kept)
+        moved = sorted([pair for pair in pairs if pair not in staying], key=lambda pair: pair[1])
+        return kept, moved, [pairs[at] for at in differing]
 
     def _align_unkeyed(self, start: int, gone: Row[Json], come: Row[Json]) -> Alignment:
         equal = self._equal(gone, come)
@@ -306,6 +326,18 @@ class Aligner:
         if type(old) is dict:
             return sum([name in new and form(part) == form(new[name]) for name, part in old.items()])
         return (Counter(map(form, old)) & Counter(map(form, new))).total()
+
+
+def _paired(
+    names: list[Hashable], gone: Row[Json], names_there: list[Hashable], come: Row[Json]
+) -> list[Pair]:
+    """Pair elements of one name, None being none."""
+    there = {name: j for name, (j, _) in zip(names_there, come, strict=True) if name is not None}
+    return [(i, there[name]) for name, (i, _) in zip(names, gone, strict=True) if name in there]
+
+
+def _nameless(names: list[Hashable], row: Row[Json]) -> Row[Json]:
+    return [indexed for name, indexed in zip(names, row, strict=True) if name is None]
 
 
 def _without(pairs: list[Pair], base: Row[T], target: Row[T]) -> tuple[Row[T], Row[T]]:

@@ -18,7 +18,7 @@ from plait_merge.alignment import Aligner, Alignment, Pair, Row, TooWide, longes
 from plait_merge.keys import NAMING, Key, keys_of, named
 from plait_merge.order import NEIGHBOURS, places_in_order
 from plait_merge.pointer import Tokens, format_pointer
-from plait_merge.policy import Policy
+from plait_merge.policy import DEFAULT, Policy
 from plait_merge.sameness import FEW
 from plait_merge.values import ABSENT, Json, LimitExceeded
 
@@ -40,7 +40,7 @@ class Ground:
     def __init__(
         self, base: Json, theirs: Json, yours: Json, aligner: Aligner, policy: Policy | None = None
     ) -> None:
-        """Raises LimitExceeded("depth"). What a policy counts twice, or sorts out itself, is no part of it."""
+        """Raises LimitExceeded("depth"). What a policy counts twice or sorts out itself is no part of it."""
         self._aligner = aligner
         self._policy = policy
         self._same = aligner.sameness.same
@@ -48,7 +48,22 @@ class Ground:
         self._made: list[Json] = []  # kept, so that no id comes back as another's
         self.keys: dict[Tokens, Key] = {}
         self.orders: list[Order] = []
+        self._strict: dict[int, Key] = {}
         self.value = self._common(base, theirs, yours, ())
+
+    def strict_keys(self) -> dict[Tokens, Key]:
+        """Give the keys of arrays of the ground in which two new elements may not have one. O(ground)."""
+        found: dict[Tokens, Key] = {}
+        waiting: list[tuple[Tokens, Json]] = [((), self.value)] if self._strict else []
+        while waiting:
+            path, value = waiting.pop()
+            if type(value) is dict:
+                waiting += [((*path, name), part) for name, part in value.items()]
+            elif type(value) is list:
+                if id(value) in self._strict:
+                    found[path] = self._strict[id(value)]
+                waiting += [((*path, str(index)), part) for index, part in enumerate(value)]
+        return found
 
     def in_base(self, base: Json, tokens: Tokens) -> tuple[Tokens, Json]:
         """Give where base has what stands at a place of the ground, and what it has there (or ABSENT).
@@ -124,19 +139,27 @@ class Ground:
             self.keys[path] = key
         changed = self._edited_alike(base, theirs, yours, (here, there), path)
         alike: list[Pair] = []
-        if self._shares(path):
+        is_strict = key is not None and self._is_strict(path)
+        if not is_strict and self._shares(path):
             self._note_order(base, theirs, yours, (here, there))
             alike = self._inserted_alike(base, theirs, yours, (here, there), key)
-        if not changed and not alike:
-            return base
-        inserted: defaultdict[int, list[Json]] = defaultdict(list)
-        anchors = _Anchors(here, there, len(base))
-        for j, k in alike:
-            inserted[anchors.place(j, k)].append(self._shared(theirs[j], yours[k], (*path, str(j))))
-        ground = self._laid_out(base, changed, inserted, key)
-        with suppress(TooWide):
-            self._sides(ground, theirs, yours)
+        ground = base
+        if changed or alike:
+            inserted: defaultdict[int, list[Json]] = defaultdict(list)
+            anchors = _Anchors(here, there, len(base))
+            for j, k in alike:
+                inserted[anchors.place(j, k)].append(self._shared(theirs[j], yours[k], (*path, str(j))))
+            ground = self._laid_out(base, changed, inserted, key)
+            with suppress(TooWide):
+                self._sides(ground, theirs, yours)
+        if is_strict and key is not None:
+            self._strict[id(ground)] = key
         return ground
+
+    def _is_strict(self, path: Tokens) -> bool:
+        """Tell whether two new elements of an inferred key are a conflict."""
+        rule = DEFAULT if self._policy is None else self._policy.at(path)
+        return rule.keys == "strict" and rule.array == "list"
 
     def _shares(self, path: Tokens) -> bool:
         """Tell whether what both sides inserted alike into an array counts once, by the policy."""
@@ -150,9 +173,7 @@ class Ground:
         inside = policy.at((*path, "-"))
         return not any("atomic" in (one.object, one.array) for one in (*around, inside))
 
-    def _sides(
-        self, base: list[Json], theirs: list[Json], yours: list[Json]
-    ) -> tuple[Alignment, Alignment]:
+    def _sides(self, base: list[Json], theirs: list[Json], yours: list[Json]) -> tuple[Alignment, Alignment]:
         """Align both sides; a name that one side removed was not renamed by the other. Raises TooWide."""
         here, there = self._aligner.align(base, theirs), self._aligner.align(base, yours)
         is_doubtful = (here.removed and there.edited) or (there.removed and here.edited)
@@ -219,6 +240,8 @@ class Ground:
         self._made.append(ground)
         self._origins[id(ground)] = origins
         self._aligner.keys[id(ground)] = key
+        if id(base) in self._aligner.asked:
+            self._aligner.asked[id(ground)] = key
         return ground
 
     def _edited_alike(

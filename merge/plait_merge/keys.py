@@ -49,17 +49,6 @@ def infer_key(arrays: list[list[Json]]) -> Key | None:
     return max(found, key=lambda key: _in_common(arrays, key))
 
 
-def is_key(arrays: list[list[Json]], key: Key) -> bool:
-    """Tell whether some members name each element of all versions of an array, as `infer_key` has it."""
-    if not all({dict}.issuperset(map(type, array)) for array in arrays):
-        return False
-    columns = [_column(arrays, name) for name in key]
-    found = [column for column in columns if column is not None]
-    if len(found) < len(key):
-        return False
-    return all(_is_unique(list(zip(*version, strict=True))) for version in zip(*found, strict=True))
-
-
 def keys_of(row: Sequence[tuple[int, Json]], key: Key) -> list[Hashable]:
     """Give what names each of some elements."""
     if len(key) == 1:

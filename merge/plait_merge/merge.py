@@ -40,6 +40,8 @@ def merge(
         here, there = (
             tuple(operations_between(ground.value, side, aligner, unbound)) for side in (theirs, yours)
         )
+        if policy is not None:
+            policy = policy.knowing(ground.strict_keys())
         outcome = rebase(ground.value, [here], there, policy, limits=unbound)
     except LimitExceeded as refusal:
         return refusal
