@@ -45,16 +45,16 @@ from typing import Any, Self
 from plait_client import client, conflict, document, unsaved
 from plait_client.changes import Change, Revision
 from plait_client.client import Entry, Server, Surroundings
-from plait_client.edit import Edit, Patch
+from plait_client.replica.edit import Edit, Patch
 from plait_client.errors import PlaitError
 from plait_client.events import Counters, Retrying, Settled
-from plait_client.live import State
-from plait_client.outbox import Outbox
+from plait_client.live.live import State
+from plait_client.saving.outbox import Outbox
 from plait_client.portal import Portal
 from plait_client.resolvers import Resolver
-from plait_client.retry import Retry
+from plait_client.wire.retry import Retry
 from plait_client.saved import Saved
-from plait_client.saver import SyncState
+from plait_client.saving.saver import SyncState
 from plait_client.unsaved import UnsavedEdit
 from plait_merge import ABSENT, Absent, Json
 

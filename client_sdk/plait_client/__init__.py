@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from plait_client.client import AsyncPlait, Entry, Server, Surroundings
     from plait_client.conflict import Choice, Facet, Field, MergeConflict, Value
     from plait_client.document import Document
-    from plait_client.edit import Edit
     from plait_client.errors import (
         BaseUnknown,
         DeadlineExceeded,
@@ -37,13 +36,14 @@ if TYPE_CHECKING:
         TransportError,
     )
     from plait_client.events import Counters, Retrying, Settled
-    from plait_client.outbox import Outbox
-    from plait_client.prompt import Prompt, ask, settle
+    from plait_client.prompt.prompt import Prompt, ask, settle
+    from plait_client.replica.edit import Edit
     from plait_client.resolvers import Resolver, add, both, by_pointer, theirs, yours
-    from plait_client.retry import Retry
     from plait_client.saved import Missed, Saved
+    from plait_client.saving.outbox import Outbox
     from plait_client.sync import Plait
     from plait_client.unsaved import UnsavedEdit
+    from plait_client.wire.retry import Retry
     from plait_merge import ABSENT
 
 __all__ = [
@@ -103,7 +103,7 @@ _NAMES: Final = {
     "plait_client.client": ("AsyncPlait", "Entry", "Server", "Surroundings"),
     "plait_client.conflict": ("Choice", "Facet", "Field", "MergeConflict", "Value"),
     "plait_client.document": ("Document",),
-    "plait_client.edit": ("Edit",),
+    "plait_client.replica.edit": ("Edit",),
     "plait_client.errors": (
         "BaseUnknown",
         "DeadlineExceeded",
@@ -123,10 +123,10 @@ _NAMES: Final = {
         "TransportError",
     ),
     "plait_client.events": ("Counters", "Retrying", "Settled"),
-    "plait_client.outbox": ("Outbox",),
-    "plait_client.prompt": ("Prompt", "ask", "settle"),
+    "plait_client.saving.outbox": ("Outbox",),
+    "plait_client.prompt.prompt": ("Prompt", "ask", "settle"),
     "plait_client.resolvers": ("Resolver", "add", "both", "by_pointer", "theirs", "yours"),
-    "plait_client.retry": ("Retry",),
+    "plait_client.wire.retry": ("Retry",),
     "plait_client.saved": ("Missed", "Saved"),
     "plait_client.sync": ("Plait",),
     "plait_client.unsaved": ("UnsavedEdit",),

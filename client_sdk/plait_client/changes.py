@@ -13,18 +13,18 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
-from plait_client import request
 from plait_client.context import Context
-from plait_client.edit import Patch
 from plait_client.errors import TransportError
-from plait_client.follower import CaughtUp, Ended, Event, Moved, Replaced
-from plait_client.frame import Part
-from plait_client.live import Following
-from plait_client.reconnect import Reconnect
-from plait_client.replica import Replica
-from plait_client.retry import full_jitter
-from plait_client.stream import FOR_NOW
-from plait_client.transport import Transport
+from plait_client.live.follower import CaughtUp, Ended, Event, Moved, Replaced
+from plait_client.live.frame import Part
+from plait_client.live.live import Following
+from plait_client.live.reconnect import Reconnect
+from plait_client.live.stream import FOR_NOW
+from plait_client.replica.edit import Patch
+from plait_client.replica.replica import Replica
+from plait_client.wire import request
+from plait_client.wire.retry import full_jitter
+from plait_client.wire.transport import Transport
 from plait_merge import ABSENT, Absent, Json
 
 EVENTS_WAITING_MAX: Final = 250

@@ -18,21 +18,21 @@ from aiohttp import ClientSession
 from msgspec import Struct
 from yarl import URL
 
-from plait_client import request
 from plait_client.context import Context
 from plait_client.document import Document
 from plait_client.draft import own_value
-from plait_client.edit import Patch
 from plait_client.errors import NotFound, OutboxUnusable, PlaitError, PreconditionFailed, TransportError
 from plait_client.events import Counters, Events, Retrying, Settled
-from plait_client.live import Live, State
-from plait_client.outbox import Outbox
-from plait_client.replica import Replica
-from plait_client.retry import Clock, Retry, RetryQuota, Sleep, Uniform
+from plait_client.live.live import Live, State
+from plait_client.replica.edit import Patch
+from plait_client.replica.replica import Replica
 from plait_client.saved import Saved
+from plait_client.saving.outbox import Outbox
 from plait_client.settlement import Settlement
-from plait_client.transport import Answer, Transport
 from plait_client.unsaved import Unsaved
+from plait_client.wire import request
+from plait_client.wire.retry import Clock, Retry, RetryQuota, Sleep, Uniform
+from plait_client.wire.transport import Answer, Transport
 from plait_merge import ABSENT, Absent, Inapplicable, Json, MalformedPatch
 
 Shape = TypeVar("Shape")

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plait_client.events import Counters, Events
-from plait_client.live import Live
-from plait_client.outbox import Outbox
-from plait_client.retry import Clock
-from plait_client.transport import Transport
+from plait_client.live.live import Live
+from plait_client.saving.outbox import Outbox
 from plait_client.unsaved import Unsaved
+from plait_client.wire.retry import Clock
+from plait_client.wire.transport import Transport
 
 log = logging.getLogger(__name__)
 

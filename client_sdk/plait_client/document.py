@@ -9,13 +9,10 @@ from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any
 
-from plait_client import request
 from plait_client.changes import Change, Changes, Revision, read_history
 from plait_client.conflict import MergeConflict
 from plait_client.context import Context
 from plait_client.draft import UNFIT, changed, draft_of, own_patch, own_value, unfit
-from plait_client.drift import ACCEPTED, between
-from plait_client.edit import Edit, Patch
 from plait_client.errors import (
     BaseUnknown,
     DeadlineExceeded,
@@ -27,16 +24,19 @@ from plait_client.errors import (
     PreconditionFailed,
     TransportError,
 )
-from plait_client.follower import Event, Moved, Replaced
-from plait_client.outbox import Stored
-from plait_client.replica import Progress, Replica
+from plait_client.live.follower import Event, Moved, Replaced
+from plait_client.replica.drift import ACCEPTED, between
+from plait_client.replica.edit import Edit, Patch
+from plait_client.replica.replica import Progress, Replica
 from plait_client.resolvers import Resolver
 from plait_client.saved import Saved, saved_of
-from plait_client.saver import Saver, SyncState
+from plait_client.saving.outbox import Stored
+from plait_client.saving.saver import Saver, SyncState
 from plait_client.settlement import Settlement, settle_by_rule
-from plait_client.transport import Answer, Request
 from plait_client.undo import Done, UndoStack
 from plait_client.unsaved import UnsavedEdit
+from plait_client.wire import request
+from plait_client.wire.transport import Answer, Request
 from plait_merge import ABSENT, Absent, Conflicted, Inapplicable, Json, Rebased, apply, rebase
 from plait_merge.pointer import array_index, parse_pointer
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from plait_client.edit import Patch
 from plait_client.errors import InvalidPatch, TestFailed
+from plait_client.replica.edit import Patch
 from plait_merge import (
     ABSENT,
     Inapplicable,
@@ -64,11 +64,16 @@ def own_patch(patch: Patch) -> Patch:
 
 def changed(view: Json, draft: Json) -> Patch:
     """Give what was changed in a draft, as a patch that is nobody else's. Raises InvalidPatch."""
+    if draft is ABSENT:
+        raise InvalidPatch("An edit cannot remove the document: delete it.")
     try:
         patch = diff(view, draft)
     except (LimitExceeded, AttributeError, TypeError, ValueError, RecursionError) as error:
         raise InvalidPatch(f"That is no JSON value for a document: {error}.") from error
-    return own_patch(patch)
+    for operation in patch:
+        if "value" in operation:
+            operation["value"] = own_value(operation["value"])
+    return patch
 
 
 def unfit(error: Exception) -> InvalidPatch | TestFailed:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from plait_client.errors import TransportError
-from plait_client.transport import Answer
+from plait_client.wire.transport import Answer
 
 
 class Missed(Struct, frozen=True):

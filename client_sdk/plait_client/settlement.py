@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from plait_client import request
 from plait_client.conflict import MergeConflict, fields_of_engine, fields_of_problem
-from plait_client.drift import ACCEPTED, between
-from plait_client.edit import Edit, Patch
 from plait_client.errors import InvalidPatch, NotFound, Overlapped, PlaitError
-from plait_client.frame import Part
-from plait_client.outbox import FailedEdit
-from plait_client.replica import Failed
+from plait_client.live.frame import Part
+from plait_client.replica.drift import ACCEPTED, between
+from plait_client.replica.edit import Edit, Patch
+from plait_client.replica.replica import Failed
 from plait_client.resolvers import Resolver, decide
 from plait_client.saved import Saved
-from plait_client.transport import Answer, Request, Transport
+from plait_client.saving.outbox import FailedEdit
 from plait_client.unsaved import Unsaved
+from plait_client.wire import request
+from plait_client.wire.transport import Answer, Request, Transport
 from plait_merge import ABSENT, Absent, Conflicted, Json, rebase, resolve
 
 SETTLED_BY_RULE_MAX: Final = 5

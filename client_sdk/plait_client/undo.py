@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from plait_client.drift import ACCEPTED, between
-from plait_client.edit import Patch
+from plait_client.replica.drift import ACCEPTED, between
+from plait_client.replica.edit import Patch
 from plait_merge import (
     Absent,
     Conflicted,

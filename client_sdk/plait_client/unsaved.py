@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from plait_client.conflict import MergeConflict
-from plait_client.edit import Patch
 from plait_client.errors import PlaitError
-from plait_client.outbox import FailedEdit, Outbox
+from plait_client.replica.edit import Patch
+from plait_client.saving.outbox import FailedEdit, Outbox
 
 
 @dataclass(frozen=True, slots=True)

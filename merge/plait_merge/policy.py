@@ -2,7 +2,7 @@
 
 A policy maps patterns to rules. A pattern is a pointer in which `*` stands for one token and `**` for any
 number of them, none included; a rule is a few words. `Policy.read` checks all of it once, `Policy.at` looks
-one place up. Which of several patterns counts, and what each word does: `docs/decisions/0021-policies.md`.
+one place up. Which of several patterns counts, and what each word does: `docs/decisions/0015-policies.md`.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from aiohttp import ClientSession
 
 from plait_client import AsyncPlait, Document, Plait, sync
 from plait_client.draft import draft_of
-from plait_client.edit import Edit
-from plait_client.replica import Replica
+from plait_client.replica.edit import Edit
+from plait_client.replica.replica import Replica
 from plait_merge import diff
 
 from .documents import document, pointers, replacing

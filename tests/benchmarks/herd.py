@@ -12,7 +12,7 @@ from typing import Any
 
 from plait_client import AsyncPlait, PlaitError, Retry, Surroundings
 from plait_client.errors import TransportError
-from plait_client.retry import Failed, Kind, Uniform
+from plait_client.wire.retry import Failed, Kind, Uniform
 
 from .rounds import note
 from .row import Row

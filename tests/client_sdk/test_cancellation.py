@@ -12,7 +12,7 @@ from aiohttp import ClientSession
 from client_sdk.conftest import Join, Through
 from client_sdk.people import NAME, ORDER, Network, head, history, keys
 from plait_client import AsyncPlait, Document, MergeConflict, Retry, yours
-from plait_client.outbox import Outbox
+from plait_client.saving.outbox import Outbox
 from simulation.faulty_proxy import Fault
 
 STEPS_MAX = 200

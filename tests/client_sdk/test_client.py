@@ -250,7 +250,7 @@ async def test_an_outbox_of_ones_own_stays_open(join: Join, tmp_path: Path) -> N
 async def test_an_outbox_that_holds_nonsense_is_refused_and_left_alone(
     join: Join, client: ClientSession, tmp_path: Path
 ) -> None:
-    from plait_client.edit import Edit, State
+    from plait_client.replica.edit import Edit, State
 
     outbox = await Outbox.open(tmp_path / "edits.db")
     misfit = Edit("k1", [{"op": "remove", "path": "/nothing"}])

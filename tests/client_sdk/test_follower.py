@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plait_client.follower import (
+from plait_client.live.follower import (
     GAPS_MAX,
     CaughtUp,
     Event,
@@ -21,7 +21,7 @@ from plait_client.follower import (
     Turned,
     Welcomed,
 )
-from plait_client.frame import MalformedFrame
+from plait_client.live.frame import MalformedFrame
 from plait_merge import ABSENT
 
 WELCOME = {"t": "welcome", "session": "s", "epoch": "e", "limits": {"heartbeat_s": 25}}

@@ -12,10 +12,10 @@ import pytest
 from aiohttp import ClientSession, web
 
 from plait_client.errors import Forbidden, NotFound
-from plait_client.follower import CaughtUp, Ended, Event, Lost, Moved, Replaced
-from plait_client.live import Live
-from plait_client.stream import EVENTS_MAX
-from plait_client.transport import Transport
+from plait_client.live.follower import CaughtUp, Ended, Event, Lost, Moved, Replaced
+from plait_client.live.live import Live
+from plait_client.live.stream import EVENTS_MAX
+from plait_client.wire.transport import Transport
 from plait_merge import ABSENT, apply
 from plait_server.web.connections import Runner
 from server.live.client import connected, create, replace

@@ -8,8 +8,10 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,11 +19,11 @@ from hypothesis import strategies as st
 
 from client_sdk import outbox_writer
 from client_sdk.outbox_writer import body_of, edit_of, flight_of
-from plait_client.edit import Edit, Flight, State
 from plait_client.errors import OutboxFull, OutboxUnusable
-from plait_client.outbox import FailedEdit, Outbox, Stored
-from plait_client.replica import Replica
-from plait_merge import ABSENT, Json
+from plait_client.replica.edit import Edit, Flight, State
+from plait_client.replica.replica import Replica
+from plait_client.saving.outbox import FailedEdit, Outbox, Stored
+from plait_merge import ABSENT, Json, apply
 
 NAME = "orders/7"
 DAY_S = 86_400.0
@@ -79,6 +81,21 @@ async def state_of(outbox: Outbox) -> State:
     return stored.state
 
 
+async def append(outbox: Outbox, edit: Edit) -> None:
+    """Store one more edit on what is stored."""
+    state = await state_of(outbox)
+    await outbox.save(NAME, replace(state, pending=(*state.pending, edit)), before=state)
+
+
+async def freeze(outbox: Outbox, base: int, body: bytes) -> None:
+    """Store that the first edit is sent."""
+    state = await state_of(outbox)
+    first, *others = state.pending
+    flight = flight_of(first, base)
+    sent = replace(state, flight=flight, flight_shown=first.patch, pending=tuple(others))
+    await outbox.save(NAME, sent, before=state, body=body)
+
+
 @given(states, st.none() | st.binary())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_what_is_saved_is_loaded(outbox: Outbox, state: State, body: bytes | None) -> None:
@@ -94,7 +111,7 @@ async def test_edits_are_kept_in_order_and_those_of_each_document_apart(outbox: 
     await outbox.save(NAME, waiting(1))
     await outbox.save("orders/8", waiting(1))
     for number in (2, 3):
-        await outbox.append(NAME, edit_of(number))
+        await append(outbox, edit_of(number))
     assert (await state_of(outbox)).pending == (edit_of(1), edit_of(2), edit_of(3))
     assert await outbox.names() == [NAME, "orders/8"]
     await outbox.save(NAME, waiting())
@@ -104,7 +121,7 @@ async def test_edits_are_kept_in_order_and_those_of_each_document_apart(outbox: 
 async def test_a_flight_keeps_the_bytes_it_was_sent_as(outbox: Outbox) -> None:
     """However often the document moves under it."""
     await outbox.save(NAME, waiting(1, 2))
-    await outbox.freeze(NAME, flight_of(edit_of(1)), b"as sent")
+    await freeze(outbox, 1, b"as sent")
     assert await outbox.load(NAME) == Stored(
         replace(waiting(2), flight=flight_of(edit_of(1)), flight_shown=edit_of(1).patch), b"as sent"
     )
@@ -113,24 +130,90 @@ async def test_a_flight_keeps_the_bytes_it_was_sent_as(outbox: Outbox) -> None:
     assert await outbox.load(NAME) == Stored(moved, b"as sent")
 
 
-async def test_only_the_first_pending_edit_is_sent_and_only_one(outbox: Outbox) -> None:
+async def test_an_edit_that_is_sent_anew_gets_new_bytes(outbox: Outbox) -> None:
+    """Its base was not known any more: it was pending again, which need not have been stored."""
     await outbox.save(NAME, waiting(1, 2))
-    with pytest.raises(ValueError, match="not the first"):
-        await outbox.freeze(NAME, flight_of(edit_of(2)), b"")
-    await outbox.freeze(NAME, flight_of(edit_of(1)), b"")
-    with pytest.raises(ValueError, match="in flight"):
-        await outbox.freeze(NAME, flight_of(edit_of(2)), b"")
+    await freeze(outbox, 1, b"as sent")
+    before = await state_of(outbox)
+    again = replace(before, revision=9, flight=flight_of(edit_of(1), 9))
+    await outbox.save(NAME, again, before=before, body=b"sent anew")
+    assert await outbox.load(NAME) == Stored(again, b"sent anew")
 
 
-async def test_an_edit_needs_something_to_stand_on_and_a_key_of_its_own(outbox: Outbox) -> None:
-    with pytest.raises(ValueError, match="Nothing is stored"):
-        await outbox.append(NAME, edit_of(1))
+async def test_an_edit_that_was_sent_is_the_first_again(outbox: Outbox) -> None:
+    await outbox.save(NAME, waiting(1, 2, 3))
+    await freeze(outbox, 1, b"as sent")
+    await outbox.save(NAME, waiting(1, 2, 3), before=await state_of(outbox))
+    assert await outbox.load(NAME) == Stored(waiting(1, 2, 3))
+
+
+@given(st.data())
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_only_what_differs_is_written_and_all_of_it_is_there(
+    outbox: Outbox, data: st.DataObject
+) -> None:
+    """From any state to any other: edits come, go, take other forms; the value moves on or is another."""
+    numbers = st.lists(st.integers(0, 6), unique=True, max_size=5).map(sorted)
+    before, epoch = None, os.urandom(8).hex()
+    for revision in range(1, data.draw(st.integers(2, 6))):
+        moved = data.draw(st.sets(st.integers(0, 6)))
+        pending = [
+            replace(edit_of(number), patch=[]) if number in moved else edit_of(number)
+            for number in data.draw(numbers)
+        ]
+        state = State(revision, {"log": [revision]}, epoch, pending=tuple(pending))
+        step = data.draw(st.sampled_from([None, [{"op": "replace", "path": "/log/0", "value": revision}]]))
+        await outbox.save(NAME, state, before=before, step=None if before is None else step)
+        assert await outbox.load(NAME) == (Stored(state) if pending else None)
+        before = state
+
+
+async def test_the_value_is_written_anew_only_now_and_then(outbox: Outbox, tmp_path: Path) -> None:
+    """Steps are stored instead, until they are longer than the value; also while no edit waits."""
+    value: Json = {"text": "x" * 300_000, "n": 0}
+    state = State(1, value, "e1", pending=(edit_of(1),))
+    await outbox.save(NAME, state)
+    wholes = 0
+    for revision in range(2, 42):
+        step = [{"op": "add", "path": f"/{revision}", "value": "y" * 20_000}]
+        value = apply(value, step)
+        later = State(revision, value, "e1", pending=(edit_of(1),) if revision % 2 else ())
+        await outbox.save(NAME, later, before=state, step=step)
+        state = later
+        if state.pending:
+            assert await outbox.load(NAME) == Stored(state)
+        wholes += _steps_stored(tmp_path / "edits.db") == 0
+    assert 1 <= wholes <= 2
+
+
+def _steps_stored(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        count: int = connection.execute("SELECT COUNT(*) FROM steps").fetchone()[0]
+    return count
+
+
+async def test_a_document_without_edits_makes_room(tmp_path: Path) -> None:
+    """Its value is kept only for the next edit, and no longer than the file is open."""
+    outbox = await Outbox.open(tmp_path / "edits.db", bytes_max=200_000)
+    for number in range(10):
+        state = State(1, "x" * 100_000, "e1", pending=(edit_of(number),))
+        await outbox.save(f"orders/{number}", state)
+        await outbox.save(f"orders/{number}", replace(state, revision=2, pending=()), before=state, step=[])
+    await outbox.save(NAME, waiting(11))
+    await outbox.close()
+    again = await Outbox.open(tmp_path / "edits.db")
+    assert await again.names() == [NAME]
+    await again.close()
+    with closing(sqlite3.connect(tmp_path / "edits.db")) as connection:
+        assert connection.execute("SELECT name FROM documents").fetchall() == [(NAME,)]
+        assert connection.execute("SELECT * FROM steps").fetchall() == []
+
+
+async def test_two_edits_have_two_keys(outbox: Outbox) -> None:
     await outbox.save(NAME, waiting(1))
     with pytest.raises(ValueError, match="stored already"):
-        await outbox.append(NAME, edit_of(1))
-    await outbox.freeze(NAME, flight_of(edit_of(1)), b"")
-    with pytest.raises(ValueError, match="stored already"):
-        await outbox.append(NAME, edit_of(1))
+        await outbox.save(NAME, waiting(1, 2, 2))
+    assert await state_of(outbox) == waiting(1)
 
 
 async def test_a_replica_comes_back_as_it_was(outbox: Outbox) -> None:
@@ -163,19 +246,33 @@ async def test_a_failed_edit_is_kept_until_it_is_discarded(outbox: Outbox) -> No
     assert [edit.key for edit in await outbox.failed()] == ["k1"]
 
 
+async def test_what_fails_in_a_full_file_is_kept_without_its_conflict(tmp_path: Path) -> None:
+    """The conflict may hold whole documents; the edit itself is never dropped."""
+    outbox = await Outbox.open(tmp_path / "edits.db", bytes_max=300_000)
+    for number in range(8):
+        edit, conflict = edit_of(number), {"base": ["x" * 40_000], "theirs": ["y" * 40_000]}
+        failed = FailedEdit(NAME, edit.key, edit.patch, edit.message, edit.made_at, "It clashed.", conflict)
+        await outbox.save(NAME, waiting(), failed=[failed])
+    kept = await outbox.failed()
+    assert [edit.patch for edit in kept] == [edit_of(number).patch for number in range(8)]
+    assert [edit.conflict is None for edit in kept] == [False] * 3 + [True] * 5
+    assert (tmp_path / "edits.db").stat().st_size < 500_000
+    await outbox.close()
+
+
 async def test_a_limit_on_edits_refuses_the_new_ones_and_keeps_the_old(tmp_path: Path) -> None:
     outbox = await Outbox.open(tmp_path / "edits.db", edits_max=3)
     await outbox.save(NAME, waiting(1, 2))
-    await outbox.freeze(NAME, flight_of(edit_of(1)), b"")
-    await outbox.append(NAME, edit_of(3))
+    await freeze(outbox, 1, b"")
+    await append(outbox, edit_of(3))
     with pytest.raises(OutboxFull, match="edits_max"):
-        await outbox.append(NAME, edit_of(4))
+        await append(outbox, edit_of(4))
     with pytest.raises(OutboxFull, match="edits_max"):
         await outbox.save("orders/8", waiting(5))
     assert [edit.key for edit in (await state_of(outbox)).pending] == ["k2", "k3"]
     assert await outbox.load("orders/8") is None
     await outbox.save(NAME, waiting(2, 3))
-    await outbox.append(NAME, edit_of(4))
+    await append(outbox, edit_of(4))
     await outbox.close()
 
 
@@ -190,15 +287,15 @@ async def test_a_limit_on_bytes_refuses_the_new_edits_and_keeps_the_old(tmp_path
     assert len((await state_of(outbox)).pending) == number
     await outbox.save(NAME, replace(waiting(*range(number)), value="x" * 300_000, revision=2))
     with pytest.raises(OutboxFull, match="bytes_max"):
-        await outbox.append(NAME, edit_of(number))
+        await append(outbox, edit_of(number))
     await outbox.save(NAME, waiting(1))
-    await outbox.append(NAME, edit_of(2))
+    await append(outbox, edit_of(2))
     await outbox.close()
 
 
 async def _refusal(outbox: Outbox, edit: Edit) -> OutboxFull | None:
     try:
-        await outbox.append(NAME, edit)
+        await append(outbox, edit)
     except OutboxFull as refusal:
         return refusal
     return None
@@ -211,11 +308,11 @@ async def test_an_edit_that_waits_too_long_lets_no_other_in(tmp_path: Path) -> N
     await outbox.save(NAME, old)
     days.now_s += 31 * DAY_S
     with pytest.raises(OutboxFull, match="31 days"):
-        await outbox.append(NAME, replace(edit_of(2), made_at=days.now_s))
+        await append(outbox, replace(edit_of(2), made_at=days.now_s))
     assert await state_of(outbox) == old
-    await outbox.freeze(NAME, flight_of(old.pending[0]), b"")
+    await freeze(outbox, 1, b"")
     with pytest.raises(OutboxFull, match="31 days"):
-        await outbox.append(NAME, replace(edit_of(2), made_at=days.now_s))
+        await append(outbox, replace(edit_of(2), made_at=days.now_s))
     await outbox.close()
 
 
@@ -286,14 +383,14 @@ async def test_nobody_else_may_read_what_waits(tmp_path: Path) -> None:
 async def test_an_act_whose_caller_is_gone_is_done_or_not_and_nothing_between(outbox: Outbox) -> None:
     await outbox.save(NAME, waiting(0))
     for number in range(1, 20):
-        appending = asyncio.create_task(outbox.append(NAME, edit_of(number)))
+        appending = asyncio.create_task(append(outbox, edit_of(number)))
         for _ in range(number % 4):
             await asyncio.sleep(0)
         appending.cancel()
         await asyncio.gather(appending, return_exceptions=True)
     keys = [edit.key for edit in (await state_of(outbox)).pending]
     assert keys == sorted(keys, key=lambda key: int(key[1:]))
-    await outbox.append(NAME, edit_of(20))
+    await append(outbox, edit_of(20))
 
 
 async def test_a_torn_write_leaves_the_edits_before_it(tmp_path: Path) -> None:
@@ -304,7 +401,7 @@ async def test_a_torn_write_leaves_the_edits_before_it(tmp_path: Path) -> None:
     await outbox.save(NAME, waiting(0))
     sizes = []
     for number in range(1, 12):
-        await outbox.append(NAME, edit_of(number))
+        await append(outbox, edit_of(number))
         sizes.append((whole / "edits.db-wal").stat().st_size)
     chance = random.Random(SEED)
     told = set()
@@ -319,7 +416,7 @@ async def test_a_torn_write_leaves_the_edits_before_it(tmp_path: Path) -> None:
         keys = [edit.key for edit in (await state_of(again)).pending]
         assert keys == [f"k{number}" for number in range(len(keys))]
         assert len(keys) >= 2 + sum(size <= cut for size in sizes[1:])
-        await again.append(NAME, edit_of(99))
+        await append(again, edit_of(99))
         await again.close()
         told.add(len(keys))
     await outbox.close()
@@ -345,20 +442,27 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         stored = await outbox.load(NAME)
         await outbox.close()
         if stored is None:
-            assert appended == -1
+            assert appended in (settled, settled + 1)
+            settled = appended
             continue
-        flight, pending = stored.state.flight, stored.state.pending
+        state = stored.state
+        flight, pending = state.flight, state.pending
         kept = [*([int(flight.key[1:])] if flight else []), *(int(edit.key[1:]) for edit in pending)]
         assert kept == list(range(kept[0], kept[-1] + 1))
         assert kept[0] in (settled + 1, settled + 2)
         assert kept[-1] in (appended, appended + 1)
         assert pending == tuple(edit_of(int(edit.key[1:])) for edit in pending)
         if flight is not None:
-            assert (flight, stored.body) == (flight_of(edit_of(kept[0])), body_of(edit_of(kept[0])))
+            assert (flight, stored.body) == (flight_of(edit_of(kept[0]), kept[0] + 1), body_of(flight))
         elif frozen > settled:
             assert kept[0] == settled + 2
         # What was done and not told any more counts as done from here on.
         appended, settled = kept[-1], kept[0] - 1
+        # The edits are stacked on what holds all edits before them.
+        log: Any = state.value["log"] if isinstance(state.value, dict) else None
+        numbers = [each["number"] for each in log]
+        assert state.revision == settled + 2
+        assert numbers == list(range(settled + 1 - len(numbers), settled + 1))
     assert settled > 20
 
 

@@ -8,10 +8,10 @@ import pytest
 from aiohttp import ClientSession, web
 
 from plait_client.errors import NotFound, TransportError
-from plait_client.follower import CaughtUp, Moved, Replaced, Subscription
-from plait_client.polling import poll
-from plait_client.retry import Retry
-from plait_client.transport import Transport
+from plait_client.live.follower import CaughtUp, Moved, Replaced, Subscription
+from plait_client.live.polling import poll
+from plait_client.wire.retry import Retry
+from plait_client.wire.transport import Transport
 from plait_merge import ABSENT
 from server.live.client import create, replace
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from plait_client import Choice, Facet, Field, MergeConflict, Prompt, Saved, Value, add, by_pointer
+from plait_client.prompt.wording import ago, place, printable
+from plait_client.prompt.words import WORDS_MAX, word_changes
 from plait_client.resolvers import decide
-from plait_client.wording import ago, place, printable
-from plait_client.words import WORDS_MAX, word_changes
 from plait_merge import ABSENT
 
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z

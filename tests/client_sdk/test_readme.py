@@ -45,7 +45,7 @@ async def test_the_code_does_what_is_written_beside_it(address: str, tmp_path: P
         code = block.replace(ADDRESS, address).replace("edits.db", str(tmp_path / "edits.db"))
         lines = code.splitlines()
         for statement in ast.parse(code).body:
-            _, marked, written = lines[(statement.end_lineno or 0) - 1].partition("#> ")
+            _, marked, written = lines[(statement.end_lineno or 0) - 1].partition("# -> ")
             if marked and isinstance(statement, ast.Expr):
                 value = eval(compile(ast.Expression(statement.value), str(README), "eval"), names)
                 assert repr(value) == written

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merge.strategies import add, copy, guard, move, remove, replace
-from plait_client.drift import Drift
-from plait_client.edit import Edit, Flight, Patch
-from plait_client.frame import Part
-from plait_client.replica import NOTHING, Failed, Progress, Replica
+from plait_client.live.frame import Part
+from plait_client.replica.drift import Drift
+from plait_client.replica.edit import Edit, Flight, Patch
+from plait_client.replica.replica import NOTHING, Failed, Progress, Replica
+from plait_client.replica.trail import REVISIONS_MAX, WEIGHT_MAX, Trail
 from plait_client.saved import Missed
-from plait_client.trail import REVISIONS_MAX, WEIGHT_MAX, Trail
 from plait_merge import (
     ABSENT,
     Conflicted,

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from merge.strategies import add, documents, guard, move, patches, remove, replace
-from plait_client.drift import ACCEPTED
-from plait_client.edit import Edit, Flight, State
-from plait_client.frame import Part
-from plait_client.replica import Progress, Replica
+from plait_client.live.frame import Part
+from plait_client.replica.drift import ACCEPTED
+from plait_client.replica.edit import Edit, Flight, State
+from plait_client.replica.replica import Progress, Replica
 from plait_client.saved import Missed
 from plait_merge import ABSENT, Conflicted, Inapplicable, Rebased, apply, diff, rebase, same
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plait_client.errors import PlaitError
-from plait_client.retry import Failed, Kind, Retry, RetryQuota, full_jitter, kind_of, retry_after_s
+from plait_client.wire.retry import Failed, Kind, Retry, RetryQuota, full_jitter, kind_of, retry_after_s
 
 NOW = datetime(2027, 3, 1, 12, 0, 0, tzinfo=UTC)
 ERROR = PlaitError("It failed.")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plait_client.frame import MalformedFrame
-from plait_client.sse import EventParser, ServerSentEvent
+from plait_client.live.frame import MalformedFrame
+from plait_client.live.sse import EventParser, ServerSentEvent
 
 
 def parsed(*chunks: bytes) -> list[ServerSentEvent]:

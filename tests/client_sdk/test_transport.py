@@ -24,8 +24,8 @@ from plait_client.errors import (
     TransportError,
 )
 from plait_client.events import Counters, Events, Retrying
-from plait_client.retry import Kind, Retry, RetryQuota
-from plait_client.transport import Answer, Request, Transport
+from plait_client.wire.retry import Kind, Retry, RetryQuota
+from plait_client.wire.transport import Answer, Request, Transport
 from simulation.faulty_proxy import PROCESSED, Fault, FaultyProxy, scripted
 
 Through = Callable[..., Awaitable[tuple[ClientSession, FaultyProxy]]]

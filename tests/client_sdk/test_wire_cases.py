@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from plait_client.follower import Follower, Moved, Replaced, Subscription, Told, Turned
+from plait_client.live.follower import Follower, Moved, Replaced, Subscription, Told, Turned
 from plait_merge import ABSENT, apply
 
 FOLDER = Path(__file__).parents[1] / "conformance" / "wire"

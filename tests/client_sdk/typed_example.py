@@ -48,8 +48,8 @@ from plait_client import (
     theirs,
     yours,
 )
-from plait_client.live import State
-from plait_client.saver import SyncState
+from plait_client.live.live import State
+from plait_client.saving.saver import SyncState
 from plait_merge import Absent, Json
 
 

@@ -6,7 +6,7 @@ import json
 
 from plait_client.command.resolution import Decision, Resolution
 from plait_client.conflict import Facet, Field, Value
-from plait_client.prompt import ask
+from plait_client.prompt.prompt import ask
 from plait_merge import Conflict, Conflicted
 
 

@@ -26,7 +26,7 @@ from plait_client.command.rewriting import LIMITS
 from plait_client.command.spelling import Spelling
 from plait_client.command.terminal import DONE, OPEN, Ink, Refusal, printable, put, shown
 from plait_client.command.written import STDIN, Written, read
-from plait_client.words import word_changes
+from plait_client.prompt.words import word_changes
 from plait_merge import Json, format_pointer
 from plait_merge import diff as patch_between
 

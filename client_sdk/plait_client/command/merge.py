@@ -11,6 +11,7 @@ YOURS` settles them.
 examples:
   plait merge base.json theirs.json yours.json
   plait merge base.json theirs.json yours.json -o merged.json
+  plait merge base.json theirs.json yours.json --key sku
   plait merge --install            in a repository: git merge, rebase and
                                    cherry-pick use it for *.json and *.ipynb
   plait merge --install --global   in all of yours
@@ -32,7 +33,7 @@ from typing import Any
 
 from plait_client.command.conflict_file import ConflictFile
 from plait_client.command.kinds import in_words
-from plait_client.command.rules import read_rules
+from plait_client.command.rules import read_rules, to_policy
 from plait_client.command.terminal import DONE, OPEN, Refusal, put, talk
 from plait_client.command.versions import Versions, settled
 from plait_client.command.written import STDIN, BadFile, read, save
@@ -46,7 +47,7 @@ def add_options(parser: ArgumentParser) -> None:
     add("yours", metavar="YOURS", nargs="?", help="what you made of it; takes the result")
     add("-o", "--output", metavar="FILE", help="write the result there instead; - for standard output")
     add("--policy", metavar="FILE", help="a merge policy: what to do where, as JSON")
-    add("--key", metavar="FIELD[,FIELD]", action="append", help="members that tell elements of arrays apart")
+    add("--key", metavar="FIELD[,FIELD]", help="members that tell the elements of arrays apart")
     add("--json", action="store_true", help="tell the outcome as JSON on standard output")
     add("--install", action="store_true", help="let git merge JSON files and notebooks with this")
     add("--global", action="store_true", dest="for_all", help="with --install: in all repositories of yours")
@@ -94,7 +95,7 @@ def _versions(asked: Namespace) -> Versions:
 
 def _merge(versions: Versions, rules: Json, asked: Namespace) -> int:
     """Merge and write: first the conflicts, so that there is never a file without them."""
-    outcome = versions.merge(rules)
+    outcome = versions.merge(to_policy(rules, "the policy"))
     content = versions.yours.encoded(versions.text(settled(versions, outcome, {})))
     name = asked.path or asked.output
     if asked.output == STDIN:

@@ -23,6 +23,7 @@ from shlex import quote
 
 from plait_client.command.conflict_file import ConflictFile
 from plait_client.command.resolution import SIDES, Decision, Resolution, offers
+from plait_client.command.rules import to_policy
 from plait_client.command.terminal import DONE, OPEN, Refusal, put, talk
 from plait_client.command.written import read, save
 from plait_merge import Conflict, Conflicted
@@ -72,7 +73,8 @@ def _resolution(file: str) -> Resolution:
     if not path.exists():
         raise Refusal(f"{file} has no conflicts to settle: there is no {path}")
     conflict_file = ConflictFile.read(path)
-    return Resolution(conflict_file, conflict_file.versions.merge(conflict_file.rules), read(file))
+    policy = to_policy(conflict_file.rules, str(path))
+    return Resolution(conflict_file, conflict_file.versions.merge(policy), read(file))
 
 
 def _chosen(open: list[Conflict], asked: list[str]) -> dict[str, Decision]:

@@ -1,16 +1,33 @@
-"""How conflicts are to be told: the policy of a merge, from options."""
+"""The policy of a merge: a file of rules, and a key given on the command line."""
 
 from __future__ import annotations
 
 from plait_client.command.terminal import Refusal
-from plait_merge import Json
+from plait_client.command.written import read
+from plait_merge import Json, Policy, PolicyError
 
 
-def read_rules(policy: str | None, keys: list[str] | None) -> Json:
-    """Give the policy that a file and `--key` options ask for, as data; None for the default.
+def read_rules(policy: str | None, key: str | None) -> Json:
+    """Give the policy that options ask for, as data; None for the default.
 
-    Each key is one or more member names, joined by commas. Raises BadFile and Refusal.
+    *policy* is a file. *key*, member names joined by commas, says how the elements of all arrays are told
+    apart, where the file says nothing else. Raises BadFile and Refusal.
     """
-    if policy is None and not keys:
-        return None
-    raise Refusal("this version merges by its default policy only: --policy and --key are still to come")
+    rules: Json = None if policy is None else read(policy).value
+    to_policy(rules, policy or "")
+    if key is not None:
+        if "" in key.split(","):
+            raise Refusal(f"--key {key}: a key is one member name or more, with commas between")
+        stated = (rules or {}).get("rules", {})
+        keyed = {"array": {"keyed": key.split(",")}}
+        rules = {**(rules or {}), "rules": {**stated, "**": {**keyed, **stated.get("**", {})}}}
+        to_policy(rules, "--key")
+    return rules
+
+
+def to_policy(rules: Json, name: str) -> Policy | None:
+    """Read a policy from data; None is none. Raises Refusal, which calls the data by this name."""
+    try:
+        return None if rules is None else Policy.read(rules)
+    except PolicyError as error:
+        raise Refusal(f"{name}: {error}") from error

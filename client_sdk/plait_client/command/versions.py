@@ -16,6 +16,7 @@ from plait_merge import (
     Json,
     LimitExceeded,
     Merged,
+    Policy,
     apply,
     diff,
     merge,
@@ -32,9 +33,9 @@ class Versions:
     theirs: Written
     yours: Written
 
-    def merge(self, rules: Json = None) -> Merged | Conflicted:
-        """Merge the values by a policy. Raises LimitExceeded."""
-        outcome = merge(self.base.value, self.theirs.value, self.yours.value, rules, limits=LIMITS)
+    def merge(self, policy: Policy | None = None) -> Merged | Conflicted:
+        """Merge the values. Raises LimitExceeded."""
+        outcome = merge(self.base.value, self.theirs.value, self.yours.value, policy, limits=LIMITS)
         if isinstance(outcome, LimitExceeded):
             raise outcome
         return outcome

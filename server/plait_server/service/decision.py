@@ -28,6 +28,7 @@ from plait_merge import (
     read_patch,
     rebase,
     resolve,
+    same,
 )
 from plait_merge import MalformedPatch as NotAPatch
 from plait_merge.outcome import Choice
@@ -200,19 +201,50 @@ def decide(
 
 def _apply(submission: Submission, document: OpenDocument, limits: ServiceLimits) -> Decision:
     """Apply what was submitted to the tip, as it is: nobody is in its way."""
-    tip, operations, patch = document.tip, submission.operations, submission.patch
-    try:
-        value = apply_operations(tip.value, operations, limits.values)
-    except Inapplicable as error:
-        raise inapplicable(error, operations) from error
-    except LimitExceeded as error:
-        raise too_large(error, limits.values) from error
-    if changes_nothing(tip.value, value, operations):
+    before, operations, patch = document.tip.value, submission.operations, submission.patch
+    value = set_member(before, operations[0]) if len(operations) == 1 else ABSENT
+    if value is before is not ABSENT:
         return Unchanged()
+    if value is ABSENT:
+        try:
+            value = apply_operations(before, operations, limits.values)
+        except Inapplicable as error:
+            raise inapplicable(error, operations) from error
+        except LimitExceeded as error:
+            raise too_large(error, limits.values) from error
+        if changes_nothing(before, value, operations):
+            return Unchanged()
     if not all(map(_is_plain, operations, patch)):
         operations = tuple([operation for operation in operations if operation.op != "test"])
         patch = [operation.as_json() for operation in operations]
     return _change(operations, patch, value, submission, document, limits)
+
+
+def set_member(value: Json | Absent, operation: Operation) -> Json | Absent:
+    """Apply an operation that sets a member of an object to a scalar, as most do, at a quarter of the cost.
+
+    Gives what `apply_operations` does, the very value where the member is that already, and ABSENT where
+    the operation is another one, meets an array or does not apply: the engine knows all about those.
+    """
+    op, path, _, new = operation
+    if (op != "replace" and op != "add") or not path or type(new) is dict or type(new) is list:
+        return ABSENT
+    if type(value) is not dict:
+        return ABSENT
+    result = node = value.copy()
+    *way, name = path
+    for token in way:
+        part = node.get(token)
+        if type(part) is not dict:
+            return ABSENT
+        node[token] = node = part.copy()
+    old = node.get(name, ABSENT)
+    if same(old, new):
+        return value
+    if old is ABSENT and op == "replace":
+        return ABSENT
+    node[name] = new
+    return result
 
 
 def _is_plain(operation: Operation, submitted: dict[str, Json]) -> bool:
@@ -265,7 +297,7 @@ def _bound_size(
     """
     first = operations[0]
     bound = len(patch) if not first.path and first.op in ("add", "replace") else before + len(patch)
-    if bound > most or any(operation.op == "copy" for operation in operations):
+    if bound > most or (b'"copy"' in patch and any(operation.op == "copy" for operation in operations)):
         bound = 0 if value is ABSENT else len(encode(value))
         if bound > most:
             members = {"limit": "document_bytes", "maximum": most}

@@ -9,9 +9,8 @@ import contextlib
 import sqlite3
 from collections.abc import Sequence
 
-from msgspec.structs import astuple
-
 from plait_server.store import statements as sql
+from plait_server.store.chain import find_revisions, read_revisions
 from plait_server.store.record import (
     Address,
     AlreadySettled,
@@ -28,6 +27,7 @@ from plait_server.store.record import (
 Row = tuple[object, ...]
 
 UNWEIGHED_MAX = 10_000
+KNOWN_MAX = 10_000
 _COMMITTED_WITHOUT_REVISION = Committed(0)
 
 
@@ -50,7 +50,9 @@ class BatchWriter:
         self._conflicts_open_bytes_max = conflicts_open_bytes_max
         # The bytes of conflicts each document got since its conflicts were last weighed.
         self._unweighed: dict[Address, int] = {}
-        self._seqs: dict[str, int] = {}
+        # The newest revision of documents written lately, and its seq. A revision has the same one for ever:
+        # what is known here may be old, never wrong.
+        self._known: dict[Address, tuple[int, int]] = {}
 
     def write(self, batch: Sequence[Commit]) -> list[CommitResult]:
         """Write `batch` and answer for each. Raises sqlite3.Error (nothing written) or CommitFailed."""
@@ -73,7 +75,7 @@ class BatchWriter:
         return results
 
     def _roll_back(self) -> None:
-        self._seqs.clear()
+        self._known.clear()
         self._unweighed.clear()
         if self._connection.in_transaction:
             # SQLite may have rolled back by itself; what matters is that no transaction stays open.
@@ -87,19 +89,18 @@ class BatchWriter:
         keys: list[Row] = []
         conflicts: list[Row] = []
         results: list[CommitResult] = []
+        seq = self._last_seq()
         for commit in batch:
             address, revision = commit.address, commit.revision
-            chain = chains.get(address)
-            if chain is None:
-                chain = chains[address] = _Chain(commit.head)
-            if chain.last != commit.head or commit.settles is not None:
+            chain = chains.get(address) or self._chain(commit)
+            if chain is None or chain.last != commit.head or commit.settles is not None:
                 return None
+            chains[address] = chain
             if revision is None:
                 results.append(_COMMITTED_WITHOUT_REVISION)
             else:
-                chain.append(revision)
-                seq = self._next_seq(address.tenant)
-                revisions.append(_revision_row(address, revision, seq))
+                seq += 1
+                revisions.append(chain.append(address, revision, seq))
                 results.append(Committed(seq))
             if commit.key is not None:
                 keys.append(_key_row(address.tenant, commit.key))
@@ -114,12 +115,29 @@ class BatchWriter:
         if conflicts:
             many(sql.INSERT_CONFLICT, conflicts)
             self._drop_oldest_conflicts([commit for commit in batch if commit.conflict is not None])
+        self._note(chains)
         return results
+
+    def _chain(self, commit: Commit) -> "_Chain | None":
+        """Begin with what a batch does to a document; None where its head is another one."""
+        known = self._known.get(commit.address)
+        if commit.head and (known is None or known[0] != commit.head):
+            known = self._connection.execute(sql.HEAD, commit.address).fetchone()
+            if known is None or known[0] != commit.head:
+                return None
+        return _Chain(commit.head, known[1] if commit.head and known else None)
+
+    def _note(self, chains: dict[Address, "_Chain"]) -> None:
+        if len(self._known) > KNOWN_MAX:
+            self._known.clear()
+        for address, chain in chains.items():
+            if chain.latest is not None:
+                self._known[address] = chain.last, chain.latest
 
     def _move_heads(self, chains: dict[Address, "_Chain"]) -> bool:
         """Compare-and-set the head of every document of the batch, once each."""
         moved = [
-            (chain.last, chain.deleted, chain.updated, *address, chain.first)
+            (chain.last, chain.latest, chain.deleted, chain.updated, *address, chain.first)
             for address, chain in chains.items()
             if chain.first != chain.last and chain.first
         ]
@@ -134,7 +152,7 @@ class BatchWriter:
     def _create_or_compare(self, address: Address, chain: "_Chain") -> bool:
         if chain.first == chain.last:
             return self._head(address) == chain.first
-        row = (chain.last, chain.deleted, chain.updated, chain.created, *address)
+        row = (chain.last, chain.latest, chain.deleted, chain.updated, chain.created, *address)
         return self._connection.execute(sql.CREATE_DOCUMENT, row).rowcount == 1
 
     def _each(self, batch: Sequence[Commit]) -> list[CommitResult]:
@@ -162,9 +180,13 @@ class BatchWriter:
             sql.INSERT_KEY, _key_row(address.tenant, key)
         ).rowcount:
             return KeyTaken(self._key(address.tenant, key))
-        chain = _Chain(commit.head)
+        chain = self._chain(commit)
+        if chain is None:
+            return HeadMoved()
+        result = _COMMITTED_WITHOUT_REVISION
         if revision is not None:
-            chain.append(revision)
+            result = Committed(self._last_seq() + 1)
+            execute(sql.INSERT_REVISION, chain.append(address, revision, result.seq))
         if not self._move_heads({address: chain}):
             return HeadMoved()
         if commit.settles is not None:
@@ -174,11 +196,8 @@ class BatchWriter:
         if commit.conflict is not None:
             execute(sql.INSERT_CONFLICT, _conflict_row(address, commit.conflict))
             self._drop_oldest_conflicts([commit])
-        if revision is None:
-            return _COMMITTED_WITHOUT_REVISION
-        seq = self._next_seq(address.tenant)
-        execute(sql.INSERT_REVISION, _revision_row(address, revision, seq))
-        return Committed(seq)
+        self._note({address: chain})
+        return result
 
     def _drop_oldest_conflicts(self, commits: Sequence[Commit]) -> None:
         """Make room for the conflicts of `commits`, which are written."""
@@ -204,12 +223,9 @@ class BatchWriter:
         self._unweighed |= dict.fromkeys(due, 0)
         return due
 
-    def _next_seq(self, tenant: str) -> int:
-        last = self._seqs.get(tenant)
-        if last is None:
-            last = self._connection.execute(sql.LAST_SEQ, (tenant,)).fetchone()[0]
-        self._seqs[tenant] = last + 1
-        return last + 1
+    def _last_seq(self) -> int:
+        last: int = self._connection.execute(sql.LAST_SEQ).fetchone()[0]
+        return last
 
     def _head(self, address: Address) -> int:
         row = self._connection.execute(sql.HEAD, address).fetchone()
@@ -232,8 +248,8 @@ class BatchWriter:
     def _witness(self, commit: Commit) -> bool | None:
         address, execute = commit.address, self._connection.execute
         if (revision := commit.revision) is not None:
-            row = execute(sql.REVISIONS, (*address, revision.n - 1, revision.n, 1)).fetchone()
-            return row is not None and _is_same(RevisionRecord(*row), revision)
+            found = find_revisions(self._connection, address, revision.n - 1, revision.n)
+            return any(_is_same(stored, revision) for stored in read_revisions(self._connection, found))
         if commit.key is not None:
             row = execute(sql.KEY, (address.tenant, commit.key.caller, commit.key.key)).fetchone()
             return row is not None and KeyRecord(*row).answer == commit.key.answer
@@ -248,23 +264,41 @@ class BatchWriter:
 class _Chain:
     """What a batch does to one document's head."""
 
-    __slots__ = ("created", "deleted", "first", "last", "updated")
+    __slots__ = ("created", "deleted", "first", "last", "latest", "updated")
 
-    def __init__(self, head: int) -> None:
+    def __init__(self, head: int, latest: int | None) -> None:
+        """`latest` is the seq of the head."""
         self.first = self.last = head
+        self.latest = latest
         self.created = self.updated = 0
         self.deleted = False
 
-    def append(self, revision: RevisionRecord) -> None:
+    def append(self, address: Address, revision: RevisionRecord, seq: int) -> Row:
+        """Append a revision, and give its row."""
         if self.first == self.last:
             self.created = revision.at
+        previous = self.latest
         self.last = revision.n
+        self.latest = seq
         self.updated = revision.at
         self.deleted = revision.kind == "delete"
-
-
-def _revision_row(address: Address, revision: RevisionRecord, seq: int) -> Row:
-    return (*address, *astuple(revision)[:-1], seq)
+        return (
+            seq,
+            previous,
+            *address,
+            revision.n,
+            revision.kind,
+            revision.patch,
+            revision.base,
+            revision.submitted,
+            revision.author,
+            revision.caller,
+            revision.key,
+            revision.at,
+            revision.message,
+            revision.trace,
+            revision.policy,
+        )
 
 
 def _key_row(tenant: str, key: KeyRecord) -> Row:

@@ -12,6 +12,7 @@ CREATE TABLE documents (
     collection TEXT NOT NULL,
     id TEXT NOT NULL,
     head INTEGER NOT NULL,          -- the newest revision
+    latest INTEGER NOT NULL,        -- its seq
     deleted INTEGER NOT NULL,       -- 1 when the head is a tombstone
     created INTEGER NOT NULL,       -- milliseconds since 1970, like every time here
     updated INTEGER NOT NULL,
@@ -19,8 +20,11 @@ CREATE TABLE documents (
 ) WITHOUT ROWID;
 
 -- A revision never changes once written. What else is here can be rebuilt from these rows.
--- With a rowid, new rows go to one place in the file; without, a batch would write a page per document.
+-- New rows go to the end, whatever document they are of, and no index has to be written beside: a document is
+-- read from its latest revision back, or from a snapshot of it (docs/decisions/0013).
 CREATE TABLE revisions (
+    seq INTEGER PRIMARY KEY,        -- place among all revisions
+    previous INTEGER,               -- seq of revision n - 1 of the document; null for the first
     tenant TEXT NOT NULL,
     collection TEXT NOT NULL,
     document TEXT NOT NULL,
@@ -36,18 +40,15 @@ CREATE TABLE revisions (
     at INTEGER NOT NULL,
     message TEXT,
     trace TEXT,
-    policy INTEGER,                 -- version of the merge policy; null is the default policy
-    seq INTEGER NOT NULL,           -- place among all revisions of the tenant
-    PRIMARY KEY (tenant, collection, document, n)
+    policy INTEGER                  -- version of the merge policy; null is the default policy
 );
-
-CREATE UNIQUE INDEX revisions_by_seq ON revisions (tenant, seq);
 
 CREATE TABLE snapshots (
     tenant TEXT NOT NULL,
     collection TEXT NOT NULL,
     document TEXT NOT NULL,
     n INTEGER NOT NULL,
+    seq INTEGER NOT NULL,           -- of revision n
     value BLOB NOT NULL,
     PRIMARY KEY (tenant, collection, document, n)
 );

@@ -13,8 +13,9 @@ import logging
 import os
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -23,6 +24,7 @@ import aiosqlite
 from plait_server.errors import OutcomeUnknown, StoreRefused, StoreUnavailable
 from plait_server.store import statements as sql
 from plait_server.store.batch import BatchWriter, CommitFailed
+from plait_server.store.chain import find_revisions, read_revisions
 from plait_server.store.record import (
     Address,
     ChangeRow,
@@ -132,10 +134,8 @@ class SqliteStore:
         newest_first: bool = False,
         bytes_max: int | None = None,
     ) -> list[RevisionRecord]:
-        statement = sql.REVISIONS_NEWEST_FIRST if newest_first else sql.REVISIONS
-        row = (*address, above, upto, limit)
         return await self._read(
-            lambda connection: _bounded(connection.execute(statement, row), RevisionRecord, bytes_max)
+            lambda connection: _revisions(connection, address, above, upto, limit, newest_first, bytes_max)
         )
 
     async def documents(self, tenant: str, collection: str, *, after: str, limit: int) -> list[DocumentRow]:
@@ -145,9 +145,9 @@ class SqliteStore:
     async def changes(
         self, tenant: str, *, above: int, limit: int, bytes_max: int | None = None
     ) -> list[ChangeRow]:
-        row = (tenant, above, limit)
+        row = (above, tenant, limit)
         return await self._read(
-            lambda connection: _bounded(connection.execute(sql.CHANGES, row), _change, bytes_max)
+            lambda connection: _bounded(starmap(_change, connection.execute(sql.CHANGES, row)), bytes_max)
         )
 
     async def key(self, tenant: str, caller: str, key: str, now: int) -> KeyRecord | None:
@@ -169,7 +169,9 @@ class SqliteStore:
     ) -> list[ConflictRecord]:
         row = (*address, before, now, limit)
         return await self._read(
-            lambda connection: _bounded(connection.execute(sql.CONFLICTS, row), ConflictRecord, bytes_max)
+            lambda connection: _bounded(
+                starmap(ConflictRecord, connection.execute(sql.CONFLICTS, row)), bytes_max
+            )
         )
 
     async def close(self) -> None:
@@ -410,23 +412,44 @@ def _load(connection: sqlite3.Connection, address: Address, revision: int | None
     upto = head if revision is None else revision
     row = connection.execute(sql.SNAPSHOT, (*address, upto)).fetchone()
     snapshot = SnapshotRecord(*row) if row else None
-    rows = connection.execute(sql.REVISIONS, (*address, snapshot.n - 1 if snapshot else 0, upto, -1))
+    seqs = find_revisions(connection, address, snapshot.n - 1 if snapshot else 0, upto)
     return StoredDocument(
-        head, bool(deleted), created, updated, snapshot, [RevisionRecord(*row) for row in rows]
+        head, bool(deleted), created, updated, snapshot, list(read_revisions(connection, seqs))
     )
 
 
-def _bounded(rows: sqlite3.Cursor, record: Callable[..., Record], bytes_max: int | None) -> list[Record]:
-    """Read records up to the one that makes them weigh more than `bytes_max`."""
-    records: list[Record] = []
+def _revisions(
+    connection: sqlite3.Connection,
+    address: Address,
+    above: int,
+    upto: int,
+    limit: int,
+    newest_first: bool,
+    bytes_max: int | None,
+) -> list[RevisionRecord]:
+    document = connection.execute(sql.HEAD, address).fetchone()
+    if document is None:
+        return []
+    # Numbers have no gaps: so many revisions end so far away.
+    upto = min(upto, document[0])
+    if newest_first:
+        above = max(above, upto - limit)
+    else:
+        upto = min(upto, above + limit)
+    seqs = find_revisions(connection, address, above, upto)
+    return _bounded(read_revisions(connection, reversed(seqs) if newest_first else seqs), bytes_max)
+
+
+def _bounded(records: Iterator[Record], bytes_max: int | None) -> list[Record]:
+    """Take records up to the one that makes them weigh more than `bytes_max`."""
+    taken: list[Record] = []
     weight = 0
-    with contextlib.closing(rows):
-        for row in rows:
-            records.append(record(*row))
-            weight += records[-1].weight
-            if bytes_max is not None and weight > bytes_max:
-                break
-    return records
+    for record in records:
+        taken.append(record)
+        weight += record.weight
+        if bytes_max is not None and weight > bytes_max:
+            break
+    return taken
 
 
 def _change(collection: str, document: str, *record: Any) -> ChangeRow:
@@ -434,7 +457,8 @@ def _change(collection: str, document: str, *record: Any) -> ChangeRow:
 
 
 def _snapshot(connection: sqlite3.Connection, address: Address, n: int, value: bytes) -> None:
-    connection.execute(sql.INSERT_SNAPSHOT, (*address, n, value))
+    for seq in find_revisions(connection, address, n - 1, n):
+        connection.execute(sql.INSERT_SNAPSHOT, (*address, n, seq, value))
 
 
 def _prune(connection: sqlite3.Connection, now: int, conflicts_max: int) -> None:

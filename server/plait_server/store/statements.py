@@ -3,18 +3,18 @@
 BEGIN = "BEGIN IMMEDIATE"
 
 CREATE_DOCUMENT = """
-INSERT INTO documents (head, deleted, updated, created, tenant, collection, id)
-VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+INSERT INTO documents (head, latest, deleted, updated, created, tenant, collection, id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
 MOVE_HEAD = """
-UPDATE documents SET head = ?, deleted = ?, updated = ?
+UPDATE documents SET head = ?, latest = ?, deleted = ?, updated = ?
 WHERE tenant = ? AND collection = ? AND id = ? AND head = ?
 """
-HEAD = "SELECT head FROM documents WHERE tenant = ? AND collection = ? AND id = ?"
+HEAD = "SELECT head, latest FROM documents WHERE tenant = ? AND collection = ? AND id = ?"
 INSERT_REVISION = """
-INSERT INTO revisions (tenant, collection, document, n, kind, patch, base, submitted, author, caller, key,
-                       at, message, trace, policy, seq)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO revisions (seq, previous, tenant, collection, document, n, kind, patch, base, submitted, author,
+                       caller, key, at, message, trace, policy)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 INSERT_KEY = """
 INSERT INTO idempotency (tenant, caller, key, fingerprint, answer, expires) VALUES (?, ?, ?, ?, ?, ?)
@@ -47,8 +47,8 @@ SETTLE_CONFLICT = """
 UPDATE conflicts SET resolved = ?, resolved_revision = ?
 WHERE tenant = ? AND collection = ? AND document = ? AND id = ? AND resolved IS NULL
 """
-LAST_SEQ = "SELECT coalesce(max(seq), 0) FROM revisions WHERE tenant = ?"
-INSERT_SNAPSHOT = "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+LAST_SEQ = "SELECT coalesce(max(seq), 0) FROM revisions"
+INSERT_SNAPSHOT = "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
 DOCUMENT = """
 SELECT head, deleted, created, updated FROM documents WHERE tenant = ? AND collection = ? AND id = ?
@@ -57,15 +57,28 @@ SNAPSHOT = """
 SELECT n, value FROM snapshots WHERE tenant = ? AND collection = ? AND document = ? AND n <= ?
 ORDER BY n DESC LIMIT 1
 """
-REVISIONS = """
-SELECT n, kind, patch, base, submitted, author, caller, key, at, message, trace, policy, seq FROM revisions
-WHERE tenant = ? AND collection = ? AND document = ? AND n > ? AND n <= ? ORDER BY n LIMIT ?
+# The seqs of a document's revisions above ?4 up to ?5, from each to the one before it. It begins at the
+# oldest snapshot that is not older than ?5, or else at the head: few are passed over that nobody asked for.
+CHAIN = """
+WITH RECURSIVE chain (seq, previous, n) AS (
+    SELECT seq, previous, n FROM revisions WHERE seq = coalesce(
+        (SELECT seq FROM snapshots WHERE tenant = ?1 AND collection = ?2 AND document = ?3 AND n >= ?5
+         ORDER BY n LIMIT 1),
+        (SELECT latest FROM documents WHERE tenant = ?1 AND collection = ?2 AND id = ?3))
+    UNION ALL
+    SELECT r.seq, r.previous, r.n FROM chain JOIN revisions AS r ON r.seq = chain.previous WHERE r.n > ?4
+)
+SELECT seq FROM chain WHERE n BETWEEN ?4 + 1 AND ?5
 """
-REVISIONS_NEWEST_FIRST = REVISIONS.replace("ORDER BY n", "ORDER BY n DESC")
+# Revisions by their seqs, a JSON array, in its order: a cross join goes through its left side as it comes.
+REVISIONS = """
+SELECT n, kind, patch, base, submitted, author, caller, revisions.key, at, message, trace, policy, seq
+FROM json_each(?) AS wanted CROSS JOIN revisions ON seq = wanted.value
+"""
 CHANGES = """
 SELECT collection, document, n, kind, patch, base, submitted, author, caller, key, at, message, trace, policy,
        seq FROM revisions
-WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?
+WHERE seq > ? AND tenant = ? ORDER BY seq LIMIT ?
 """
 DOCUMENTS = """
 SELECT id, head, created, updated FROM documents

@@ -55,7 +55,6 @@ class Documents:
         self._answers = EditAnswers(service)
 
     def routes(self) -> tuple[Route, ...]:
-        # The document comes first: the router tries rows in this order, and an edit is what is frequent.
         return (
             Route(
                 "PATCH",

@@ -119,21 +119,20 @@ class EditAnswers:
         created = answer.outcome == "created"
         prefer = request.headers.get(_PREFER)
         wanted = read_return(prefer) if prefer is not None else None
-        headers = {
-            "Cache-Control": "private",
-            "Plait-Revision": str(answer.revision),
-            "Link": f'</v1/docs/{document}/revisions>; rel="version-history"',
-        }
+        fields = (
+            f"Cache-Control: private\r\nPlait-Revision: {answer.revision}\r\n"
+            f'Link: </v1/docs/{document}/revisions>; rel="version-history"\r\n'
+        )
         if created:
-            headers["Location"] = f"/v1/docs/{document}"
+            fields += f"Location: /v1/docs/{document}\r\n"
         if answer.replayed:
-            headers["Idempotency-Replayed"] = "true"
+            fields += "Idempotency-Replayed: true\r\n"
         if wanted is not None:
-            headers["Preference-Applied"] = f"return={wanted}"
+            fields += f"Preference-Applied: return={wanted}\r\n"
         if _holds_the_document(answer, wanted, known_base):
-            headers["ETag"] = etag(answer.revision)
+            fields += f"ETag: {etag(answer.revision)}\r\n"
         if wanted is Return.MINIMAL or answer.outcome == "deleted":
-            return WrittenAtOnce(201 if created else 204, headers, b"")
+            return WrittenAtOnce(201 if created else 204, fields, b"")
         more = b""
         if answer.settled is not None:
             more = b',"settled":"%b"' % answer.settled.encode()
@@ -141,7 +140,6 @@ class EditAnswers:
             more += b',"notes":%b' % wire.encode(answer.notes)
         if wanted is Return.REPRESENTATION:
             more += b',"value":%b' % await self._value(caller, answer)
-        headers["Content-Type"] = JSON
         body = _RESULT % (
             document.encode(),
             answer.revision,
@@ -152,7 +150,7 @@ class EditAnswers:
             answer.epoch.encode(),
             more,
         )
-        return WrittenAtOnce(201 if created else 200, headers, body)
+        return WrittenAtOnce(201 if created else 200, f"{fields}Content-Type: {JSON}\r\n", body)
 
     async def _value(self, caller: Caller, answer: Answer) -> bytes:
         if answer.value is not ABSENT:

@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from aiohttp import web
+from aiohttp.web_urldispatcher import AbstractRoute, UrlDispatcher, UrlMappingMatchInfo
 from pydantic import BaseModel
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -59,23 +60,48 @@ class Route:
     media_type: str = "application/json"
 
 
+class Router(UrlDispatcher):
+    """aiohttp's router, which looks for a document first: nearly every request asks for one.
+
+    aiohttp cuts a path down, part by part, until it knows what it begins with.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_documents: dict[str, AbstractRoute] = {}
+
+    async def resolve(self, request: web.Request) -> UrlMappingMatchInfo:
+        # No name needs an escape: a path that has one is left to aiohttp.
+        named = _DOCUMENT.fullmatch(request.rel_url.raw_path)
+        route = None if named is None else self.of_documents.get(request.method)
+        if named is None or route is None:
+            return await super().resolve(request)
+        return UrlMappingMatchInfo(named.groupdict(), route)
+
+
+_DOCUMENT = re.compile(f"{FRONT}/docs/(?P<collection>{COLLECTION_PATTERN})/(?P<id>{ID_PATTERN})")
+
+
 def register(
     application: web.Application, routes: tuple[Route, ...], guard: Callable[[Handler], Handler]
 ) -> None:
     """Add every route, HEAD beside each GET, and OPTIONS for every path; `guard` wraps each handler."""
+    router = application._router = Router()  # aiohttp has no public way to give one any more
     by_path: dict[str, list[Route]] = {}
     for route in routes:
         by_path.setdefault(route.path, []).append(route)
     for path, rows in by_path.items():
-        resource = application.router.add_resource(path)
+        resource = router.add_resource(path)
         for route in rows:
             handler = guard(route.handler)
             resource.add_route(route.method, handler)
             if route.method == "GET":
                 resource.add_route("HEAD", handler)
             if path == FRONT:
-                application.router.add_route(route.method, f"{FRONT}/", handler)
+                router.add_route(route.method, f"{FRONT}/", handler)
         resource.add_route("OPTIONS", guard(_options(rows)))
+        if path == DOCUMENT:
+            router.of_documents = {route.method: route for route in resource}
 
 
 def why_not_found(raw_path: str) -> str:

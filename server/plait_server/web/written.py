@@ -19,12 +19,13 @@ class WrittenAtOnce(web.StreamResponse):
     """A success whose head and body are known, written with one call.
 
     aiohttp's way to a head, which serves streams, cookies and compression too, costs half as much as an edit.
-    `fields` are written as they are: whoever gives them vouches that they hold no line break. The request's
-    id and what every head has are added here.
+    `fields` are lines of the head, each with its end, written as they are: whoever gives them vouches that
+    no value in them holds a line break. The request's id and what every head has are added here.
     """
 
-    def __init__(self, status: int, fields: dict[str, str], body: bytes) -> None:
-        super().__init__(status=status)
+    def __init__(self, status: int, fields: str, body: bytes) -> None:
+        # Not aiohttp's own beginning: what it prepares is for the head it would write.
+        self._status = status
         self._fields = fields
         self._content = body
         self._stays: bool | None = None
@@ -51,18 +52,17 @@ class WrittenAtOnce(web.StreamResponse):
 
     def _head(self, request: web.BaseRequest) -> str:
         major, minor = request.version
-        fields = self._fields
-        fields["X-Request-Id"] = request_id_of(request)
-        fields["Server"] = "plait"
-        fields["Date"] = _date()
-        if self.status != HTTPStatus.NO_CONTENT:
-            fields["Content-Length"] = str(len(self._content))
+        more = ""
+        if self._status != HTTPStatus.NO_CONTENT:
+            more = f"Content-Length: {len(self._content)}\r\n"
         if not self._stays:
-            fields["Connection"] = "close"
+            more += "Connection: close\r\n"
         elif minor == 0:
-            fields["Connection"] = "keep-alive"
-        lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
-        return f"HTTP/{major}.{minor} {_STATUS_LINES[self.status]}{lines}\r\n"
+            more += "Connection: keep-alive\r\n"
+        return (
+            f"HTTP/{major}.{minor} {_STATUS_LINES[self._status]}{self._fields}"
+            f"X-Request-Id: {request_id_of(request)}\r\nServer: plait\r\nDate: {_date()}\r\n{more}\r\n"
+        )
 
 
 _second = 0

@@ -1,10 +1,15 @@
 """The decision rule, written out: what an edit meets, and how it is answered."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from plait_merge import ABSENT, apply_operations, changes_nothing, read_patch, same
 from plait_server.service import DocumentKey, Edit, IdempotencyKey, IfMatch, Service
+from plait_server.service.decision import set_member
 from server.service.bench import ANN, BOB, ORDER, conflicts_of, decided, put, refusal, replacing
 
 
@@ -393,3 +398,44 @@ async def test_an_id_the_server_chooses_sorts_by_time(service: Service) -> None:
     ]
     assert sorted(ids) == ids
     assert ids == [entry.document.id for entry in (await service.list(ANN, "orders", 10, None)).items]
+
+
+NAMES = ("a", "b", "0")
+SCALARS = st.sampled_from([0, 1, 1.0, -0.0, True, False, None, "", "a"])
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3),
+)
+OPERATIONS = st.builds(
+    lambda op, path, value: {"op": op, "path": "".join(f"/{token}" for token in path), "value": value},
+    st.sampled_from(["add", "replace", "test"]),
+    st.lists(st.sampled_from((*NAMES, "-")), max_size=4),
+    VALUES,
+)
+
+
+@given(value=VALUES, operation=OPERATIONS)
+def test_a_member_set_the_short_way_is_as_the_engine_sets_it(value: Any, operation: dict[str, Any]) -> None:
+    """Where it is taken at all, it applies, leads to the same value and notices that nothing changes."""
+    (read,) = read_patch([operation])
+    before = deepcopy(value)
+    result = set_member(value, read)
+    assert same(before, value)
+    if result is not ABSENT:
+        expected = apply_operations(value, [read])
+        assert same(expected, result)
+        assert changes_nothing(value, expected, [read]) == (result is value)
+
+
+def test_the_short_way_is_taken_where_an_object_gets_a_member() -> None:
+    deep = {"a": {"b": {"c": 1}}, "d": []}
+    for operation in (
+        {"op": "replace", "path": "/a/b/c", "value": 2},
+        {"op": "add", "path": "/a/b/new", "value": "x"},
+    ):
+        (read,) = read_patch([operation])
+        result = set_member(deep, read)
+        assert result == apply_operations(deep, [read])
+        assert result is not deep
+        assert isinstance(result, dict)
+        assert result["d"] is deep["d"]

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from plait_server.errors import OutcomeUnknown, StoreRefused, StoreUnavailable
-from plait_server.store import Address, Committed
+from plait_server.store import Address, Committed, HeadMoved, SnapshotRecord
 from plait_server.store.schema import Schema, load_schema, statements
 from plait_server.store.sqlite import SqliteStore
 from server.store.records import HERE, NOW, THERE, conflict, edit, keeping, key
@@ -127,11 +127,71 @@ async def test_an_older_schema_is_brought_up_step_by_step_or_not_at_all(tmp_path
         assert {"a", "b"} <= tables
 
 
+def _first_version(path: Path) -> Path:
+    """Lay down a database as the first version of the program wrote it."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript((Path(__file__).parent / "version_1.sql").read_text())
+    return path
+
+
+def _tables(path: Path) -> dict[str, str]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+
+
 async def test_the_steps_lead_to_the_schema(tmp_path: Path) -> None:
     """Migrating from the first version gives the same tables as making a new store."""
     schema = load_schema()
     assert list(schema.steps) == list(range(2, schema.version + 1))
     assert "".join(statements(schema.script)).strip() == schema.script.strip()
+    async with open_store(_first_version(tmp_path / "old.db")), open_store(tmp_path / "new.db"):
+        assert _tables(tmp_path / "old.db") == _tables(tmp_path / "new.db")
+
+
+async def test_a_database_of_the_first_version_keeps_all_it_has(tmp_path: Path) -> None:
+    """Documents written by turns, one deleted; a snapshot, keys, conflicts; and it goes on from there."""
+    async with open_store(_first_version(tmp_path / "plait.db")) as store:
+        assert store.epoch == "3934ab0a8795bf68"
+        here, there = await store.load(HERE), await store.load(THERE)
+        assert here is not None
+        assert here.snapshot == SnapshotRecord(3, b'{"a":2}')
+        assert [each.n for each in here.revisions] == [3, 4, 5, 6]
+        assert (here.head, here.deleted) == (6, False)
+        assert there is not None
+        assert [(each.n, each.seq) for each in there.revisions] == [(1, 1), (2, 4), (3, 5), (4, 8), (5, 9)]
+        assert (there.head, there.deleted) == (5, True)
+        early = await store.revisions(HERE, above=0, upto=3, limit=2)
+        assert [(each.n, each.seq, each.base) for each in early] == [(1, 2, None), (2, 3, 1)]
+        assert [row.revision.seq for row in await store.changes("acme", above=0, limit=20)] == [*range(1, 12)]
+        stored = await store.key("acme", "ann-token", "here-4", NOW)
+        assert stored is not None
+        assert [each.id for each in await store.conflicts(HERE, before=None, limit=9, now=NOW)] == ["c2"]
+        assert await store.commit([edit(5, HERE)]) == [HeadMoved()]
+        assert await store.commit([edit(6, HERE), edit(5, THERE)]) == [Committed(12), Committed(13)]
+        assert [each.n for each in await store.revisions(HERE, above=0, upto=9, limit=9)] == [*range(1, 8)]
+
+
+async def test_a_revision_is_found_from_the_head_and_from_every_snapshot(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "plait.db") as store:
+        for head in range(0, 40, 4):
+            await store.commit([edit(n, at) for n in range(head, head + 4) for at in (HERE, THERE)])
+            await store.snapshot(HERE, head + 3, b"{}")
+        for address in (HERE, THERE):
+            for above in range(41):
+                for upto in (above, above + 1, above + 7, 40, 99):
+                    ascending = [
+                        each.n for each in await store.revisions(address, above=above, upto=upto, limit=5)
+                    ]
+                    assert ascending == [*range(above + 1, min(upto, 40, above + 5) + 1)]
+                    descending = await store.revisions(
+                        address, above=above, upto=upto, limit=5, newest_first=True
+                    )
+                    last = min(upto, 40)
+                    assert [each.n for each in descending] == [*range(last, max(above, last - 5), -1)]
+            for n in range(1, 41):
+                loaded = await store.load(address, n)
+                assert loaded is not None
+                assert loaded.revisions[-1].n == n
 
 
 async def test_a_file_that_is_something_else_is_refused(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from plait_client import frame as frames
 from plait_client.errors import Deleted, TransportError
-from plait_client.follower import CaughtUp, Event, Gap, Subscription
-from plait_client.request import features, history, read
-from plait_client.transport import Transport
+from plait_client.live import frame as frames
+from plait_client.live.follower import CaughtUp, Event, Gap, Subscription
+from plait_client.wire.request import features, history, read
+from plait_client.wire.transport import Transport
 
 REVISIONS_MAX: Final = 1_000
 """Who missed more than that gets the whole document."""

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import Final, TypeAlias
 
-from plait_client.edit import Operations
-from plait_client.weight import weight
+from plait_client.replica.edit import Operations
+from plait_client.replica.weight import weight
 from plait_merge import (
     Absent,
     Conflicted,

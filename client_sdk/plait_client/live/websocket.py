@@ -7,8 +7,8 @@ from typing import Final
 
 from aiohttp import ClientSession, ClientWebSocketResponse, ClientWSTimeout, WSMsgType
 
-from plait_client.follower import Follower, Signal, Welcomed
-from plait_client.pulse import Pulse
+from plait_client.live.follower import Follower, Signal, Welcomed
+from plait_client.live.pulse import Pulse
 
 PATH: Final = "/v1/live"
 SUBPROTOCOL: Final = "plait.v1.json"

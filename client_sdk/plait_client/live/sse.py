@@ -7,10 +7,10 @@ from typing import Final
 
 from aiohttp import ClientSession, ClientTimeout
 
-from plait_client.follower import OneWay, Signal
-from plait_client.frame import MalformedFrame
-from plait_client.pulse import Pulse
-from plait_client.websocket import FRAME_BYTES_MAX
+from plait_client.live.follower import OneWay, Signal
+from plait_client.live.frame import MalformedFrame
+from plait_client.live.pulse import Pulse
+from plait_client.live.websocket import FRAME_BYTES_MAX
 
 COMMENT_S: Final = 15.0
 SILENCE_S: Final = 2.5 * COMMENT_S

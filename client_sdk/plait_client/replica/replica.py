@@ -28,10 +28,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from plait_client.drift import ACCEPTED, Drift, Refusal, between
-from plait_client.edit import Edit, Flight, Operations, Patch, State
-from plait_client.frame import Part
-from plait_client.trail import Trail
+from plait_client.live.frame import Part
+from plait_client.replica.drift import ACCEPTED, Drift, Refusal, between
+from plait_client.replica.edit import Edit, Flight, Operations, Patch, State
+from plait_client.replica.trail import Trail
 from plait_merge import (
     ABSENT,
     LIMITS,
@@ -174,6 +174,13 @@ class Replica:
         return tuple([layer.edit for layer in self._pending])
 
     @property
+    def first(self) -> str | None:
+        """The key of the edit in flight, else of the first pending one."""
+        if self.flight is not None:
+            return self.flight.key
+        return self._pending[0].edit.key if self._pending else None
+
+    @property
     def is_idle(self) -> bool:
         """Whether everything typed is saved, and seen: what is shown is what is confirmed."""
         return not self._keys
@@ -241,6 +248,8 @@ class Replica:
             return NOTHING
         if revision <= self.confirmed.revision:
             return self._replay(self._still(), {key})
+        if self._is_as_sent(sent.flight, revision, patch) and sent.operations is not None:
+            return self._land_as_sent(sent, sent.operations)
         led = self._steps(revision, patch, missed or ())
         if led is None:
             self._sent = replace(sent, landed=revision)
@@ -417,6 +426,22 @@ class Replica:
                 return None
             steps.append(_Step(part, operations, value))
         return steps
+
+    def _is_as_sent(self, flight: Flight, revision: int, patch: Patch) -> bool:
+        """Say whether nobody else did anything since an edit was sent, and it was committed as it is."""
+        confirmed = self.confirmed
+        is_next = revision == confirmed.revision + 1 == flight.base + 1 and flight.epoch == confirmed.epoch
+        return is_next and same(patch, flight.patch)
+
+    def _land_as_sent(self, sent: _Sent, operations: Operations) -> Progress:
+        """Confirm the edit in flight where nobody else did anything: it is what is shown. O(edit)."""
+        before = self.confirmed
+        # What is shown stays the very same value, so that drafts of it are known to be up to date.
+        value = apply_operations(before.value, operations, ACCEPTED) if self._pending else self.shown
+        self._confirm(before.revision + 1, operations, value)
+        self._sent = None
+        self._keys.remove(sent.flight.key)
+        return Progress(saved=(sent.flight.key,))
 
     def _land(self, sent: _Sent, steps: list[_Step], is_noop: bool) -> Progress:
         """Confirm the edit in flight where it is known which revisions are others'."""

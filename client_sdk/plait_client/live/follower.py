@@ -18,9 +18,9 @@ from typing import Any, Final
 
 import msgspec
 
-from plait_client import frame as frames
 from plait_client.errors import PlaitError
-from plait_client.frame import AboutDocument, MalformedFrame, Part, read_frame
+from plait_client.live import frame as frames
+from plait_client.live.frame import AboutDocument, MalformedFrame, Part, read_frame
 from plait_merge import Absent, Json
 
 GAPS_MAX: Final = 3

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from aiohttp import ClientError, WSServerHandshakeError
 
 from plait_client.errors import Forbidden, PlaitError, TransportError, error_of
-from plait_client.follower import (
+from plait_client.live.follower import (
     CaughtUp,
     Ended,
     Event,
@@ -31,15 +31,15 @@ from plait_client.follower import (
     Turned,
     Welcomed,
 )
-from plait_client.frame import MalformedFrame
-from plait_client.polling import poll
-from plait_client.pulse import Pulse, Silent
-from plait_client.reconnect import Losses, Reconnect
-from plait_client.request import check_name, features
-from plait_client.retry import full_jitter
-from plait_client.stream import BETTER_WAY_S, FOR_NOW, Shares, Stream
-from plait_client.transport import Transport
-from plait_client.websocket import Conversation
+from plait_client.live.frame import MalformedFrame
+from plait_client.live.polling import poll
+from plait_client.live.pulse import Pulse, Silent
+from plait_client.live.reconnect import Losses, Reconnect
+from plait_client.live.stream import BETTER_WAY_S, FOR_NOW, Shares, Stream
+from plait_client.live.websocket import Conversation
+from plait_client.wire.request import check_name, features
+from plait_client.wire.retry import full_jitter
+from plait_client.wire.transport import Transport
 
 log = logging.getLogger(__name__)
 

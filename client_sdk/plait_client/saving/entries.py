@@ -9,13 +9,13 @@ from typing import Any
 
 from plait_client.conflict import MergeConflict
 from plait_client.context import Context
-from plait_client.edit import Edit
-from plait_client.entry import Entry
 from plait_client.errors import PlaitError, TransportError
 from plait_client.events import Settled
-from plait_client.journal import Journal
+from plait_client.replica.edit import Edit
 from plait_client.resolvers import Resolver
 from plait_client.saved import Saved
+from plait_client.saving.entry import Entry
+from plait_client.saving.journal import Journal
 from plait_client.settlement import settle_by_rule
 from plait_client.unsaved import UnsavedEdit
 

@@ -24,9 +24,9 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 
 import msgspec
 
-from plait_client import wording
 from plait_client.conflict import Choice, Facet, Field, MergeConflict, Side, Value
-from plait_client.words import Part, word_changes
+from plait_client.prompt import wording
+from plait_client.prompt.words import Part, word_changes
 from plait_merge import Json
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from plait_client.edit import Edit
 from plait_client.errors import PlaitError
+from plait_client.replica.edit import Edit
 from plait_client.resolvers import Resolver
 from plait_client.saved import Saved
 from plait_merge import ABSENT, Absent, Json
@@ -56,7 +56,6 @@ class Entry:
         self._unheard = unheard
         self._waits = waits
         self._is_abandoned = False
-        self.told.add_done_callback(_look_at)
 
     @property
     def is_waited_for(self) -> bool:
@@ -74,7 +73,7 @@ class Entry:
                 await asyncio.wait((self.kept, self.told), return_when=asyncio.FIRST_COMPLETED)
                 if self.kept.done():
                     return Saved(outcome="pending", key=self.edit.key)
-            return await asyncio.shield(self.told)
+            return await self.told
         except asyncio.CancelledError:
             self._abandon()
             raise
@@ -87,19 +86,15 @@ class Entry:
             self.told.set_result(outcome)
         else:
             self.told.set_exception(outcome)
+            self.told.exception()  # nobody has to wait: what is not waited for is kept as unsaved
 
     def finish(self) -> None:
         if not self.over.done():
             self.over.set_result(None)
 
     def _abandon(self) -> None:
-        error = self.told.exception() if self.told.done() else None
+        is_told = self.told.done() and not self.told.cancelled()
+        error = self.told.exception() if is_told else None
         if isinstance(error, PlaitError) and not self._is_abandoned:
             self._unheard(error)  # it was told in the very moment in which nobody listened any more
         self._is_abandoned = True
-
-
-def _look_at(told: asyncio.Future[Saved]) -> None:
-    """Nobody has to wait: what is not waited for is kept as unsaved."""
-    if not told.cancelled():
-        told.exception()

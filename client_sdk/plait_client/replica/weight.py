@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from plait_client.edit import Operations
+from plait_client.replica.edit import Operations
 from plait_merge import Json
 
 OPERATION_PARTS: Final = 16

@@ -7,21 +7,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import takewhile
 
-from plait_client import request
-from plait_client.edit import Edit, Flight, State
 from plait_client.errors import PlaitError
-from plait_client.outbox import Outbox, Stored
-from plait_client.replica import Replica
+from plait_client.replica.edit import Flight, Patch, State
+from plait_client.replica.replica import Replica
+from plait_client.saving.outbox import Outbox, Stored
 from plait_client.unsaved import UnsavedEdit
+from plait_client.wire import request
 
 
 class Journal:
     """Writes down the edits of one document; without an outbox it does nothing.
 
     Each write brings what is stored to what the replica is at that moment, with the failed edits in the same
-    transaction; edits that are not admitted yet are left out. It is written whole, unless all that happened
-    is that an edit was added, or that the first one is in flight now. Writes happen one after the other;
-    after one that failed, or that nobody waited for to its end, the next is whole.
+    transaction; edits that are not admitted yet are left out. Only what differs from the last write is
+    written. Writes happen one after the other; after one that failed, or that nobody waited for to its end,
+    the next is whole.
     """
 
     def __init__(self, name: str, replica: Replica, outbox: Outbox | None) -> None:
@@ -29,7 +29,7 @@ class Journal:
         self._replica = replica
         self._outbox = outbox
         self._lock = asyncio.Lock()
-        self._stored: State | None = None
+        self._stored: State | None = replica.export()
         self._new: set[str] = set()
         self._failed: list[UnsavedEdit] = []
         self._frozen: tuple[Flight, bytes] | None = None
@@ -71,10 +71,12 @@ class Journal:
         return True
 
     async def write(self) -> None:
-        """Bring the outbox in step; O(document and edits), unless it nearly is.
+        """Bring the outbox in step; see `Outbox.save` for what it costs.
 
         Raises OutboxUnusable, and OutboxFull where the disk is full; nothing has changed then.
         """
+        if self._outbox is None:
+            return
         async with self._lock:
             await self._write()
 
@@ -85,7 +87,15 @@ class Journal:
         state = self._state(admitted)
         before, self._stored = self._stored, None
         try:
-            await self._put(self._outbox, before, state, failed)
+            if failed or before != state:
+                await self._outbox.save(
+                    self._name,
+                    state,
+                    before=before,
+                    step=self._step(before, state),
+                    body=None if state.flight is None else self.body_of(state.flight),
+                    failed=[each.as_stored() for each in failed],
+                )
         except BaseException:
             self._failed[:0] = failed
             raise
@@ -94,54 +104,17 @@ class Journal:
     def _state(self, admitted: str | None) -> State:
         """Give what the replica is, up to the first edit that is not admitted."""
         state = self._replica.export()
-        if self._new <= {admitted}:
+        left_out = self._new - {admitted}
+        if not left_out:
             return state
-        kept = takewhile(lambda edit: edit.key == admitted or edit.key not in self._new, state.pending)
+        if state.flight is not None and state.flight.key in left_out:
+            return replace(state, flight=None, flight_shown=None, pending=())
+        kept = takewhile(lambda edit: edit.key not in left_out, state.pending)
         return replace(state, pending=tuple(kept))
 
-    async def _put(
-        self, outbox: Outbox, before: State | None, state: State, failed: list[UnsavedEdit]
-    ) -> None:
-        if before == state and not failed:
-            return
-        if not failed and before is not None and _is_stored(before):
-            if state.flight is not None and _is_frozen(before, state):
-                await outbox.freeze(self._name, state.flight, self.body_of(state.flight))
-                return
-            added = _added(before, state)
-            if added:
-                for edit in added:
-                    await outbox.append(self._name, edit)
-                return
-        body = None if state.flight is None else self.body_of(state.flight)
-        await outbox.save(self._name, state, body=body, failed=[each.as_stored() for each in failed])
-
-
-def _is_stored(state: State) -> bool:
-    """Whether the outbox keeps a state: one without edits it does not."""
-    return state.flight is not None or bool(state.pending)
-
-
-def _added(before: State, state: State) -> tuple[Edit, ...]:
-    """Give the edits that are new, if that is all there is."""
-    known = len(before.pending)
-    if _base(before) != _base(state) or state.pending[:known] != before.pending:
-        return ()
-    return state.pending[known:]
-
-
-def _base(state: State) -> tuple[object, ...]:
-    return state.revision, state.epoch, state.flight, state.flight_shown
-
-
-def _is_frozen(before: State, state: State) -> bool:
-    """Whether all there is is that the first edit is in flight now."""
-    flight = state.flight
-    return (
-        flight is not None
-        and before.flight is None
-        and (before.revision, before.epoch) == (state.revision, state.epoch)
-        and bool(before.pending)
-        and before.pending[0] == Edit(flight.key, flight.patch, flight.message, flight.made_at)
-        and state.pending == before.pending[1:]
-    )
+    def _step(self, before: State | None, state: State) -> Patch | None:
+        """Give what leads from the value that is stored to the one that is there now, where it is known."""
+        if before is None or before.epoch != state.epoch:
+            return None
+        operations = self._replica.since(before.revision)
+        return None if operations is None else [operation.as_json() for operation in operations]

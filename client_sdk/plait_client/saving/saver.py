@@ -14,10 +14,6 @@ from typing import Any, Final, Literal, TypeAlias
 
 from plait_client.conflict import MergeConflict
 from plait_client.context import Context
-from plait_client.delivery import Delivery
-from plait_client.edit import Edit, Flight
-from plait_client.entries import Entries
-from plait_client.entry import Entry
 from plait_client.errors import (
     BaseUnknown,
     DeadlineExceeded,
@@ -31,12 +27,16 @@ from plait_client.errors import (
     RetryQuotaSpent,
     TransportError,
 )
-from plait_client.journal import Journal
-from plait_client.outbox import Stored
-from plait_client.replica import Progress, Replica
-from plait_client.retry import full_jitter
+from plait_client.replica.edit import Edit, Flight
+from plait_client.replica.replica import Progress, Replica
 from plait_client.saved import Saved
+from plait_client.saving.delivery import Delivery
+from plait_client.saving.entries import Entries
+from plait_client.saving.entry import Entry
+from plait_client.saving.journal import Journal
+from plait_client.saving.outbox import Stored
 from plait_client.settlement import Settlement
+from plait_client.wire.retry import full_jitter
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +114,8 @@ class Saver:
             self.go_on()
         else:
             self._journal.add_new(edit.key)
+            if self._task is None and self._replica.first == edit.key:
+                self._replica.next()  # it is kept in the form in which it is sent: one write less
             self._context.begin(self._keep(entry))
         return entry
 
@@ -204,25 +206,23 @@ class Saver:
                 self.trouble, self._losses = None, 0
 
     def _has_work(self) -> bool:
-        replica = self._replica
-        return replica.flight is not None or replica.behind or self._is_stale or self._next_is_kept()
+        return self._replica.behind or self._is_stale or self._first_is_kept()
 
-    def _next_is_kept(self) -> bool:
-        """Whether the first edit that waits is in the outbox, and may be sent."""
-        pending = self._replica.pending
-        return bool(pending) and self.entries.is_kept(pending[0].key)
+    def _first_is_kept(self) -> bool:
+        """Whether the first edit that is not saved is in the outbox, and may be sent."""
+        first = self._replica.first
+        return first is not None and self.entries.is_kept(first)
 
     async def _step(self) -> None:
         """Do the next thing there is to do. Raises UNREACHABLE."""
         replica = self._replica
         if replica.behind or self._is_stale:
             await self._catch_up()
-        if replica.flight is None:
-            await self._journal.write()  # an edit that is sent anew must not be found as it was sent before
-            if not self._next_is_kept() or replica.next() is None:
-                return
-        if replica.flight is not None:
-            await self._deliver(replica.flight)
+        if not self._first_is_kept():
+            return
+        flight = replica.flight or replica.next()
+        if flight is not None:
+            await self._deliver(flight)
 
     async def _catch_up(self) -> None:
         await self._refresh()

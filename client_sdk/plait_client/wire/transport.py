@@ -34,7 +34,7 @@ from plait_client.errors import (
     error_of,
 )
 from plait_client.events import Counters, Events, Retrying
-from plait_client.retry import (
+from plait_client.wire.retry import (
     Bounds,
     Clock,
     Failed,

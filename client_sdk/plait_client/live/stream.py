@@ -11,14 +11,14 @@ from typing import Final
 from aiohttp import ClientError
 
 from plait_client.errors import DeadlineExceeded, RateLimited, RetryQuotaSpent, TransportError
-from plait_client.follower import CaughtUp, Lost, OneWay, SentAway, Signal, Subscription, Told
-from plait_client.frame import MalformedFrame
-from plait_client.polling import poll
-from plait_client.pulse import Pulse, Silent
-from plait_client.reconnect import Losses, Reconnect
-from plait_client.retry import Uniform
-from plait_client.sse import NoEvents, hear_events
-from plait_client.transport import Transport
+from plait_client.live.follower import CaughtUp, Lost, OneWay, SentAway, Signal, Subscription, Told
+from plait_client.live.frame import MalformedFrame
+from plait_client.live.polling import poll
+from plait_client.live.pulse import Pulse, Silent
+from plait_client.live.reconnect import Losses, Reconnect
+from plait_client.live.sse import NoEvents, hear_events
+from plait_client.wire.retry import Uniform
+from plait_client.wire.transport import Transport
 
 EVENTS_TIMEOUT_S: Final = 5.0
 """Until the first event: later means that something keeps them back."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from secrets import token_hex
 from typing import Any, Final
 from urllib.parse import quote
-from uuid import uuid4
 
 import msgspec
 
-from plait_client.transport import Request
+from plait_client.wire.transport import Request
 from plait_merge import Json
 
 JSON: Final = "application/json"
@@ -27,8 +27,8 @@ _encode = msgspec.json.encode
 
 
 def new_key() -> str:
-    """Name one write: 122 random bits."""
-    return uuid4().hex
+    """Name one write: 128 random bits."""
+    return token_hex(16)
 
 
 def key_of(write: Request) -> str:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from plait_client.follower import SentAway
-from plait_client.retry import Clock, Uniform, full_jitter
+from plait_client.live.follower import SentAway
+from plait_client.wire.retry import Clock, Uniform, full_jitter
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """Edits that are not saved yet, in one SQLite file: they survive a crash and wait out days offline.
 
 Of each document that has such edits the outbox keeps what the replica exports: the confirmed value, the
-edit in flight as it was sent, and the pending edits in order. What a method returned for is synced to disk
-(WAL, `synchronous=FULL`). Each act is one transaction, run as one job on the connection's own thread, so
+edit in flight as it was sent, and the pending edits in order. The value is kept as it was once, and the steps
+that led on from there, until these are the longer part. It is left there when all is saved, for the next
+edit, until the file is opened anew or the room is needed. What a method returned for is synced to disk (WAL,
+`synchronous=FULL`). Each act is one transaction, run as one job on the connection's own thread, so
 acts happen in the order they were called in. One process at a time has the file.
 
 Nothing is dropped to make room: a limit refuses the edit that would pass it. Edits that cannot be saved any
@@ -25,9 +27,10 @@ from typing import IO, Any, Final, TypeVar
 import aiosqlite
 import msgspec
 
-from plait_client.edit import Edit, Flight, Patch, State
 from plait_client.errors import OutboxFull, OutboxUnusable
-from plait_merge import ABSENT, Absent, Json
+from plait_client.replica.drift import ACCEPTED
+from plait_client.replica.edit import Edit, Flight, Patch, State
+from plait_merge import ABSENT, Absent, Json, apply
 
 if sys.platform == "win32":
     import msvcrt
@@ -38,6 +41,8 @@ BYTES_MAX: Final = 67_108_864
 EDITS_MAX: Final = 10_000
 BUSY_TIMEOUT_S: Final = 5.0
 JOURNAL_BYTES_MAX: Final = 16_777_216
+STEPS_BYTES_MIN: Final = 65_536
+"""The steps from a value are kept while they are shorter than this, or than the value."""
 SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x504C4F42
 """Marks a file as an outbox ("PLOB"): no other program's database is touched."""
@@ -46,6 +51,12 @@ _SCHEMA: Final = (
     """
     CREATE TABLE documents (
         name TEXT PRIMARY KEY, revision INTEGER NOT NULL, epoch TEXT NOT NULL, value BLOB
+    ) STRICT
+    """,
+    """
+    CREATE TABLE steps (
+        document TEXT NOT NULL, revision INTEGER NOT NULL, patch BLOB NOT NULL, bytes_so_far INTEGER NOT NULL,
+        PRIMARY KEY (document, revision)
     ) STRICT
     """,
     """
@@ -71,7 +82,13 @@ _SCHEMA: Final = (
 )
 
 _KEYS: Final = "SELECT key FROM edits WHERE document = ? UNION ALL SELECT key FROM flights WHERE document = ?"
-_FIRST_EDIT: Final = "SELECT position, key, patch FROM edits WHERE document = ? ORDER BY position LIMIT 1"
+_NAMES: Final = "SELECT document FROM edits UNION SELECT document FROM flights ORDER BY document"
+_REACHED: Final = """
+    SELECT COALESCE(steps.revision, documents.revision), epoch,
+        COALESCE(LENGTH(value), 0), COALESCE(bytes_so_far, 0)
+    FROM documents LEFT JOIN steps ON document = name WHERE name = ? ORDER BY steps.revision DESC LIMIT 1
+"""
+_STEPS: Final = "SELECT revision, patch FROM steps WHERE document = ? ORDER BY revision"
 _PENDING: Final = "SELECT key, patch, message, made_at FROM edits WHERE document = ? ORDER BY position"
 _FLIGHT: Final = """
     SELECT key, base, epoch, patch, message, made_at, shown, body FROM flights WHERE document = ?
@@ -79,7 +96,9 @@ _FLIGHT: Final = """
 _UNSAVED: Final = """
     SELECT COUNT(*), MIN(made_at) FROM (SELECT made_at FROM edits UNION ALL SELECT made_at FROM flights)
 """
-_INSERT_EDIT: Final = "INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT_EDIT: Final = """
+    INSERT INTO edits SELECT ?1, COALESCE(MAX(position), 0) + 1, ?2, ?3, ?4, ?5 FROM edits WHERE document = ?1
+"""
 _INSERT_FAILED: Final = "INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 Result = TypeVar("Result")
@@ -161,30 +180,25 @@ class Outbox:
         self._lock.close()
 
     async def save(
-        self, name: str, state: State, *, body: bytes | None = None, failed: Sequence[FailedEdit] = ()
+        self,
+        name: str,
+        state: State,
+        *,
+        before: State | None = None,
+        step: Patch | None = None,
+        body: bytes | None = None,
+        failed: Sequence[FailedEdit] = (),
     ) -> None:
-        """Replace everything that is stored of a document, and keep `failed` with it.
+        """Bring what is stored of a document to `state`, and keep `failed` with it.
 
-        A flight that was stored before keeps the bytes it was frozen as; `body` is for a new one. A state
-        without edits is not kept. Raises OutboxFull if it brings new edits for which there is no room. The
-        value is written only where it is another revision than the one stored. O(value + edits).
+        `before` is what was saved last: only what differs is written, or everything where it is None. `step`
+        leads from its value to that of `state`, and is stored instead of the value as long as that saves
+        space. `body` is what a new flight is sent as; one that is stored keeps the bytes it has. A state
+        without edits is not kept. Where the file is full, a failed edit is kept without its conflict. Raises
+        OutboxFull if there are new edits for which there is no room. O(what differs, number of edits), and
+        now and then O(value).
         """
-        await self._act(_save, name, state, body, failed, self._limits, self._now())
-
-    async def append(self, name: str, edit: Edit) -> None:
-        """Store one more pending edit on what is stored of the document. O(edit).
-
-        Raises OutboxFull where there is no room, and ValueError where nothing is stored to put it on, or
-        the key already is.
-        """
-        await self._act(_append, name, edit, self._limits, self._now())
-
-    async def freeze(self, name: str, flight: Flight, body: bytes) -> None:
-        """Store that the first pending edit is sent now, as `body`: to be called before it is. O(edit).
-
-        Raises ValueError where another edit is first, or in flight.
-        """
-        await self._act(_freeze, name, flight, body)
+        await self._act(_save, name, before, state, step, body, failed, self._limits, self._now())
 
     async def load(self, name: str) -> Stored | None:
         """Give what is stored of a document, None where nothing is. O(value + edits)."""
@@ -192,7 +206,7 @@ class Outbox:
 
     async def names(self) -> list[str]:
         """Name the documents that have edits which are not saved."""
-        return [row[0] for row in await self._act(_fetch, "SELECT name FROM documents ORDER BY name")]
+        return [row[0] for row in await self._act(_fetch, _NAMES)]
 
     async def failed(self) -> list[FailedEdit]:
         """Give the edits that could not be saved, the first that failed first."""
@@ -201,7 +215,7 @@ class Outbox:
 
     async def keep(self, failed: FailedEdit) -> None:
         """Keep a failed edit, instead of what was kept under its key."""
-        await self._act(_keep, failed, self._now())
+        await self._act(_save_failed, [failed], self._limits, self._now())
 
     async def discard(self, key: str) -> None:
         """Forget a failed edit. A key that is not there changes nothing."""
@@ -290,6 +304,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
     if _read_schema(connection) == 0:
         for statement in _SCHEMA:
             connection.execute(statement)
+    _drop_idle(connection)
 
 
 def _in_transaction(connection: sqlite3.Connection, job: Callable[..., Result], *arguments: object) -> Result:
@@ -307,44 +322,91 @@ def _in_transaction(connection: sqlite3.Connection, job: Callable[..., Result], 
 def _save(
     connection: sqlite3.Connection,
     name: str,
+    before: State | None,
     state: State,
+    step: Patch | None,
     body: bytes | None,
     failed: Sequence[FailedEdit],
     limits: _Limits,
     now: float,
 ) -> None:
-    execute = connection.execute
-    known = {row[0] for row in _fetch(connection, _KEYS, (name, name))}
-    _save_flight(connection, name, state, body)
-    execute("DELETE FROM edits WHERE document = ?", (name,))
-    connection.executemany(
-        _INSERT_EDIT, [_edit_row(name, position, edit) for position, edit in enumerate(state.pending)]
-    )
-    if state.flight is None and not state.pending:
-        execute("DELETE FROM documents WHERE name = ?", (name,))
-    else:
-        _save_document(connection, name, state)
-    connection.executemany(_INSERT_FAILED, [_failed_row(edit, now) for edit in failed])
-    if {edit.key for edit in state.pending} - known:
+    known = _keys(before) if before else {row[0] for row in _fetch(connection, _KEYS, (name, name))}
+    if before is None or _sent(before) != _sent(state):
+        _save_flight(connection, name, state, body)
+    if before is None or before.pending != state.pending:
+        _save_pending(connection, name, before, state.pending)
+    _save_document(connection, name, before, state, step)
+    if failed:
+        _save_failed(connection, failed, limits, now)
+    if _keys(state) - known:
         _check_limits(connection, limits, now)
 
 
-def _save_document(connection: sqlite3.Connection, name: str, state: State) -> None:
-    at = (state.revision, state.epoch)
-    if _fetch(connection, "SELECT revision, epoch FROM documents WHERE name = ?", (name,)) == [at]:
+def _keys(state: State) -> set[str]:
+    keys = {edit.key for edit in state.pending}
+    return keys if state.flight is None else {state.flight.key, *keys}
+
+
+def _sent(state: State) -> tuple[object, ...]:
+    return state.flight, state.flight_shown
+
+
+def _save_pending(
+    connection: sqlite3.Connection, name: str, before: State | None, pending: Sequence[Edit]
+) -> None:
+    """Write what differs: as a rule an edit that came, at the end, or that went."""
+    stored = {} if before is None else {edit.key: edit for edit in before.pending}
+    kept = [edit for edit in pending if edit.key in stored]
+    if before is None or kept != list(pending[: len(kept)]):  # one that was sent may be pending again
+        connection.execute("DELETE FROM edits WHERE document = ?", (name,))
+        stored, kept = {}, []
+    gone = stored.keys() - {edit.key for edit in kept}
+    moved = [edit for edit in kept if edit is not stored[edit.key]]
+    connection.executemany("DELETE FROM edits WHERE document = ? AND key = ?", [(name, key) for key in gone])
+    connection.executemany(
+        "UPDATE edits SET patch = ? WHERE document = ? AND key = ?",
+        [(_encode(edit.patch), name, edit.key) for edit in moved],
+    )
+    connection.executemany(
+        _INSERT_EDIT,
+        [(name, edit.key, _encode(edit.patch), edit.message, edit.made_at) for edit in pending[len(kept) :]],
+    )
+
+
+def _save_document(
+    connection: sqlite3.Connection, name: str, before: State | None, state: State, step: Patch | None
+) -> None:
+    """Write the value that the edits are stacked on, or the step that leads to it from what is stored."""
+    reached = _fetch(connection, _REACHED, (name,))
+    if reached and reached[0][:2] == (state.revision, state.epoch):
         return  # a revision never changes
-    value = None if isinstance(state.value, Absent) else _encode(state.value)
-    connection.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?)", (name, *at, value))
+    if reached and before is not None and step is not None:
+        *stored, value_bytes, steps_bytes = reached[0]
+        patch = _encode(step)
+        steps_bytes += len(patch)
+        leads_on = stored == [before.revision, before.epoch] and before.epoch == state.epoch
+        if leads_on and steps_bytes <= max(value_bytes, STEPS_BYTES_MIN):
+            connection.execute(
+                "INSERT INTO steps VALUES (?, ?, ?, ?)", (name, state.revision, patch, steps_bytes)
+            )
+            return
+    connection.execute("DELETE FROM steps WHERE document = ?", (name,))
+    connection.execute("DELETE FROM documents WHERE name = ?", (name,))
+    if state.flight is not None or state.pending:
+        value = None if isinstance(state.value, Absent) else _encode(state.value)
+        connection.execute(
+            "INSERT INTO documents VALUES (?, ?, ?, ?)", (name, state.revision, state.epoch, value)
+        )
 
 
 def _save_flight(connection: sqlite3.Connection, name: str, state: State, body: bytes | None) -> None:
     flight = state.flight
-    stored = _fetch(connection, "SELECT key, body FROM flights WHERE document = ?", (name,))
+    stored = _fetch(connection, "SELECT key, base, epoch, body FROM flights WHERE document = ?", (name,))
     connection.execute("DELETE FROM flights WHERE document = ?", (name,))
     if flight is not None:
-        frozen = stored[0][1] if stored and stored[0][0] == flight.key else body
+        is_stored = stored and stored[0][:3] == (flight.key, flight.base, flight.epoch)
         shown = None if state.flight_shown is None else _encode(state.flight_shown)
-        _insert_flight(connection, name, flight, shown, frozen)
+        _insert_flight(connection, name, flight, shown, stored[0][3] if is_stored else body)
 
 
 def _insert_flight(
@@ -366,32 +428,19 @@ def _insert_flight(
     )
 
 
-def _append(connection: sqlite3.Connection, name: str, edit: Edit, limits: _Limits, now: float) -> None:
-    if not _fetch(connection, "SELECT 1 FROM documents WHERE name = ?", (name,)):
-        raise ValueError(f"Nothing is stored of {name}: save the state that the edit is made on.")
-    if (edit.key,) in _fetch(connection, _KEYS, (name, name)):
-        raise ValueError(f"The key {edit.key!r} is stored already.")
-    last = _fetch(connection, "SELECT MAX(position) FROM edits WHERE document = ?", (name,))[0][0]
-    position = 0 if last is None else last + 1
-    connection.execute(_INSERT_EDIT, _edit_row(name, position, edit))
-    _check_limits(connection, limits, now)
-
-
-def _freeze(connection: sqlite3.Connection, name: str, flight: Flight, body: bytes) -> None:
-    first = _fetch(connection, _FIRST_EDIT, (name,))
-    if not first or first[0][1] != flight.key:
-        raise ValueError(f"{flight.key!r} is not the first pending edit of {name}.")
-    if _fetch(connection, "SELECT 1 FROM flights WHERE document = ?", (name,)):
-        raise ValueError(f"Another edit of {name} is in flight.")
-    position, _, shown = first[0]
-    connection.execute("DELETE FROM edits WHERE document = ? AND position = ?", (name, position))
-    _insert_flight(connection, name, flight, shown, body)
+def _save_failed(
+    connection: sqlite3.Connection, failed: Sequence[FailedEdit], limits: _Limits, now: float
+) -> None:
+    """Keep failed edits; where the file is full without their conflicts, which may hold whole documents."""
+    connection.executemany(_INSERT_FAILED, [_failed_row(edit, now) for edit in failed])
+    if _is_too_large(connection, limits):
+        keys = [(edit.key,) for edit in failed]
+        connection.executemany("UPDATE failed SET conflict = CAST('null' AS BLOB) WHERE key = ?", keys)
 
 
 def _check_limits(connection: sqlite3.Connection, limits: _Limits, now: float) -> None:
     """Refuse what was just written, inside its transaction, where it brought the outbox over a limit."""
-    pages = _number(connection, "PRAGMA page_count") - _number(connection, "PRAGMA freelist_count")
-    if pages * _number(connection, "PRAGMA page_size") > limits.bytes_max:
+    if _is_too_large(connection, limits):
         raise OutboxFull(f"The outbox would hold more than bytes_max ({limits.bytes_max}) allows.")
     edits, oldest = _fetch(connection, _UNSAVED)[0]
     if edits > limits.edits_max:
@@ -401,11 +450,33 @@ def _check_limits(connection: sqlite3.Connection, limits: _Limits, now: float) -
         raise OutboxFull(f"The oldest unsent edit is {age} old; age_max_s allows no more until it is sent.")
 
 
+def _is_too_large(connection: sqlite3.Connection, limits: _Limits) -> bool:
+    """Say whether there is more than may be, after what is not needed has made room."""
+    if _size(connection) <= limits.bytes_max:
+        return False
+    _drop_idle(connection)
+    return _size(connection) > limits.bytes_max
+
+
+def _size(connection: sqlite3.Connection) -> int:
+    pages = _number(connection, "PRAGMA page_count") - _number(connection, "PRAGMA freelist_count")
+    return pages * _number(connection, "PRAGMA page_size")
+
+
+def _drop_idle(connection: sqlite3.Connection) -> None:
+    """Forget the values of documents without edits."""
+    connection.execute(f"DELETE FROM documents WHERE name NOT IN ({_NAMES})")
+    connection.execute("DELETE FROM steps WHERE document NOT IN (SELECT name FROM documents)")
+
+
 def _load(connection: sqlite3.Connection, name: str) -> Stored | None:
     documents = _fetch(connection, "SELECT revision, epoch, value FROM documents WHERE name = ?", (name,))
     if not documents:
         return None
-    revision, epoch, value = documents[0]
+    revision, epoch, written = documents[0]
+    value = ABSENT if written is None else _decode(written)
+    for upto, patch in _fetch(connection, _STEPS, (name,)):
+        revision, value = upto, apply(value, _decode(patch), ACCEPTED)
     flight, shown, body = None, None, None
     for row in _fetch(connection, _FLIGHT, (name,)):
         key, base, of_epoch, patch, message, made_at, shown, body = row
@@ -414,9 +485,11 @@ def _load(connection: sqlite3.Connection, name: str) -> Stored | None:
         Edit(key, _decode(patch), message, made_at)
         for key, patch, message, made_at in _fetch(connection, _PENDING, (name,))
     ]
+    if flight is None and not pending:
+        return None
     state = State(
         revision,
-        ABSENT if value is None else _decode(value),
+        value,
         epoch,
         flight,
         None if shown is None else _decode(shown),
@@ -425,16 +498,8 @@ def _load(connection: sqlite3.Connection, name: str) -> Stored | None:
     return Stored(state, body)
 
 
-def _keep(connection: sqlite3.Connection, failed: FailedEdit, now: float) -> None:
-    connection.execute(_INSERT_FAILED, _failed_row(failed, now))
-
-
 def _discard(connection: sqlite3.Connection, key: str) -> None:
     connection.execute("DELETE FROM failed WHERE key = ?", (key,))
-
-
-def _edit_row(name: str, position: int, edit: Edit) -> tuple[object, ...]:
-    return (name, position, edit.key, _encode(edit.patch), edit.message, edit.made_at)
 
 
 def _failed_row(edit: FailedEdit, now: float) -> tuple[object, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from plait_client.edit import Operations
-from plait_client.weight import weight
+from plait_client.replica.edit import Operations
+from plait_client.replica.weight import weight
 
 REVISIONS_MAX: Final = 1_000
 WEIGHT_MAX: Final = 500_000

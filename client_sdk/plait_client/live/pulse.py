@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from plait_client.retry import Clock, Sleep
+from plait_client.wire.retry import Clock, Sleep
 
 Result = TypeVar("Result")
 

@@ -1,0 +1,1 @@
+"""Hearing of others' edits: a pure follower, and what carries its frames."""

@@ -1,0 +1,1 @@
+"""Asking a person on a terminal, field by field."""

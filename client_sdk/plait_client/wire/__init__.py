@@ -1,0 +1,1 @@
+"""Requests as frozen bytes, and one request to a decided answer."""
