@@ -7,7 +7,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
-from plait_merge.elementkey import Keys
+from plait_merge.elementkey import Keys, key_of
 from plait_merge.keys import Key, infer_key, keys_of
 from plait_merge.sameness import Sameness
 from plait_merge.transfer import is_recognizable
@@ -87,6 +87,7 @@ class Aligner:
         self.sameness = sameness or Sameness()
         self.keys: dict[int, Key | None] = {}
         self.asked: dict[int, Key | None] = {}
+        self._keyless: set[int] = set()
         self.depth_max = depth_max
         self._forms = _Forms(depth_max)
         self._cells_left = ALIGNMENT_CELLS_MAX
@@ -115,7 +116,7 @@ class Aligner:
             return Alignment(start, [], [], [], [i for i, _ in gone], [j for j, _ in come])
         self.compare_with(base, [target])
         key = self.key_of(base)
-        if key is not None and id(base) in self.asked:
+        if key is not None and self.asks_for_key(base):
             return self._align_asked(base, target, start, gone, come, key)
         if key is not None:
             return self._align_keyed(base, target, start, gone, come, key)
@@ -129,9 +130,22 @@ class Aligner:
     def key_of(self, base: list[Json]) -> Key | None:
         """Give the members that name each element of an array in all versions; decided when first asked."""
         if id(base) not in self.keys:
-            asked = id(base) in self.asked
-            self.keys[id(base)] = self.asked[id(base)] if asked else infer_key(self._versions[id(base)])
+            versions = self._versions[id(base)]
+            asked = self.asked.get(id(base))
+            if asked is not None and not any(key_of(e, asked) for version in versions for e in version):
+                self._keyless.add(id(base))
+            self.keys[id(base)] = asked if self.asks_for_key(base) else infer_key(versions)
         return self.keys[id(base)]
+
+    def asks_for_key(self, base: list[Json]) -> bool:
+        """Tell whether the key of an array is what was asked for, and not inferred."""
+        return id(base) in self.asked and id(base) not in self._keyless
+
+    def is_keyless(self, base: list[Json]) -> bool:
+        """Tell whether no element of an array, in any version, has the key that was asked for."""
+        if self.asked.get(id(base)) is not None:
+            self.key_of(base)
+        return id(base) in self._keyless
 
     def part(self, base: list[Json], target: list[Json], removed: list[int]) -> Alignment:
         """Align two arrays again, with those removed by the other side removed and added, not edited."""

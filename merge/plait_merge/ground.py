@@ -135,12 +135,12 @@ class Ground:
         except TooWide:
             return base
         key = self._key(base, theirs, yours, (here, there))
-        if key is not None and id(base) not in self._aligner.asked:
+        if key is not None and not self._aligner.asks_for_key(base):
             self.keys[path] = key
         changed = self._edited_alike(base, theirs, yours, (here, there), path)
         alike: list[Pair] = []
         is_strict = key is not None and self._is_strict(path)
-        if not is_strict and self._shares(path):
+        if not is_strict and self._shares(base, path):
             self._note_order(base, theirs, yours, (here, there))
             alike = self._inserted_alike(base, theirs, yours, (here, there), key)
         ground = base
@@ -161,13 +161,14 @@ class Ground:
         rule = DEFAULT if self._policy is None else self._policy.at(path)
         return rule.keys == "strict" and rule.array == "list"
 
-    def _shares(self, path: Tokens) -> bool:
+    def _shares(self, base: list[Json], path: Tokens) -> bool:
         """Tell whether what both sides inserted alike into an array counts once, by the policy."""
         policy = self._policy
         if policy is None:
             return True
         rule = policy.at(path)
-        if rule.array != "list" or rule.order == "strict" or policy.counts_within(path):
+        is_list = rule.array == "list" or (rule.array == "keyed" and self._aligner.is_keyless(base))
+        if not is_list or rule.order == "strict" or policy.counts_within(path):
             return False
         around = [policy.at(path[:end]) for end in range(len(path))]
         inside = policy.at((*path, "-"))
@@ -197,9 +198,11 @@ class Ground:
 
     def _extended(self, theirs: list[Json], yours: list[Json], path: Tokens) -> list[Json] | None:
         """Give the shorter of two new arrays if the other one is that and more, else None."""
-        if not self._shares(path):
+        nothing: list[Json] = []
+        self._made.append(nothing)
+        if not self._shares(nothing, path):
             return None
-        shared: list[Json] = self._common_elements([], theirs, yours, path)
+        shared: list[Json] = self._common_elements(nothing, theirs, yours, path)
         return shared if len(shared) == min(len(theirs), len(yours)) else None
 
     def _note_order(
@@ -240,7 +243,7 @@ class Ground:
         self._made.append(ground)
         self._origins[id(ground)] = origins
         self._aligner.keys[id(ground)] = key
-        if id(base) in self._aligner.asked:
+        if self._aligner.asks_for_key(base):
             self._aligner.asked[id(ground)] = key
         return ground
 

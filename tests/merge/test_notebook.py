@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from plait_merge import NOTEBOOK, Conflicted, Json, Merged, is_notebook, merge
+from plait_merge import NOTEBOOK, Conflicted, Json, Merged, Policy, is_notebook, merge
 
 
 def code(source: str, run: int, output: str, **metadata: Json) -> Json:
@@ -95,3 +95,8 @@ def test_a_notebook_is_known_by_its_shape() -> None:
     ]
     for other in others:
         assert not is_notebook(other)
+
+
+def test_the_policy_of_notebooks_can_be_written_down() -> None:
+    """And taken as a start for somebody's own."""
+    assert Policy.read(NOTEBOOK.as_json()) == NOTEBOOK

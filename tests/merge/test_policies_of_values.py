@@ -1,4 +1,4 @@
-"""What a policy says of arrays and objects holds for whole values too: how they are aligned, and what is one."""
+"""What a policy says of arrays and objects holds for whole values too."""
 
 from __future__ import annotations
 
@@ -66,6 +66,16 @@ def test_elements_without_a_key_of_their_own_are_as_in_a_list() -> None:
     assert sorted(map(str, value)) == sorted(
         map(str, [{"sku": "b", "n": 2}, {"sku": "a", "n": 3}, {"note": "free", "by": "me", "n": 9}])
     )
+
+
+def test_an_array_without_the_named_key_is_a_list() -> None:
+    """So one key may be named for all arrays of a document."""
+    rules = {"**": {"array": {"keyed": ["sku"]}}}
+    base: Json = {"l": [{"sku": 1}], "tags": ["a"], "people": [{"id": 1, "n": 1}, {"id": 2, "n": 1}]}
+    theirs: Json = {**base, "tags": ["a", "b"], "people": [{"id": 2, "n": 1}, {"id": 1, "n": 5}]}
+    yours: Json = {**base, "tags": ["a", "b", "c"], "people": [{"id": 1, "n": 1}, {"id": 2, "n": 7}]}
+    people = [{"id": 2, "n": 7}, {"id": 1, "n": 5}]
+    assert merged(base, theirs, yours, rules) == {**yours, "people": people}
 
 
 def test_two_new_elements_with_a_named_key_are_one_or_a_duplicate() -> None:
