@@ -362,6 +362,8 @@ def _without(pairs: list[Pair], base: Row[T], target: Row[T]) -> tuple[Row[T], R
 
 def _gaps(pairs: list[Pair], base: Row[T], target: Row[T]) -> Iterator[tuple[Row[T], Row[T]]]:
     """Cut two rows at pairs that are in order; where one side has nothing, there is no gap."""
+    if not base or not target:
+        return
     i = j = 0
     for here, there in pairs:
         i_end, j_end = bisect_left(base, (here,), i), bisect_left(target, (there,), j)
@@ -409,6 +411,9 @@ def _longest_rising(pairs: list[Pair]) -> list[Pair]:
 
     Of two that changed places, the one that came first stays.
     """
+    places = [there for _, there in pairs]
+    if places == sorted(places):
+        return pairs
     highest: list[int] = []  # by length: minus the highest second part such a choice can begin with
     first: list[int] = []  # by length: which pair that is
     after: dict[int, int] = {}  # by pair: the one chosen after it
