@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from plait_client.draft import own_value
 from plait_client.errors import PlaitError
+from plait_client.live.frame import Part
 from plait_client.saved import Saved
 from plait_merge import ABSENT, Absent, Conflict, Json
 
@@ -49,10 +50,23 @@ class Facet:
 class Field:
     """One place where nothing keeps what both sides meant.
 
-    `pointer` is where it was in what both started from, `options` are the sides that may be chosen.
+    `pointer` is where it was in what both started from, `pointer_theirs` and `pointer_yours` where each side
+    has it; None: it is not there, or that was not told. `options` are the sides that may be chosen.
     """
 
-    __slots__ = ("_choice", "_conflict", "base", "id", "kind", "options", "pointer", "theirs", "yours")
+    __slots__ = (
+        "_choice",
+        "_conflict",
+        "base",
+        "id",
+        "kind",
+        "options",
+        "pointer",
+        "pointer_theirs",
+        "pointer_yours",
+        "theirs",
+        "yours",
+    )
 
     def __init__(
         self,
@@ -63,10 +77,15 @@ class Field:
         theirs: Facet,
         yours: Facet,
         options: Sequence[str],
+        *,
+        pointer_theirs: str | None = None,
+        pointer_yours: str | None = None,
     ) -> None:
         self.id = id
         self.kind = kind
         self.pointer = pointer
+        self.pointer_theirs = pointer_theirs
+        self.pointer_yours = pointer_yours
         self.base = base
         self.theirs = theirs
         self.yours = yours
@@ -232,7 +251,13 @@ def _field_of(conflict: Mapping[str, Any]) -> Field:
         _facet_of(conflict.get("theirs")),
         _facet_of(conflict.get("yours")),
         list(conflict.get("resolutions", {})),
+        pointer_theirs=_pointer_of(conflict.get("pointer_theirs")),
+        pointer_yours=_pointer_of(conflict.get("pointer_yours")),
     )
+
+
+def _pointer_of(said: Any) -> str | None:
+    return said if isinstance(said, str) else None
 
 
 def _facet_of(facet: Any) -> Facet:
@@ -248,17 +273,30 @@ def _facet_of(facet: Any) -> Facet:
     )
 
 
-def fields_of_engine(conflicts: Sequence[Conflict], author: str | None = None) -> list[Field]:
-    """Read conflicts that the merge engine found here, without asking the server."""
+def fields_of_engine(conflicts: Sequence[Conflict], parts: Sequence[Part] = ()) -> list[Field]:
+    """Read conflicts that the merge engine found here, without asking the server.
+
+    `parts` are the revisions it clashes with, the newest last. Which of them it was is not known: they are
+    told as one, at the newest, and by somebody unless all are one person's.
+    """
+    newest = parts[-1] if parts else None
+    authors = {part.author for part in parts}
+    told: dict[str, Any] = {
+        "revision": newest and newest.rev,
+        "at": newest and newest.at,
+        "author": authors.pop() if len(authors) == 1 else None,
+    }
     return [
         Field(
             conflict.id,
             conflict.kind,
             conflict.pointer if conflict.pointer is not None else conflict.pointer_theirs or "",
             Facet(conflict.base.value),
-            Facet(conflict.theirs.value, author=author),
+            Facet(conflict.theirs.value, **told),
             Facet(conflict.yours.value),
             list(conflict.resolutions),
+            pointer_theirs=conflict.pointer_theirs,
+            pointer_yours=conflict.pointer_yours,
         )
         for conflict in conflicts
     ]

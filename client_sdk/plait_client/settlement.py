@@ -127,8 +127,7 @@ class Settlement:
             await self._settled(conflict)
             return saved
 
-        authors = {part.author for part in parts}
-        fields = fields_of_engine(conflicted.conflicts, authors.pop() if len(authors) == 1 else None)
+        fields = fields_of_engine(conflicted.conflicts, parts)
         clash = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
         return MergeConflict(
             f"Others changed {clash} that the edit changes, too.",

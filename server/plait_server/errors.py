@@ -8,6 +8,7 @@
     │   ├── InvalidValue        invalid-value
     │   ├── TooLarge            too-large
     │   ├── PatchInapplicable   patch-inapplicable
+    │   ├── SchemaViolation     schema-violation
     │   ├── PreconditionRequired precondition-required
     │   └── IdempotencyKeyReused idempotency-key-reused
     ├── NotFound                not-found
@@ -99,6 +100,13 @@ class PatchInapplicable(Invalid):
 
     code = "patch-inapplicable"
     title = "Patch does not apply to its base"
+
+
+class SchemaViolation(Invalid):
+    """The document would not fit the schema of its collection. Members: `errors` (detail, pointer)."""
+
+    code = "schema-violation"
+    title = "Schema violation"
 
 
 class PreconditionRequired(Invalid):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 from uuid import uuid4
 
@@ -34,9 +34,14 @@ CHANGE_AIM = 1.5
 """Of `set` and `patch` in the large document, to the small one."""
 SYNC_US_AIM = 200
 
+DRAIN_AIM = 1.5
+"""Of an edit among ten times as many that wait in an outbox."""
+
 BLOCK = 13
 WARM_UP = 3
 """Changes in a row, and how many of them are not timed."""
+KEPT = {"1 kB": 1_000, "500 kB": 500_000}
+"""Documents that are edited with an outbox."""
 
 Change = Callable[[int], Awaitable[object]]
 """Writes a number at a place."""
@@ -48,6 +53,7 @@ def client(scale: Scale) -> Iterator[Row]:
     """CPU of the client beyond its HTTP call: edit, set and patch, small and large documents, no loop."""
     yield from _parts(scale)
     yield from asyncio.run(_calls(scale))
+    yield from asyncio.run(_kept(scale))
 
 
 def _parts(scale: Scale) -> Iterator[Row]:
@@ -83,6 +89,63 @@ async def _calls(scale: Scale) -> list[Row]:
                 samples.setdefault(name, []).append(await _cpu_s(call, value))
                 value += BLOCK
     return list(_rows({name: quantiles(taken, n=4)[0] * 1e6 for name, taken in samples.items()}))
+
+
+async def _kept(scale: Scale) -> list[Row]:
+    """Time edits that are kept in an outbox, in memory where there is such a folder, against those that are
+    not; and many that wait in one, against a tenth of them."""
+    samples: dict[str, list[float]] = {}
+    async with AsyncExitStack() as ends:
+        ends.enter_context(pinned())
+        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(dir=RAM if RAM.is_dir() else None)))
+        subject = await ends.enter_async_context(plait(folder))
+        url = f"http://127.0.0.1:{subject.port}"
+        clients = {
+            "alone": await ends.enter_async_context(AsyncPlait(url)),
+            "kept": await ends.enter_async_context(AsyncPlait(url, outbox=folder / "edits.db")),
+        }
+        calls: dict[str, Call] = {}
+        for way, opened in clients.items():
+            for name, size in KEPT.items():
+                doc = await opened.create("bench", document(min(size, scale.document_bytes)))
+                calls[f"{way} {name}"] = _each(_setting(doc, pointers(min(size, scale.document_bytes))[0]))
+        waiting = await clients["kept"].create("bench", document(SIZES["1 kB"]))
+        value = FIRST_VALUE
+        for round_ in range(scale.rounds):
+            note("." if round_ % 5 == 0 else "")
+            for name, call in calls.items():
+                samples.setdefault(name, []).append(await _cpu_s(call, value))
+                value += BLOCK
+            for name, edits in {"few": scale.lag // 10, "many": scale.lag}.items():
+                samples.setdefault(name, []).append(await _drained_cpu_s(waiting, edits))
+    us = {name: median(taken) * 1e6 for name, taken in samples.items()}
+    return [
+        *(
+            Row(
+                f"CPU of `set` with an outbox beyond one without, {name}",
+                us[f"kept {name}"] - us[f"alone {name}"],
+                "µs",
+            )
+            for name in KEPT
+        ),
+        Row(f"CPU of an edit of {scale.lag:,} that wait in an outbox, 1 kB", us["many"], "µs"),
+        Row(
+            f"CPU of an edit of {scale.lag:,} that wait, to one of a tenth",
+            us["many"] / us["few"],
+            "x",
+            DRAIN_AIM,
+        ),
+    ]
+
+
+async def _drained_cpu_s(doc: Document, edits: int) -> float:
+    """CPU of an edit of so many that are made at once, kept, and sent one after the other."""
+    place = pointers(SIZES["1 kB"])[0]
+    gc.collect()
+    started = time.process_time()
+    await asyncio.gather(*[doc.set(place, started + number, wait=False) for number in range(edits)])
+    await doc.saved()
+    return (time.process_time() - started) / edits
 
 
 async def _all_calls(subject: Subject, sizes: Mapping[str, int], ends: AsyncExitStack) -> dict[str, Call]:

@@ -71,6 +71,7 @@ async def test_a_conflict_tells_all_and_writes_nothing(join: Join, client: Clien
     conflict = await _conflict(other, title="Bob's", tags=["x", "y"])
     (field,) = conflict
     assert (field.pointer, field.kind, field.author) == ("/title", "edit_edit", "ann")
+    assert (field.pointer_theirs, field.pointer_yours) == ("/title", "/title")
     assert (field.base.value, field.theirs.value, field.yours.value) == ("A", "Ann's", "Bob's")
     assert field.at is not None
     assert (conflict.base_revision, conflict.head_revision, conflict.clean) == (1, 2, 1)

@@ -98,6 +98,8 @@ async def test_what_cannot_be_replayed_is_kept_and_the_others_go_on(
     assert (mine.value["log"], mine.value["title"], "deep" in mine.value) == ([1, 3], "Ann's", False)
     assert [each.patch[0]["path"] for each in plait.outbox.failed()] == ["/deep/a/b", "/title"]
     assert told == [each.error for each in plait.outbox.failed()]
+    (title,) = told[-1]
+    assert (title.author, title.theirs.revision, title.pointer_theirs) == ("ann", 3, "/title")
     assert mine.sync_state == "unsaved"
     await plait.close()
     again = await join(session, outbox=box)

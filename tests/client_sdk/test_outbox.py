@@ -148,7 +148,7 @@ async def test_an_edit_that_was_sent_is_the_first_again(outbox: Outbox) -> None:
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_only_what_differs_is_written_and_all_of_it_is_there(
     outbox: Outbox, data: st.DataObject
 ) -> None:

@@ -123,6 +123,14 @@ async def test_anything_else_is_asked_again_and_nothing_is_chosen(answer: str) -
     assert said.count("Your choice:") == 2
 
 
+async def test_of_what_both_moved_the_places_are_shown() -> None:
+    one = field("/title", kind="move_move")
+    one.pointer_yours, one.pointer_theirs = "/old/title", "/new/title"
+    _, said = await chosen(one, "1")
+    rows = [line.split(maxsplit=1)[1].rstrip() for line in said.splitlines() if line.startswith("   ")]
+    assert rows[:3] == ["title", "old > title", "new > title"]
+
+
 async def test_only_what_a_field_offers_is_offered() -> None:
     _, said = await chosen(field("/n", "theirs", kind="guard"), "2")
     assert "1 Dana's   2 Later\n" in said

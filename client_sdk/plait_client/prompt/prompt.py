@@ -192,9 +192,10 @@ class Prompt:
         sides = Table.grid(padding=(0, 2))
         sides.add_column(no_wrap=True, style="dim")
         sides.add_column(overflow="fold")
-        sides.add_row("Before", _marked([("same", _written(field.base))]))
-        sides.add_row("Yours", _marked(_changes(field.base, field.yours)))
-        sides.add_row(Text(_others(field)), _marked(_changes(field.base, field.theirs)))
+        before, yours, theirs = _sides(field)
+        sides.add_row("Before", _marked(before))
+        sides.add_row("Yours", _marked(yours))
+        sides.add_row(Text(_others(field)), _marked(theirs))
         self._say("")
         self._say(wording.place(field.pointer), "bold", end="  ")
         self._say(wording.what_happened(field))
@@ -271,6 +272,16 @@ def _read(line: str, kinds: Collection[type]) -> Json:
             return line
         raise _Unreadable('That is no JSON. A text goes in quotes, as in "hello".') from error
     return line if set(kinds) == {str} and type(value) is not str else value
+
+
+def _sides(field: Field) -> tuple[list[Part], list[Part], list[Part]]:
+    """Give what was there and what both made of it; of what both moved, where they put it."""
+    places = (field.pointer, field.pointer_yours, field.pointer_theirs)
+    if field.kind == "move_move" and None not in places:
+        before, yours, theirs = (wording.place(pointer or "") for pointer in places)
+        return [("same", before)], [("same", yours)], [("same", theirs)]
+    base = field.base
+    return [("same", _written(base))], _changes(base, field.yours), _changes(base, field.theirs)
 
 
 def _written(facet: Facet) -> str:

@@ -29,7 +29,7 @@ class Journal:
         self._replica = replica
         self._outbox = outbox
         self._lock = asyncio.Lock()
-        self._stored: State | None = replica.export()
+        self._stored: State | None = None
         self._new: set[str] = set()
         self._failed: list[UnsavedEdit] = []
         self._frozen: tuple[Flight, bytes] | None = None

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
 
@@ -81,7 +82,6 @@ _SCHEMA: Final = (
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
-_KEYS: Final = "SELECT key FROM edits WHERE document = ? UNION ALL SELECT key FROM flights WHERE document = ?"
 _NAMES: Final = "SELECT document FROM edits UNION SELECT document FROM flights ORDER BY document"
 _REACHED: Final = """
     SELECT COALESCE(steps.revision, documents.revision), epoch,
@@ -93,8 +93,9 @@ _PENDING: Final = "SELECT key, patch, message, made_at FROM edits WHERE document
 _FLIGHT: Final = """
     SELECT key, base, epoch, patch, message, made_at, shown, body FROM flights WHERE document = ?
 """
-_UNSAVED: Final = """
-    SELECT COUNT(*), MIN(made_at) FROM (SELECT made_at FROM edits UNION ALL SELECT made_at FROM flights)
+_COUNT: Final = "SELECT (SELECT COUNT(*) FROM edits) + (SELECT COUNT(*) FROM flights)"
+_OLDEST: Final = """
+    SELECT MIN(made_at) FROM (SELECT made_at FROM edits UNION ALL SELECT made_at FROM flights)
 """
 _INSERT_EDIT: Final = """
     INSERT INTO edits SELECT ?1, COALESCE(MAX(position), 0) + 1, ?2, ?3, ?4, ?5 FROM edits WHERE document = ?1
@@ -330,21 +331,15 @@ def _save(
     limits: _Limits,
     now: float,
 ) -> None:
-    known = _keys(before) if before else {row[0] for row in _fetch(connection, _KEYS, (name, name))}
+    went, came = _save_pending(connection, name, before, state.pending)
     if before is None or _sent(before) != _sent(state):
-        _save_flight(connection, name, state, body)
-    if before is None or before.pending != state.pending:
-        _save_pending(connection, name, before, state.pending)
+        went |= _save_flight(connection, name, state.flight, state.flight_shown, body)
+        came |= set() if state.flight is None else {state.flight.key}
     _save_document(connection, name, before, state, step)
     if failed:
         _save_failed(connection, failed, limits, now)
-    if _keys(state) - known:
+    if came - went:
         _check_limits(connection, limits, now)
-
-
-def _keys(state: State) -> set[str]:
-    keys = {edit.key for edit in state.pending}
-    return keys if state.flight is None else {state.flight.key, *keys}
 
 
 def _sent(state: State) -> tuple[object, ...]:
@@ -353,24 +348,44 @@ def _sent(state: State) -> tuple[object, ...]:
 
 def _save_pending(
     connection: sqlite3.Connection, name: str, before: State | None, pending: Sequence[Edit]
-) -> None:
-    """Write what differs: as a rule an edit that came, at the end, or that went."""
-    stored = {} if before is None else {edit.key: edit for edit in before.pending}
-    kept = [edit for edit in pending if edit.key in stored]
-    if before is None or kept != list(pending[: len(kept)]):  # one that was sent may be pending again
-        connection.execute("DELETE FROM edits WHERE document = ?", (name,))
-        stored, kept = {}, []
-    gone = stored.keys() - {edit.key for edit in kept}
-    moved = [edit for edit in kept if edit is not stored[edit.key]]
-    connection.executemany("DELETE FROM edits WHERE document = ? AND key = ?", [(name, key) for key in gone])
+) -> tuple[set[str], set[str]]:
+    """Write what differs, and give the keys of the edits that went and that came."""
+    moved: Sequence[Edit] = ()
+    if before is None:
+        came = pending
+        went = {row[0] for row in _fetch(connection, "SELECT key FROM edits WHERE document = ?", (name,))}
+    else:
+        went, moved, came = _difference(before.pending, pending)
+    connection.executemany("DELETE FROM edits WHERE document = ? AND key = ?", [(name, key) for key in went])
     connection.executemany(
         "UPDATE edits SET patch = ? WHERE document = ? AND key = ?",
         [(_encode(edit.patch), name, edit.key) for edit in moved],
     )
     connection.executemany(
         _INSERT_EDIT,
-        [(name, edit.key, _encode(edit.patch), edit.message, edit.made_at) for edit in pending[len(kept) :]],
+        [(name, edit.key, _encode(edit.patch), edit.message, edit.made_at) for edit in came],
     )
+    return went, {edit.key for edit in came}
+
+
+def _difference(
+    before: Sequence[Edit], after: Sequence[Edit]
+) -> tuple[set[str], Sequence[Edit], Sequence[Edit]]:
+    """Give the keys of the edits that went, the edits in another form, and those that came, at the end.
+
+    As a rule edits went at the front and came at the end, and the others are not looked at one by one.
+    """
+    first = after[0].key if after else None
+    went = {edit.key for edit in takewhile(lambda edit: edit.key != first, before)}
+    left = before[len(went) :]
+    if after[: len(left)] == left:
+        return went, (), after[len(left) :]
+    stored = {edit.key: edit for edit in before}
+    kept = [edit for edit in after if edit.key in stored]
+    if kept != list(after[: len(kept)]):
+        return {*stored}, (), after
+    moved = [edit for edit in kept if edit is not stored[edit.key]]
+    return stored.keys() - {edit.key for edit in kept}, moved, after[len(kept) :]
 
 
 def _save_document(
@@ -399,18 +414,20 @@ def _save_document(
         )
 
 
-def _save_flight(connection: sqlite3.Connection, name: str, state: State, body: bytes | None) -> None:
-    flight = state.flight
+def _save_flight(
+    connection: sqlite3.Connection, name: str, flight: Flight | None, shown: Patch | None, body: bytes | None
+) -> set[str]:
+    """Write the edit in flight, and give the key of the one that was."""
     stored = _fetch(connection, "SELECT key, base, epoch, body FROM flights WHERE document = ?", (name,))
     connection.execute("DELETE FROM flights WHERE document = ?", (name,))
     if flight is not None:
         is_stored = stored and stored[0][:3] == (flight.key, flight.base, flight.epoch)
-        shown = None if state.flight_shown is None else _encode(state.flight_shown)
         _insert_flight(connection, name, flight, shown, stored[0][3] if is_stored else body)
+    return {row[0] for row in stored}
 
 
 def _insert_flight(
-    connection: sqlite3.Connection, name: str, flight: Flight, shown: bytes | None, body: bytes | None
+    connection: sqlite3.Connection, name: str, flight: Flight, shown: Patch | None, body: bytes | None
 ) -> None:
     connection.execute(
         "INSERT INTO flights VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -422,7 +439,7 @@ def _insert_flight(
             _encode(flight.patch),
             flight.message,
             flight.made_at,
-            shown,
+            None if shown is None else _encode(shown),
             body,
         ),
     )
@@ -442,9 +459,9 @@ def _check_limits(connection: sqlite3.Connection, limits: _Limits, now: float) -
     """Refuse what was just written, inside its transaction, where it brought the outbox over a limit."""
     if _is_too_large(connection, limits):
         raise OutboxFull(f"The outbox would hold more than bytes_max ({limits.bytes_max}) allows.")
-    edits, oldest = _fetch(connection, _UNSAVED)[0]
-    if edits > limits.edits_max:
+    if _number(connection, _COUNT) > limits.edits_max:
         raise OutboxFull(f"{limits.edits_max} edits wait already; edits_max allows no more.")
+    oldest = now if limits.age_max_s is None else _fetch(connection, _OLDEST)[0][0]
     if limits.age_max_s is not None and now - oldest > limits.age_max_s:
         age = timedelta(seconds=int(now - oldest))
         raise OutboxFull(f"The oldest unsent edit is {age} old; age_max_s allows no more until it is sent.")

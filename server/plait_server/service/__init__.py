@@ -20,11 +20,13 @@ from plait_server.service.request import (
     IfMatch,
     MergeMode,
 )
+from plait_server.service.rules import CollectionSettings, Rules
 from plait_server.service.service import Service
 
 __all__ = [
     "Answer",
     "Caller",
+    "CollectionSettings",
     "ConflictView",
     "DocumentEntry",
     "DocumentKey",
@@ -39,6 +41,7 @@ __all__ = [
     "Page",
     "Readiness",
     "RevisionView",
+    "Rules",
     "Service",
     "ServiceLimits",
 ]

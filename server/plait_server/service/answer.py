@@ -67,6 +67,8 @@ class RevisionView(Struct, frozen=True, kw_only=True):
     """What the caller had seen."""
     submitted: bytes | None
     """The patch as submitted, JSON, where it differs from `patch`."""
+    policy: int | None = None
+    """The revision of the collection's settings under whose policy it was merged."""
 
 
 class DocumentEntry(Struct, frozen=True, kw_only=True):

@@ -53,6 +53,7 @@ class Committer:
         self._on_committed = on_committed
         self._waiting: deque[Waiting] = deque()
         self._wants_snapshot: dict[OpenDocument, None] = {}
+        self._newest: asyncio.Future[CommitResult] | None = None
         self._idle: asyncio.Future[None] | None = None
         self._closing = False
         self._task = asyncio.create_task(self._run(), name="committer")
@@ -71,10 +72,16 @@ class Committer:
         Whoever waits may be cancelled: the commit goes its way.
         """
         result: asyncio.Future[CommitResult] = asyncio.get_running_loop().create_future()
+        self._newest = result
         self._waiting.append(Waiting(commit, document, revision, result))
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
         return result
+
+    async def catch_up(self) -> None:
+        """Wait until all that was put so far is durable, or was refused."""
+        if self._newest is not None:
+            await asyncio.wait({self._newest})
 
     async def close(self) -> None:
         """Finish what was put, then stop."""

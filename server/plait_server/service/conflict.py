@@ -6,6 +6,7 @@ from urllib.parse import quote
 from msgspec import Raw, Struct, json
 
 from plait_merge import (
+    ABSENT,
     ChoiceError,
     Conflict,
     Conflicted,
@@ -15,28 +16,39 @@ from plait_merge import (
     LimitExceeded,
     Limits,
     MalformedPatch,
+    Policy,
+    Rebased,
+    apply_operations,
     read_patch,
-    rebase,
     resolve,
 )
 from plait_server import errors
 from plait_server.service.answer import ConflictView
+from plait_server.service.decision import rebase_over
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.lineage import Ancestor, carry_over, see
+from plait_server.service.misfit import Misfit, SchemaConflict, find_misfit
 from plait_server.service.moment import format_moment
 from plait_server.service.refusal import bad_choice, inapplicable, malformed, too_large
-from plait_server.service.request import DocumentKey
+from plait_server.service.request import DocumentKey, MergeMode
 from plait_server.service.revision import Revision, join_missed
+from plait_server.service.rules import Rules
 from plait_server.store import ConflictRecord
 from plait_server.wire import encode
 
 
-class Kept(Struct, frozen=True):
-    """The body of a conflict in the store: what was submitted. The engine works out the rest again."""
+class Kept(Struct, frozen=True, omit_defaults=True):
+    """The body of a conflict in the store: what was submitted. The engine works out the rest again.
+
+    `rules` is the revision of the collection's settings under which it was found.
+    """
 
     patch: Json
     message: str | None = None
     previous: str | None = None
+    merge: MergeMode = "auto"
+    extended: bool = False
+    rules: int = 0
 
 
 _decoder = json.Decoder(Kept)
@@ -69,17 +81,31 @@ def view_conflict(
     )
 
 
-def conflict_of(base: Revision, since: Sequence[Revision], patch: Json, limits: Limits) -> Conflicted:
+def conflict_of(
+    base: Revision, since: Sequence[Revision], kept: Kept, rules: Rules, limits: Limits
+) -> Conflicted | Misfit:
     """Work a kept conflict out again: the engine gives the same for the same. Raises LookupError if not."""
-    outcome = rebase(base.value, [revision.operations for revision in since], patch, limits=limits)
-    if not isinstance(outcome, Conflicted):
+    try:
+        operations = read_patch(kept.patch, limits, extended=kept.extended)
+        outcome = rebase_over(kept.merge, base, since, operations, limits, rules)
+    except LimitExceeded as error:
+        raise LookupError("the conflict is beyond the limits now") from error
+    found: object = outcome
+    if isinstance(outcome, Rebased) and rules.schema is not None and outcome.value is not ABSENT:
+        own = apply_operations(base.value, operations, limits)
+        found = find_misfit(rules.schema, base, since, own, outcome.value, operations)
+    if not isinstance(found, Conflicted | Misfit):
         raise LookupError("the engine no longer finds this conflict")
-    return outcome
+    return found
 
 
-def settle(theirs: Revision, conflicted: Conflicted, choices: Mapping[str, Json], limits: Limits) -> Json:
+def settle(
+    theirs: Revision, conflicted: Conflicted | Misfit, choices: Mapping[str, Json], limits: Limits
+) -> Json:
     """Turn a choice per conflict into a patch against `theirs`. Raises InvalidValue, TooLarge."""
     try:
+        if isinstance(conflicted, Misfit):
+            return conflicted.patch(choices)
         return resolve(theirs.value, conflicted, choices)
     except ChoiceError as error:
         raise bad_choice(error) from error
@@ -89,7 +115,7 @@ def settle(theirs: Revision, conflicted: Conflicted, choices: Mapping[str, Json]
 
 def merge_conflict(
     document: DocumentKey,
-    conflicted: Conflicted,
+    conflicted: Conflicted | Misfit,
     changes: int,
     base: int,
     since: Sequence[Revision],
@@ -114,14 +140,16 @@ def carried(
     since: Sequence[Revision],
     committed: Revision,
     limits: ServiceLimits,
+    policy: Policy | None,
 ) -> Json:
     """Give an edit that was made on what its author saw after `ancestor` as one made on `committed`.
 
     Raises MergeConflict and what any patch is refused with.
     """
     try:
-        operations = read_patch(submitted, limits.values)
-        outcome = carry_over(see(ancestor, base, since, committed), operations, limits.values)
+        operations = read_patch(submitted, limits.values, extended=True)
+        sight = see(ancestor, base, since, committed, policy)
+        outcome = carry_over(sight, operations, limits.values, policy)
     except MalformedPatch as error:
         raise malformed(error) from error
     except LimitExceeded as error:
@@ -143,7 +171,7 @@ def carried(
 
 def conflict_members(
     document: DocumentKey,
-    conflicted: Conflicted,
+    conflicted: Conflicted | Misfit,
     base: int,
     since: Sequence[Revision],
     limits: ServiceLimits,
@@ -171,7 +199,9 @@ def _raw(value: object) -> Raw:
     return Raw(encode(value))
 
 
-def _sentence(conflicted: Conflicted, changes: int, base: int, since: Sequence[Revision]) -> str:
+def _sentence(conflicted: Conflicted | Misfit, changes: int, base: int, since: Sequence[Revision]) -> str:
+    if isinstance(conflicted, Misfit):
+        return "Merged with what others did, the document would not fit the schema of its collection."
     count = len({operation for each in conflicted.conflicts for operation in each.your_operations})
     first, last = base + 1, since[-1].n
     revisions = f"revision {last}" if first == last else f"revisions {first}-{last}"
@@ -180,7 +210,11 @@ def _sentence(conflicted: Conflicted, changes: int, base: int, since: Sequence[R
 
 
 def _show(
-    document: DocumentKey, conflict: Conflict, base: int, since: Sequence[Revision], limits: ServiceLimits
+    document: DocumentKey,
+    conflict: Conflict | SchemaConflict,
+    base: int,
+    since: Sequence[Revision],
+    limits: ServiceLimits,
 ) -> dict[str, object]:
     """Show a conflict: patches of theirs by revision and author, links in place of long values."""
     longest, head = limits.conflict_value_bytes_max, since[-1].n
@@ -219,7 +253,7 @@ def _unless_long(value: Json, longest: int) -> Raw | None:
     return Raw(encoded) if len(encoded) <= longest else None
 
 
-def _origin(conflict: Conflict, since: Sequence[Revision]) -> dict[str, object]:
+def _origin(conflict: Conflict | SchemaConflict, since: Sequence[Revision]) -> dict[str, object]:
     """Say which revisions made theirs what it is; author, time and message are the last one's."""
     revisions = [since[index] for index in conflict.their_patches]
     if not revisions:

@@ -32,12 +32,16 @@ from plait_merge import (
 )
 from plait_merge import MalformedPatch as NotAPatch
 from plait_merge.outcome import Choice
+from plait_merge.patch import without_increments
 from plait_server import errors
 from plait_server.service.document import OpenDocument
 from plait_server.service.limits import ServiceLimits
-from plait_server.service.refusal import inapplicable, malformed, show, too_large
+from plait_server.service.misfit import Misfit, find_misfit
+from plait_server.service.refusal import inapplicable, malformed, show, too_large, violated
 from plait_server.service.request import Edit, MergeMode
 from plait_server.service.revision import STORED, Revision
+from plait_server.service.rules import Rules
+from plait_server.service.schema import Schema
 from plait_server.store import RevisionKind
 from plait_server.wire import encode
 
@@ -71,10 +75,10 @@ class Unchanged(Struct, frozen=True):
 
 
 class Overlap(Struct, frozen=True):
-    """The edit overlaps what happened since."""
+    """The edit overlaps what happened since, or does not fit together with it."""
 
     submission: Submission
-    conflicted: Conflicted
+    conflicted: Conflicted | Misfit
 
 
 Decision = Change | Unchanged | Overlap
@@ -137,7 +141,7 @@ def submission_of(edit: Edit, base: Revision, limits: Limits) -> Submission:
     """
     try:
         if edit.kind == "patch":
-            operations = read_patch(edit.content, limits)
+            operations = read_patch(edit.content, limits, extended=edit.extended)
             _refuse_deletion(operations, base.value)
             return Submission(operations, edit.content)
         patch = _patch_of(edit, base.value, limits)
@@ -168,26 +172,43 @@ def _refuse_deletion(operations: tuple[Operation, ...], base: Json | Absent) -> 
 
 
 def decide(
-    edit: Edit, base: Revision, since: Sequence[Revision], document: OpenDocument, limits: ServiceLimits
+    edit: Edit,
+    base: Revision,
+    since: Sequence[Revision],
+    document: OpenDocument,
+    limits: ServiceLimits,
+    rules: Rules,
 ) -> Decision:
     """Decide what an edit does to the document's tip, to which `since` leads from its base.
 
-    Where nobody touched what the edit is about (the document's index knows), it applies to the tip as it
-    does to its base, and what it missed needs no replay. Raises MalformedPatch, PatchInapplicable,
-    TestFailed or TooLarge.
+    Where nobody touched what the edit is about (the document's index, made for the policy of these rules,
+    knows), it applies to the tip as it does to its base, and what it missed needs no replay. Raises
+    MalformedPatch, PatchInapplicable, TestFailed, SchemaViolation or TooLarge.
     """
-    tip = document.tip
     submission = submission_of(edit, base, limits.values)
+    if base is document.tip or not document.touched_since(submission.operations, base.n):
+        decision = _apply(submission, document, limits)
+    else:
+        decision = _merge(edit.merge, submission, base, since, document, limits, rules)
+    if rules.schema is None or not isinstance(decision, Change) or decision.value is ABSENT:
+        return decision
+    return _fitting(rules.schema, decision, submission, base, since, limits)
+
+
+def _merge(
+    mode: MergeMode,
+    submission: Submission,
+    base: Revision,
+    since: Sequence[Revision],
+    document: OpenDocument,
+    limits: ServiceLimits,
+    rules: Rules,
+) -> Decision:
+    """Rebase what was submitted over what happened since."""
     operations = submission.operations
-    if base is tip or not document.touched_since(operations, base.n):
-        return _apply(submission, document, limits)
-    chain = [revision.operations for revision in since]
-    outcome = rebase(base.value, chain, operations, limits=limits.values)
+    outcome = rebase_over(mode, base, since, operations, limits.values, rules)
     if isinstance(outcome, Conflicted):
-        settled = _settle(edit.merge, tip, outcome, limits.values)
-        if settled is None:
-            return Overlap(submission, outcome)
-        outcome = settled
+        return Overlap(submission, outcome)
     if isinstance(outcome, LimitExceeded):
         raise too_large(outcome, limits.values)
     if isinstance(outcome, Inapplicable):
@@ -197,6 +218,40 @@ def decide(
     notes = tuple([note.as_json() for note in outcome.notes])
     operations = read_patch(outcome.patch, STORED)
     return _change(operations, outcome.patch, outcome.value, submission, document, limits, notes)
+
+
+def rebase_over(
+    mode: MergeMode,
+    base: Revision,
+    since: Sequence[Revision],
+    operations: tuple[Operation, ...],
+    limits: Limits,
+    rules: Rules,
+) -> Rebased | Conflicted | Inapplicable | LimitExceeded:
+    """Rebase operations over revisions; the policy, then the mode, decide what overlaps."""
+    chain = [revision.operations for revision in since]
+    outcome = rebase(base.value, chain, operations, rules.policy, limits=limits)
+    if isinstance(outcome, Conflicted):
+        return _settle(mode, since[-1], outcome, limits) or outcome
+    return outcome
+
+
+def _fitting(
+    schema: Schema,
+    change: Change,
+    submission: Submission,
+    base: Revision,
+    since: Sequence[Revision],
+    limits: ServiceLimits,
+) -> Decision:
+    """Ask the schema about a change. Raises SchemaViolation where nobody else has a part in it."""
+    own = apply_operations(base.value, submission.operations, limits.values) if since else change.value
+    found = find_misfit(schema, base, since, own, change.value, submission.operations)
+    if isinstance(found, Misfit):
+        return Overlap(submission, found)
+    if found:
+        raise violated(found)
+    return change
 
 
 def _apply(submission: Submission, document: OpenDocument, limits: ServiceLimits) -> Decision:
@@ -215,7 +270,8 @@ def _apply(submission: Submission, document: OpenDocument, limits: ServiceLimits
         if changes_nothing(before, value, operations):
             return Unchanged()
     if not all(map(_is_plain, operations, patch)):
-        operations = tuple([operation for operation in operations if operation.op != "test"])
+        plain = without_increments(before, operations, limits.values)
+        operations = tuple([operation for operation in plain if operation.op != "test"])
         patch = [operation.as_json() for operation in operations]
     return _change(operations, patch, value, submission, document, limits)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from plait_merge import Operation, TouchIndex
+from plait_merge import Operation, Policy, TouchIndex
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.revision import JSON_IN_MEMORY, Revision
 from plait_server.store import Address
@@ -20,6 +20,7 @@ class OpenDocument:
     """
 
     __slots__ = (
+        "_policy",
         "_recent",
         "_touched",
         "_waiters",
@@ -57,6 +58,7 @@ class OpenDocument:
         self._recent = recent
         self.recent_bytes = sum(revision.weight for revision in recent[1:])
         self._touched: TouchIndex | None = None
+        self._policy: Policy | None = None
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
 
     @property
@@ -84,12 +86,14 @@ class OpenDocument:
         floor = self.floor
         return self._recent[n + 1 - floor : upto + 1 - floor]
 
-    def index(self) -> None:
-        """Make what `touched_since` asks. Quiet documents never pay for it: the first late edit does."""
-        if self._touched is None:
-            self._touched = TouchIndex()
+    def index(self, policy: Policy | None) -> None:
+        """Make what `touched_since` asks, for a policy. Quiet documents never pay for it: the first late
+        edit does, and the first one after the policy was changed."""
+        if self._touched is None or self._policy is not policy:
+            touched = TouchIndex(policy)
             for revision in self._recent[1:]:
-                self._touched.record(revision.operations, revision.n)
+                touched.record(revision.operations, revision.n)
+            self._touched, self._policy = touched, policy
 
     def touched_since(self, operations: tuple[Operation, ...], n: int) -> bool:
         """Say whether a revision after `n` touched what the operations concern, or may have.

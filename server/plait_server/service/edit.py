@@ -15,9 +15,11 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from plait_server import errors
 from plait_server.service.answer import Answer, Outcome
+from plait_server.service.collections import Collections
 from plait_server.service.committer import Committer
 from plait_server.service.conflict import Kept, merge_conflict
 from plait_server.service.decision import (
@@ -36,6 +38,7 @@ from plait_server.service.limits import ServiceLimits
 from plait_server.service.replay import Replay
 from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey
 from plait_server.service.revision import Revision, join_missed
+from plait_server.service.rules import Rules
 from plait_server.store import (
     Address,
     AlreadySettled,
@@ -55,6 +58,7 @@ STORED_REFUSALS = (
     errors.TestFailed,
     errors.PreconditionFailed,
     errors.PatchInapplicable,
+    errors.SchemaViolation,
 )
 """Refusals that are answers: kept under an idempotency key. The others may turn out differently."""
 PAUSE_S = 0.005
@@ -70,6 +74,7 @@ class Editor:
     def __init__(
         self,
         documents: Documents,
+        collections: Collections,
         committer: Committer,
         keys: IdempotencyKeys,
         replay: Replay,
@@ -79,6 +84,7 @@ class Editor:
         random_bytes: Callable[[int], bytes],
     ) -> None:
         self.documents = documents
+        self.collections = collections
         self.committer = committer
         self.keys = keys
         self.replay = replay
@@ -133,7 +139,8 @@ class Editor:
                 document = self.documents.get(address) or await self.documents.open(address)
                 document.users += 1
                 try:
-                    attempt = _Attempt(self, caller, key, edit, document, document.tip)
+                    rules = self.collections.of(caller.tenant, key.collection)
+                    attempt = _Attempt(self, caller, key, rules, _ruled(edit, rules), document, document.tip)
                     if not attempt.submit_at_once():
                         await attempt.submit_in_turn()
                     answer = await attempt.answer()
@@ -154,12 +161,20 @@ class Editor:
         await asyncio.sleep(part * PAUSE_S * 2**round_)
 
 
+def _ruled(edit: Edit, rules: Rules) -> Edit:
+    """Let the collection say how an edit merges that does not say so itself."""
+    if edit.merge == "auto" != rules.merge:
+        return replace(edit, merge=rules.merge)
+    return edit
+
+
 class _Attempt(Struct):
     """One attempt at one edit, on the document as it is in memory now."""
 
     editor: Editor
     caller: Caller
     key: DocumentKey
+    rules: Rules
     edit: Edit
     document: OpenDocument
     # What it was decided on: the document's tip, the number of the base, what came after it.
@@ -169,6 +184,7 @@ class _Attempt(Struct):
     # What came of it: one of the two; and what waits for the disk.
     decision: Decision | None = None
     refusal: errors.PlaitServerError | None = None
+    outdated: bool = False
     revision: Revision | None = None
     conflict: str | None = None
     key_record: KeyRecord | None = None
@@ -187,7 +203,7 @@ class _Attempt(Struct):
                 return False
             if base is not tip:
                 self.since = document.since(base.n, tip.n)
-                document.index()
+                document.index(self.rules.policy)
             self._decide(base)
         except errors.PlaitServerError as refusal:
             self.refusal = refusal
@@ -203,7 +219,7 @@ class _Attempt(Struct):
             try:
                 self._check_conditions()
                 base, self.since = await self.editor.documents.span(document, self.base, self.tip.n)
-                document.index()
+                document.index(self.rules.policy)
                 if self._takes_long():
                     await asyncio.to_thread(self._decide, base)
                 else:
@@ -212,8 +228,13 @@ class _Attempt(Struct):
                 raise
             except errors.PlaitServerError as refusal:
                 self.refusal = refusal
-            if not document.stale:
+            self.outdated = not self._rules_stand()
+            if not document.stale and not self.outdated:
                 self._propose()
+
+    def _rules_stand(self) -> bool:
+        """Say whether the rules it was decided under still hold: what comes after others obeys those."""
+        return self.editor.collections.of(self.caller.tenant, self.key.collection) is self.rules
 
     def _check_conditions(self) -> None:
         self.base = check_conditions(self.edit, self.tip, self.editor.epoch, self._changed_since)
@@ -227,12 +248,12 @@ class _Attempt(Struct):
         edit, document, long = self.edit, self.document, self.editor.limits.offload_bytes_min
         if edit.weight_bytes > long:
             return True
-        if edit.kind == "put" or edit.kind == "merge_patch":
+        if edit.kind == "put" or edit.kind == "merge_patch" or self.rules.schema is not None:
             return document.size_bound > long
         return self.tip.n - self.base > LATE_REVISIONS
 
     def _decide(self, base: Revision) -> None:
-        self.decision = decide(self.edit, base, self.since, self.document, self.editor.limits)
+        self.decision = decide(self.edit, base, self.since, self.document, self.editor.limits, self.rules)
 
     def _propose(self) -> None:
         """Put what was decided on the way to the disk: at once, so that the next edit builds on it."""
@@ -256,7 +277,8 @@ class _Attempt(Struct):
 
     def _revise(self, change: Change, at: int) -> RevisionRecord:
         """Make the new revision the tip."""
-        edit, caller = self.edit, self.caller
+        edit, caller, rules = self.edit, self.caller, self.rules
+        merged = self.base != self.tip.n and rules.policy is not None
         record = RevisionRecord(
             self.tip.n + 1,
             change.kind,
@@ -269,6 +291,7 @@ class _Attempt(Struct):
             at,
             edit.message,
             edit.trace,
+            rules.revision if merged else None,
         )
         self.revision = Revision(record.n, record, change.operations, change.value, edit.origin)
         self.document.append(self.revision, change.size_bound)
@@ -278,12 +301,20 @@ class _Attempt(Struct):
         """Keep the conflict as a resource."""
         edit, editor = self.edit, self.editor
         self.conflict = identifier(at, editor.random_bytes)
+        kept = Kept(
+            patch=overlap.submission.patch,
+            message=edit.message,
+            previous=edit.resolves,
+            merge=edit.merge,
+            extended=edit.extended,
+            rules=self.rules.revision,
+        )
         return ConflictRecord(
             id=self.conflict,
             author=self.caller.author,
             base=self.base,
             head=self.tip.n,
-            body=encode(Kept(overlap.submission.patch, edit.message, edit.resolves)),
+            body=encode(kept),
             opened=at,
             expires=at + int(editor.limits.conflict_ttl_s * 1000),
         )
@@ -321,10 +352,11 @@ class _Attempt(Struct):
     async def answer(self) -> Answer | None:
         """Wait until the answer may be given, and give it. Raises refusals.
 
-        None: it was decided on something that failed, and has to be decided again.
+        None: it was decided on something that failed, or by rules that were changed meanwhile, and has to
+        be decided again.
         """
         if self.result is None:
-            if self.document.stale or not await self.document.durable(self.tip):
+            if self.outdated or self.document.stale or not await self.document.durable(self.tip):
                 return None
         else:
             result = await self.result

@@ -67,7 +67,7 @@ class Submission(Incoming, frozen=True, kw_only=True, tag="edit"):
 
     id: Number
     doc: Document
-    patch: Annotated[list[Any], Meta(description="JSON Patch, RFC 6902.")]
+    patch: Annotated[list[Any], Meta(description="JSON Patch, RFC 6902, and inc.")]
     base: RevisionNumber | OwnEdit | None = None
     epoch: Epoch | None = None
     merge: MergeMode = "auto"

@@ -58,6 +58,9 @@ class ServiceLimits:
     snapshot_bytes_min: int = 32_768
     """Patches of less weight never cause a snapshot, however small the document is."""
     edits_waiting_max: int = 10_000
+    collections_max: int = 1_000
+    """Collections of a tenant that have settings."""
+    schema_bytes_max: int = 65_536
     page_items_max: int = 500
     page_bytes_max: int = 1_048_576
     """Patches in one page of history."""

@@ -10,6 +10,7 @@ Where nobody else was in between, view and committed value are one and nothing i
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from msgspec import Struct
 
@@ -22,13 +23,21 @@ from plait_merge import (
     LimitExceeded,
     Limits,
     Operation,
+    Policy,
     Rebased,
+    TouchIndex,
     apply_operations,
     diff,
+    format_pointer,
+    guarded,
     read_patch,
     rebase,
     same,
 )
+from plait_merge.number import total
+from plait_merge.outcome import Patch
+from plait_merge.patch import without_increments
+from plait_merge.values import find
 from plait_server.service.answer import Answer
 from plait_server.service.revision import STORED, Revision
 
@@ -83,7 +92,13 @@ def ancestor_of(submitted: Json, parent: Ancestor | None, answer: Answer) -> Anc
     return ancestor
 
 
-def see(ancestor: Ancestor, base: Revision, since: Sequence[Revision], committed: Revision) -> Sight:
+def see(
+    ancestor: Ancestor,
+    base: Revision,
+    since: Sequence[Revision],
+    committed: Revision,
+    policy: Policy | None = None,
+) -> Sight:
     """Work out what the author saw after `ancestor`, and the drift; once.
 
     `base` is the revision it was decided on, `since` lead from there to before `committed`, where it
@@ -93,7 +108,8 @@ def see(ancestor: Ancestor, base: Revision, since: Sequence[Revision], committed
         parent = ancestor.parent
         before = Sight(base.value, ()) if parent is None or parent.sight is None else parent.sight
         theirs = (*before.drift, *_flat(since))
-        ancestor.sight = _sight(before.view, read_patch(ancestor.submitted, STORED), theirs, committed.value)
+        submitted = read_patch(ancestor.submitted, STORED, extended=True)
+        ancestor.sight = _sight(before.view, submitted, theirs, committed.value, policy)
         ancestor.parent = None
     return ancestor.sight
 
@@ -102,10 +118,17 @@ def _flat(revisions: Iterable[Revision]) -> Operations:
     return tuple([operation for revision in revisions for operation in revision.operations])
 
 
-def _sight(before: Json | Absent, yours: Operations, theirs: Operations, committed: Json | Absent) -> Sight:
-    yours = tuple([operation for operation in yours if operation.op != "test"])
+def _sight(
+    before: Json | Absent,
+    yours: Operations,
+    theirs: Operations,
+    committed: Json | Absent,
+    policy: Policy | None,
+) -> Sight:
+    plain = without_increments(before, yours, STORED)
+    yours = tuple([operation for operation in plain if operation.op != "test"])
     view = apply_operations(before, yours, STORED)
-    moved = rebase(before, [yours], theirs, limits=STORED)
+    moved = rebase(before, [yours], theirs, policy, limits=STORED)
     if not isinstance(moved, Rebased):
         # A merge mode decided an overlap: which parts of it are whose is not asked any more.
         return Sight(view, _between(view, committed))
@@ -124,7 +147,42 @@ def _between(before: Json | Absent, after: Json | Absent) -> Operations:
 
 
 def carry_over(
-    sight: Sight, operations: Operations, limits: Limits
+    sight: Sight, operations: Operations, limits: Limits, policy: Policy | None = None
 ) -> Rebased | Conflicted | Inapplicable | LimitExceeded:
-    """Rebase an edit that was made on the view over the drift: it then applies to what was committed."""
-    return rebase(sight.view, [sight.drift], operations, limits=limits)
+    """Rebase an edit that was made on the view over the drift: it then applies to what was committed.
+
+    What it adds up is still an `inc` then, so that it adds up with what others did after that too.
+    """
+    outcome = rebase(sight.view, [sight.drift], operations, policy, limits=limits)
+    if isinstance(outcome, Rebased) and any(operation.op == "inc" for operation in operations):
+        return replace(outcome, patch=_with_sums(sight, operations, outcome.patch, policy))
+    return outcome
+
+
+def _with_sums(sight: Sight, operations: Operations, patch: Patch, policy: Policy | None) -> Patch:
+    """Write a patch, in which what was added up is a value, with sums again.
+
+    Where the edit itself changes what is around its sums that cannot be told: the patch then insists on the
+    values it overwrites, so that nobody's sum is lost unseen.
+    """
+    committed = apply_operations(sight.view, sight.drift, STORED)
+    sums = tuple([operation for operation in operations if operation.op == "inc"])
+    rest = tuple([operation for operation in operations if operation.op != "inc"])
+    if not _touch(rest, sums) and not _touch(sums, rest):
+        moved = rebase(sight.view, [sight.drift], rest, policy, limits=STORED)
+        added = rebase(sight.view, [sight.drift], sums, policy, limits=STORED)
+        if isinstance(moved, Rebased) and isinstance(added, Rebased):
+            return [*moved.patch, *[_sum(committed, each) for each in read_patch(added.patch, STORED)]]
+    return guarded(committed, patch, STORED)
+
+
+def _touch(some: Operations, others: Operations) -> bool:
+    touched = TouchIndex()
+    touched.record(some, 1)
+    return touched.overlaps(others, 0)
+
+
+def _sum(committed: Json | Absent, operation: Operation) -> dict[str, Json]:
+    before = find(committed, operation.path)
+    added = total(operation.value, -before)
+    return {"op": "inc", "path": format_pointer(operation.path), "value": added}

@@ -18,6 +18,7 @@ from plait_merge import (
     parse_pointer,
 )
 from plait_server import errors
+from plait_server.service.schema import Violation
 from plait_server.wire import encode
 
 POINTER_CHARACTERS_MAX = 100
@@ -69,6 +70,14 @@ def inapplicable(error: Inapplicable, operations: Sequence[Operation]) -> errors
     return refusal(detail, members)
 
 
+def violated(violations: Sequence[Violation]) -> errors.SchemaViolation:
+    """Refuse what does not fit the schema of its collection."""
+    return errors.SchemaViolation(
+        "The document would not fit the schema of its collection.",
+        {"errors": [violation.as_json() for violation in violations]},
+    )
+
+
 def _named(operation: Operation) -> str:
     path = _cut(format_pointer(operation.path))
     if operation.source is None:
@@ -94,7 +103,11 @@ def _obstacle(error: Inapplicable, operation: Operation) -> str:
         case "into-itself":
             return "nothing can be moved into a part of itself"
         case "unsupported":
-            return f"this server does not take {operation.op} yet; see features in GET /v1"
+            return f"{operation.op} is no operation of plain JSON Patch; Plait's own media type takes it"
+        case "type":
+            return f"what is there is {_kind(error.found)}, and only numbers are added up"
+        case "range":
+            return "the sum would be no finite number"
         case _:
             return _absence(error, operation)
 
@@ -125,6 +138,10 @@ def _kind(found: Json | Absent) -> str:
             return "true" if found else "false"
         case str():
             return "a string"
+        case dict():
+            return "an object"
+        case list():
+            return "an array"
         case _:
             return "a number"
 

@@ -7,26 +7,41 @@ from typing import cast
 from plait_merge import ABSENT, Conflicted
 from plait_server import errors
 from plait_server.service.answer import Answer, Outcome
+from plait_server.service.collections import Collections
 from plait_server.service.conflict import conflict_of, merge_conflict, read_kept
 from plait_server.service.document import OpenDocument
 from plait_server.service.documents import Documents
 from plait_server.service.idempotency import StoredAnswer
 from plait_server.service.limits import ServiceLimits
+from plait_server.service.misfit import Misfit
 from plait_server.service.request import Caller, DocumentKey
 from plait_server.service.revision import Revision, join_missed
 from plait_server.store import Address, ConflictRecord, Store
 
 REFUSALS: Mapping[str, type[errors.PlaitServerError]] = {
     refusal.code: refusal
-    for refusal in (errors.TestFailed, errors.PreconditionFailed, errors.PatchInapplicable)
+    for refusal in (
+        errors.TestFailed,
+        errors.PreconditionFailed,
+        errors.PatchInapplicable,
+        errors.SchemaViolation,
+    )
 }
 
 
 class Replay:
     """The way back from what is stored of an answer, or of a conflict, to all of it."""
 
-    def __init__(self, documents: Documents, store: Store, limits: ServiceLimits, epoch: str) -> None:
+    def __init__(
+        self,
+        documents: Documents,
+        collections: Collections,
+        store: Store,
+        limits: ServiceLimits,
+        epoch: str,
+    ) -> None:
         self._documents = documents
+        self._collections = collections
         self._store = store
         self._limits = limits
         self._epoch = epoch
@@ -45,15 +60,17 @@ class Replay:
 
     async def conflicted(
         self, document: OpenDocument, record: ConflictRecord
-    ) -> tuple[Conflicted, list[Revision], Revision]:
+    ) -> tuple[Conflicted | Misfit, list[Revision], Revision]:
         """Work a kept conflict out again: the conflict, what it missed, and the head it was found on.
 
         Raises LookupError where the engine finds it no longer (its limits were changed).
         """
         base, since = await self._documents.span(document, record.base, record.head)
         head = await self._documents.state(document, record.head)
-        patch, limits = read_kept(record).patch, self._limits.values
-        return await asyncio.to_thread(conflict_of, base, since, patch, limits), since, head
+        kept = read_kept(record)
+        rules = await self._collections.at(document.address, kept.rules)
+        found = await asyncio.to_thread(conflict_of, base, since, kept, rules, self._limits.values)
+        return found, since, head
 
     async def _accepted(self, address: Address, stored: StoredAnswer) -> Answer:
         document = await self._documents.open(address)

@@ -63,6 +63,8 @@ class Edit(Struct, frozen=True, kw_only=True):
     if_match: IfMatch | None = None
     if_none_match: bool = False
     merge: MergeMode = "auto"
+    extended: bool = False
+    """Whether a patch may hold `inc`."""
     message: str | None = None
     resolves: str | None = None
     dry_run: bool = False

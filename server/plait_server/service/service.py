@@ -19,6 +19,7 @@ from plait_server.service.answer import (
     RevisionView,
 )
 from plait_server.service.backlog import Backlogs
+from plait_server.service.collections import Collections
 from plait_server.service.committer import Committer
 from plait_server.service.conflict import carried, conflict_members, read_kept, settle, view_conflict
 from plait_server.service.decision import deleted
@@ -32,8 +33,9 @@ from plait_server.service.identifier import identifier
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.lineage import Ancestor
 from plait_server.service.replay import Replay
-from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey
+from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey, IfMatch
 from plait_server.service.revision import CommittedRevision, Revision
+from plait_server.service.rules import CollectionSettings, Rules
 from plait_server.service.session import Backlog
 from plait_server.store import Address, ConflictRecord, RevisionRecord, Store
 
@@ -50,6 +52,7 @@ class Service:
     def __init__(
         self,
         store: Store,
+        collections: Collections,
         limits: ServiceLimits,
         clock: Callable[[], float],
         random_bytes: Callable[[int], bytes],
@@ -63,12 +66,14 @@ class Service:
         self._random_bytes = random_bytes
         self.hub = Hub(limits.live, monotonic)
         self._on_committed = on_committed
+        self._collections = collections
         self._documents = Documents(store, limits)
         self._backlogs = Backlogs(self._documents, self.hub, limits, store.epoch)
         self._committer = Committer(store, self._documents, limits, self._committed)
-        self._replay = Replay(self._documents, store, limits, store.epoch)
+        self._replay = Replay(self._documents, collections, store, limits, store.epoch)
         self._editor = Editor(
             self._documents,
+            collections,
             self._committer,
             IdempotencyKeys(store, limits.answers_recent_max, clock),
             self._replay,
@@ -93,9 +98,11 @@ class Service:
         """Open the service over an open store, which it closes at the end.
 
         `clock` gives seconds since 1970; `on_committed` hears of every durable revision, in order for
-        each document, and must not block. `monotonic` gives seconds that only go forward.
+        each document, and must not block. `monotonic` gives seconds that only go forward. Raises
+        StoreRefused where the settings of a collection can no longer be used.
         """
-        return cls(store, limits, clock, random_bytes, on_committed, monotonic)
+        collections = await Collections.open(store, limits, clock)
+        return cls(store, collections, limits, clock, random_bytes, on_committed, monotonic)
 
     async def close(self) -> None:
         """Finish and acknowledge what was taken, then close the store. Edits that come later are refused."""
@@ -134,9 +141,25 @@ class Service:
         base, revisions = await self._documents.span(opened, ancestor.base, ancestor.revision)
         committed = revisions[-1] if revisions else base
         since = revisions[:-1] if ancestor.changed else revisions
+        rules = self._collections.of(caller.tenant, document.collection)
         return await asyncio.to_thread(
-            carried, document, ancestor, edit.content, base, since, committed, self.limits
+            carried, document, ancestor, edit.content, base, since, committed, self.limits, rules.policy
         )
+
+    async def collection(self, caller: Caller, name: str, revision: int | None = None) -> Rules:
+        """Give what holds in a collection, or what held from an earlier revision on. Raises NotFound."""
+        return await self._collections.read(caller, name, revision)
+
+    async def put_collection(
+        self, caller: Caller, name: str, settings: CollectionSettings, condition: IfMatch | None
+    ) -> Rules:
+        """Set what holds in a collection: see `Collections.put`.
+
+        Once this is answered, nothing is committed any more that was decided under earlier rules.
+        """
+        rules = await self._collections.put(caller, name, settings, condition)
+        await self._committer.catch_up()
+        return rules
 
     def revisions_since(
         self, caller: Caller, document: DocumentKey, revision: int | None
@@ -422,4 +445,5 @@ def _view_revision(document: DocumentKey, record: RevisionRecord) -> RevisionVie
         key=record.key,
         base=record.base,
         submitted=record.submitted,
+        policy=record.policy,
     )

@@ -429,6 +429,7 @@ class Session:
             base=base if isinstance(base, int) else None,
             epoch=frame.epoch,
             merge=frame.merge,
+            extended=True,
             message=frame.message,
             key=None if frame.key is None else IdempotencyKey(frame.key, _fingerprint(frame)),
             weight_bytes=weight_bytes,

@@ -6,6 +6,7 @@ from typing import Protocol
 from plait_server.store.record import (
     Address,
     ChangeRow,
+    CollectionRecord,
     Commit,
     CommitResult,
     ConflictRecord,
@@ -99,6 +100,19 @@ class Store(Protocol):
 
         Ends with the one that makes them weigh over `bytes_max`.
         """
+        ...
+
+    async def put_collection(self, record: CollectionRecord) -> bool:
+        """Write revision n of a collection's settings, durably; False where n - 1 is not the newest.
+
+        Raises OutcomeUnknown as `commit` does.
+        """
+        ...
+
+    async def collection(self, tenant: str, name: str, n: int) -> CollectionRecord | None: ...
+
+    async def collections(self) -> list[CollectionRecord]:
+        """Read the newest settings of every collection that has some, of all tenants."""
         ...
 
     async def prune(self, now: int, conflicts_max: int) -> None:

@@ -155,3 +155,14 @@ class DocumentRow(Struct, frozen=True):
     head: int
     created: int
     updated: int
+
+
+class CollectionRecord(Struct, frozen=True):
+    """What holds for the documents of a collection from its revision `n` on; `body` is JSON."""
+
+    tenant: str
+    name: str
+    n: int
+    body: bytes
+    author: str
+    at: int

@@ -28,6 +28,7 @@ from plait_server.store.chain import find_revisions, read_revisions
 from plait_server.store.record import (
     Address,
     ChangeRow,
+    CollectionRecord,
     Commit,
     CommitResult,
     ConflictRecord,
@@ -174,6 +175,28 @@ class SqliteStore:
             )
         )
 
+    async def put_collection(self, record: CollectionRecord) -> bool:
+        async with self._writing:
+            writer = await self._ready_writer()
+            try:
+                return await _run(
+                    writer,
+                    _in_transaction,
+                    writer._conn,
+                    lambda connection: _put_collection(connection, record),
+                )
+            except sqlite3.Error as error:
+                if await self._stands(record, error):
+                    return True
+                raise _unavailable(error) from error
+
+    async def collection(self, tenant: str, name: str, n: int) -> CollectionRecord | None:
+        rows = await self._fetch(sql.COLLECTION, (tenant, name, n))
+        return CollectionRecord(*rows[0]) if rows else None
+
+    async def collections(self) -> list[CollectionRecord]:
+        return [CollectionRecord(*row) for row in await self._fetch(sql.COLLECTIONS, ())]
+
     async def close(self) -> None:
         # Readers first: the last connection to close checkpoints, and that has to be the writer.
         for reader in self._readers_open:
@@ -246,6 +269,18 @@ class SqliteStore:
         if stands:
             return failure.results
         raise _unavailable(failure.__cause__) from failure
+
+    async def _stands(self, record: CollectionRecord, failure: sqlite3.Error) -> bool:
+        """Find out whether settings whose transaction failed are there after all."""
+        log.error("Writing settings failed, opening %s anew: %s", self._path, failure)
+        try:
+            await self._reopen_writer()
+            return await self.collection(record.tenant, record.name, record.n) == record
+        except (sqlite3.Error, _Strange, StoreUnavailable) as error:
+            await self._close_writer()
+            if _could_not_be_written(failure):
+                return False
+            raise OutcomeUnknown("The commit failed and the store cannot be read.") from error
 
     async def _write(self, job: Callable[[sqlite3.Connection], None]) -> None:
         async with self._writing:
@@ -384,11 +419,12 @@ def _checkpoint(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def _in_transaction(connection: sqlite3.Connection, job: Callable[[sqlite3.Connection], None]) -> None:
+def _in_transaction(connection: sqlite3.Connection, job: Callable[[sqlite3.Connection], Result]) -> Result:
     connection.execute(sql.BEGIN)
     try:
-        job(connection)
+        result = job(connection)
         connection.execute("COMMIT")
+        return result
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -459,6 +495,11 @@ def _change(collection: str, document: str, *record: Any) -> ChangeRow:
 def _snapshot(connection: sqlite3.Connection, address: Address, n: int, value: bytes) -> None:
     for seq in find_revisions(connection, address, n - 1, n):
         connection.execute(sql.INSERT_SNAPSHOT, (*address, n, seq, value))
+
+
+def _put_collection(connection: sqlite3.Connection, record: CollectionRecord) -> bool:
+    row = (record.tenant, record.name, record.n, record.body, record.author, record.at)
+    return connection.execute(sql.INSERT_COLLECTION, row).rowcount == 1
 
 
 def _prune(connection: sqlite3.Connection, now: int, conflicts_max: int) -> None:

@@ -93,6 +93,17 @@ SELECT id, author, base, head, body, opened, expires, resolved, resolved_revisio
 WHERE tenant = ? AND collection = ? AND document = ? AND (?4 IS NULL OR id < ?4) AND expires > ?5
 AND resolved IS NULL ORDER BY id DESC LIMIT ?6
 """
+INSERT_COLLECTION = """
+INSERT INTO collections (tenant, name, n, body, author, at) SELECT ?1, ?2, ?3, ?4, ?5, ?6
+WHERE (SELECT coalesce(max(n), 0) FROM collections WHERE tenant = ?1 AND name = ?2) = ?3 - 1
+"""
+COLLECTION = (
+    "SELECT tenant, name, n, body, author, at FROM collections WHERE tenant = ? AND name = ? AND n = ?"
+)
+COLLECTIONS = """
+SELECT tenant, name, n, body, author, at FROM collections AS newest WHERE n = (
+    SELECT max(n) FROM collections AS each WHERE each.tenant = newest.tenant AND each.name = newest.name)
+"""
 PRUNE_KEYS = """
 DELETE FROM idempotency WHERE (tenant, caller, key) IN (
     SELECT tenant, caller, key FROM idempotency WHERE expires <= ? LIMIT ?)

@@ -13,6 +13,7 @@ from plait_server.errors import PlaitServerError
 from plait_server.service import LiveLimits, Service, ServiceLimits
 from plait_server.web.asyncapi import AsyncDescription
 from plait_server.web.changes import Changes
+from plait_server.web.collections import Collections
 from plait_server.web.conditions import BadHeader
 from plait_server.web.conflicts import Conflicts
 from plait_server.web.documents import Documents
@@ -50,6 +51,7 @@ def create_app(service: Service, settings: Settings) -> web.Application:
         *Documents(service, settings).routes(),
         *History(service, settings).routes(),
         *Conflicts(service, settings).routes(),
+        *Collections(service, settings).routes(),
         *Live(service, settings, tickets).routes(),
         *Events(service, settings).routes(),
         *Changes(service, settings).routes(),
@@ -89,6 +91,8 @@ def service_limits(settings: Settings) -> ServiceLimits:
         recent_bytes_max=settings.recent_bytes_max,
         snapshot_revisions_max=settings.snapshot_revisions_max,
         edits_waiting_max=settings.edits_waiting_max,
+        collections_max=settings.collections_max,
+        schema_bytes_max=settings.schema_bytes_max,
         page_items_max=settings.page_items_max,
         page_bytes_max=settings.page_bytes_max,
         live=_live_limits(settings),

@@ -58,6 +58,7 @@ class Conflicts:
                     *MERGE_PROBLEMS,
                     "malformed-patch",
                     "patch-inapplicable",
+                    "schema-violation",
                     "test-failed",
                     "already-resolved",
                     "unsupported-media-type",

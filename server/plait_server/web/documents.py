@@ -68,6 +68,7 @@ class Documents:
                     "malformed-patch",
                     "unsupported-patch",
                     "patch-inapplicable",
+                    "schema-violation",
                     "test-failed",
                     "already-resolved",
                 ),
@@ -90,7 +91,13 @@ class Documents:
                 self.put,
                 "Create a document, or replace it strictly or by merge",
                 {200: models.EditResult, 201: models.EditResult, 204: None},
-                (*WRITE_PROBLEMS, *MERGE_PROBLEMS, "precondition-required", "unsupported-media-type"),
+                (
+                    *WRITE_PROBLEMS,
+                    *MERGE_PROBLEMS,
+                    "precondition-required",
+                    "schema-violation",
+                    "unsupported-media-type",
+                ),
                 {JSON: None},
                 headers=EDIT_HEADERS,
             ),
@@ -109,7 +116,7 @@ class Documents:
                 self.post,
                 "Create a document under an id the server chooses",
                 {201: models.EditResult},
-                (*WRITE_PROBLEMS, "unsupported-media-type"),
+                (*WRITE_PROBLEMS, "schema-violation", "unsupported-media-type"),
                 {JSON: None},
                 headers=("Idempotency-Key", "Prefer", "Plait-Author", "traceparent"),
             ),
@@ -159,6 +166,7 @@ class Documents:
             if_match=plain.if_match,
             if_none_match=plain.if_none_match,
             merge=stated.merge,
+            extended=True,
             message=stated.message,
             resolves=stated.resolves,
             dry_run=stated.dry_run,
@@ -206,7 +214,7 @@ class Documents:
 
     async def get(self, request: web.Request) -> web.Response:
         only_query(request, "revision", "pointer")
-        view = await self._service.read(caller_of(request), document_of(request), _revision_of(request))
+        view = await self._service.read(caller_of(request), document_of(request), revision_of(request))
         pointer = request.query.get("pointer", "")
         body = wire.encode(_part(view, pointer)) if pointer else view.body
         tag = view_etag(view.revision, pointer) if pointer else etag(view.revision)
@@ -280,7 +288,8 @@ def causes(error: ValidationError) -> list[dict[str, str]]:
     ]
 
 
-def _revision_of(request: web.Request) -> int | None:
+def revision_of(request: web.Request) -> int | None:
+    """Read ?revision=."""
     stated = request.query.get("revision")
     if stated is None:
         return None

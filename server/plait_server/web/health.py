@@ -16,12 +16,14 @@ from plait_server.web.routes import FRONT, Route
 
 FEATURES = (
     "changes",
+    "collections",
     "conditional-requests",
     "conflicts",
     "dry-run",
     "events",
     "history",
     "idempotency",
+    "inc",
     "live",
     "merge-modes",
     "prefer",
@@ -46,6 +48,8 @@ PUBLISHED_LIMITS = (
     "missed_bytes_max",
     "conflict_value_bytes_max",
     "conflicts_shown_max",
+    "collections_max",
+    "schema_bytes_max",
     "idempotency_ttl_s",
     "conflict_ttl_s",
     "live_frame_bytes_max",

@@ -58,7 +58,7 @@ class History:
 
 
 def _as_json(revision: RevisionView) -> dict[str, object]:
-    return {
+    body: dict[str, object] = {
         "document": f"{revision.document.collection}/{revision.document.id}",
         "revision": revision.revision,
         "kind": revision.kind,
@@ -70,3 +70,4 @@ def _as_json(revision: RevisionView) -> dict[str, object]:
         "patch": Raw(revision.patch),
         "submitted": None if revision.submitted is None else Raw(revision.submitted),
     }
+    return body if revision.policy is None else {**body, "policy": revision.policy}

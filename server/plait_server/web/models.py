@@ -2,12 +2,26 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from plait_merge import policy_schema
+from plait_merge.outcome import NoteKind
 
 Revision = Annotated[int, Field(ge=1, le=10**18)]
 Epoch = Annotated[str, Field(min_length=1, max_length=64)]
 Message = Annotated[str, Field(description="Kept in history; its limit is message_bytes_max.")]
 Patch = Annotated[list[dict[str, Any]], Field(description="JSON Patch, RFC 6902.")]
+MergeMode = Literal["auto", "strict", "theirs", "yours"]
+Policy = Annotated[
+    Any,
+    WithJsonSchema({"anyOf": [policy_schema(), {"type": "null"}]}),
+    Field(description="What is done where two edits meet, by place."),
+]
+Schema = Annotated[
+    Any,
+    WithJsonSchema({"type": ["object", "boolean", "null"]}),
+    Field(description="JSON Schema, draft 2020-12, that every document has to fit after an edit."),
+]
 
 
 class Body(BaseModel):
@@ -19,12 +33,15 @@ class Body(BaseModel):
 class EditBody(Body):
     """`application/vnd.plait.edit+json`: a JSON Patch and what the caller had seen."""
 
-    patch: list[Any] = Field(description="JSON Patch, RFC 6902.")
+    patch: list[Any] = Field(
+        description='JSON Patch, RFC 6902, and {"op": "inc", "path", "value"}, which adds to a number.'
+    )
     base: Revision | None = Field(None, description="The revision the patch was made against.")
     epoch: Epoch | None = Field(None, description="The epoch that revision belongs to.")
-    merge: Literal["auto", "strict", "theirs", "yours"] = Field(
+    merge: MergeMode = Field(
         "auto",
-        description="Where others were faster: merge, refuse with 412, first writer wins, last writer wins.",
+        description="Where others were faster: merge, refuse with 412, first writer wins, last writer wins. "
+        "auto leaves it to the collection.",
     )
     message: Message | None = None
     resolves: Annotated[str, Field(max_length=64)] | None = Field(
@@ -44,6 +61,28 @@ class ResolutionBody(Body):
     message: Message | None = None
 
 
+class CollectionSettings(Body):
+    """What holds for the documents of a collection: all of it, what is left out is as if never set."""
+
+    policy: Policy = None
+    schema_: Schema = Field(None, alias="schema")
+    merge: MergeMode = Field("auto", description="How an edit merges that does not say so itself.")
+
+
+class CollectionBody(BaseModel):
+    """What holds for the documents of a collection, since when and by whom. Revision 0: never set."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    collection: str
+    revision: Annotated[int, Field(ge=0)]
+    policy: Policy
+    schema_: Schema = Field(alias="schema")
+    merge: MergeMode
+    author: str | None
+    at: str | None
+
+
 class Missed(BaseModel):
     """A revision made between the caller's base and the edit."""
 
@@ -57,9 +96,11 @@ class Note(BaseModel):
     """Something a clean merge did that its author may want to know.
 
     `stale_copy`: the operation copied a value that others have changed since; what its author saw was kept.
+    `unkeyed`: it put an element without a key of its own into a keyed array. The others name the word of the
+    collection's policy that decided.
     """
 
-    note: Literal["stale_copy"]
+    note: NoteKind
     operation: int = Field(description="Index in the submitted patch.")
     pointer: str
 
@@ -108,6 +149,11 @@ class RevisionBody(BaseModel):
     base: Revision | None = Field(description="What the author had seen.")
     patch: Patch = Field(description="As committed.")
     submitted: Patch | None = Field(description="As submitted, where it differs.")
+    policy: int | None = Field(
+        None,
+        description="The revision of the collection's settings under whose policy it was merged; "
+        "left out where there was none.",
+    )
 
 
 class RevisionList(BaseModel):
@@ -179,6 +225,13 @@ class Facet(BaseModel):
     link: str | None = Field(None, description="Where a truncated value can be read.")
 
 
+class Violation(BaseModel):
+    """A place of a document that does not fit the schema of its collection."""
+
+    detail: str
+    pointer: str
+
+
 class Conflict(BaseModel):
     """One place where nothing keeps what both sides meant."""
 
@@ -195,6 +248,7 @@ class Conflict(BaseModel):
         description="What each choice would do; null where that is longer than is shown."
     )
     depends: list[dict[str, Any]]
+    errors: list[Violation] | None = Field(None, description="What the schema says, where it is the cause.")
 
 
 class ConflictBody(ConflictEntry):

@@ -54,6 +54,7 @@ _REFUSALS: Final[Mapping[type[errors.PlaitServerError], int]] = {
     errors.TooLarge: 413,
     errors.InvalidValue: 422,
     errors.PatchInapplicable: 422,
+    errors.SchemaViolation: 422,
     errors.IdempotencyKeyReused: 422,
     errors.PreconditionRequired: 428,
     errors.HotDocument: 503,

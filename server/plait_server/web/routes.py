@@ -28,6 +28,7 @@ REVISION: Final = f"{REVISIONS}/{{revision:{REVISION_PATTERN}}}"
 CONFLICTS: Final = f"{DOCUMENT}/conflicts"
 CONFLICT: Final = f"{CONFLICTS}/{{conflict:{CONFLICT_PATTERN}}}"
 RESOLUTION: Final = f"{CONFLICT}/resolution"
+RULES: Final = f"{FRONT}/collections/{{collection:{COLLECTION_PATTERN}}}"
 
 
 COLLECTION_RULE: Final = "A collection is named by one of a-z and up to 62 of a-z, 0-9, _ and -."
@@ -106,7 +107,7 @@ def register(
 
 def why_not_found(raw_path: str) -> str:
     """Say why a path, as it was sent, leads nowhere: mostly it names something as nothing can be named."""
-    named = raw_path.removeprefix("/v1/docs/")
+    named = raw_path.removeprefix("/v1/docs/").removeprefix("/v1/collections/")
     if named == raw_path:
         return NOT_HERE
     collection, *below = [unquote(segment) for segment in named.split("/")]

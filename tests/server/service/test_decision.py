@@ -210,7 +210,7 @@ INAPPLICABLE = [
         {"op": "inc", "path": "/count", "value": 1},
         "unsupported",
         {"present": True, "value": 1},
-        "Operation 1 (inc /count): this server does not take inc yet; see features in GET /v1.",
+        "Operation 1 (inc /count): inc is no operation of plain JSON Patch; Plait's own media type takes it.",
     ),
     (
         {"op": "test", "path": "/title", "value": "A"},

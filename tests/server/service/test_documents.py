@@ -104,7 +104,7 @@ async def test_what_was_forgotten_counts_as_touched() -> None:
     """Or a late edit whose base is forgotten would silently overwrite what came since."""
     document = opened(100)
     operations = document.head.operations
-    document.index()
+    document.index(None)
     document.trim(ServiceLimits(recent_revisions_max=50))
     assert document.touched_since(operations, 100) is False
     for n in (1, document.floor - 1, document.floor, 99):

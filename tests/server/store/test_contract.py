@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from plait_server.store import (
     Address,
     AlreadySettled,
+    CollectionRecord,
     Committed,
     HeadMoved,
     KeyTaken,
@@ -301,3 +302,34 @@ async def test_reads_go_on_during_a_write(store: Store) -> None:
         assert loaded is not None
         assert [each.n for each in loaded.revisions] == list(range(1, loaded.head + 1))
     await writes
+
+
+def settings(n: int, name: str = "orders", tenant: str = "acme", body: bytes = b"{}") -> CollectionRecord:
+    return CollectionRecord(tenant, name, n, body, "ann", NOW + n)
+
+
+async def test_settings_of_a_collection_are_kept_revision_by_revision(reopen: OpenStore) -> None:
+    store = await reopen()
+    written = [
+        settings(1),
+        settings(2, body='{"é":1}'.encode()),
+        settings(1, "notes"),
+        settings(1, tenant="other"),
+    ]
+    assert [await store.put_collection(record) for record in written] == [True] * 4
+    store = await reopen()
+    newest = {(each.tenant, each.name): each for each in await store.collections()}
+    assert newest == {(each.tenant, each.name): each for each in written[1:]}
+    assert await store.collection("acme", "orders", 1) == written[0]
+    assert await store.collection("acme", "orders", 3) is None
+    assert await store.collection("other", "notes", 1) is None
+
+
+async def test_of_settings_only_the_next_revision_is_taken(store: Store) -> None:
+    assert not await store.put_collection(settings(2))
+    results = await asyncio.gather(*(store.put_collection(settings(1, body=b"%d" % n)) for n in range(4)))
+    assert sorted(results) == [False, False, False, True]
+    winner = b"%d" % results.index(True)
+    assert await store.collections() == [settings(1, body=winner)]
+    assert not await store.put_collection(settings(3))
+    assert await store.put_collection(settings(2))

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from plait_server.errors import OutcomeUnknown, StoreRefused, StoreUnavailable
-from plait_server.store import Address, Committed, HeadMoved, SnapshotRecord
+from plait_server.store import Address, CollectionRecord, Committed, HeadMoved, SnapshotRecord
 from plait_server.store.schema import Schema, load_schema, statements
 from plait_server.store.sqlite import SqliteStore
 from server.store.records import HERE, NOW, THERE, conflict, edit, keeping, key
@@ -171,6 +172,18 @@ async def test_a_database_of_the_first_version_keeps_all_it_has(tmp_path: Path) 
         assert [each.n for each in await store.revisions(HERE, above=0, upto=9, limit=9)] == [*range(1, 8)]
 
 
+async def test_a_database_without_collections_gets_them(tmp_path: Path) -> None:
+    """As the second version of the program made it."""
+    schema, path = load_schema(), tmp_path / "plait.db"
+    second = Schema(2, schema.script.partition("-- What holds for the documents of a collection")[0])
+    async with open_store(path, schema=second) as store:
+        await store.commit([edit(0)])
+    async with open_store(path) as store:
+        assert await store.collections() == []
+        assert await store.put_collection(CollectionRecord("acme", "orders", 1, b"{}", "ann", NOW))
+        assert await store.commit([edit(1)]) == [Committed(2)]
+
+
 async def test_a_revision_is_found_from_the_head_and_from_every_snapshot(tmp_path: Path) -> None:
     async with open_store(tmp_path / "plait.db") as store:
         for head in range(0, 40, 4):
@@ -285,6 +298,22 @@ async def test_a_store_that_cannot_be_opened_again_says_that_nobody_knows_and_tr
         assert loaded.head == 2
         Failing.failures.clear()
         assert [type(result) for result in await store.commit([edit(2)])] == [Committed]
+
+
+async def test_settings_whose_commit_failed_are_what_is_there(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "plait.db", factory=Failing) as store:
+        first = CollectionRecord("acme", "orders", 1, b"{}", "ann", NOW)
+        Failing.failures[:] = ["before"]
+        with pytest.raises(StoreUnavailable):
+            await store.put_collection(first)
+        assert await store.collections() == []
+        Failing.failures[:] = ["after"]
+        assert await store.put_collection(first)
+        Failing.failures[:] = ["after", "opening"]
+        with pytest.raises(OutcomeUnknown):
+            await store.put_collection(replace(first, n=2))
+        Failing.failures.clear()
+        assert not await store.put_collection(replace(first, n=2))
 
 
 async def test_it_syncs_every_acknowledgement(tmp_path: Path) -> None:

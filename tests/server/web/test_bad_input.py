@@ -192,13 +192,16 @@ async def test_a_pointer_to_nowhere_is_422(client: ClientSession, op: str, point
     assert problem["operation"] == 0
 
 
-async def test_counting_operations_are_not_there_yet(client: ClientSession) -> None:
-    body = json.dumps({"patch": [{"op": "inc", "path": "/n", "value": 1}]}).encode()
-    answer = await patch(client, body, EDIT)
-    assert answer.status in (400, 422)
-    await refused(
-        client, answer, answer.status, (await answer.json(content_type=None))["type"].rpartition(":")[2]
-    )
+async def test_what_cannot_be_counted_is_refused(client: ClientSession) -> None:
+    for target, value, status, code in (
+        ("/s", b"1", 422, "patch-inapplicable"),
+        ("/list/-", b"1", 422, "patch-inapplicable"),
+        ("", b"1", 422, "patch-inapplicable"),
+        ("/n", b"true", 400, "malformed-patch"),
+        ("/n", b"1e999", 422, "invalid-value"),
+    ):
+        body = b'{"patch":[{"op":"inc","path":"%b","value":%b}]}' % (target.encode(), value)
+        await refused(client, await patch(client, body, EDIT), status, code)
 
 
 async def test_removing_the_root_is_422(client: ClientSession) -> None:

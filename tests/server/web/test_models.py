@@ -14,6 +14,7 @@ from plait_server.web.routes import CONFLICTS, RESOLUTION
 
 DOC = "/v1/docs/orders/7"
 PATCH = {"Content-Type": "application/json-patch+json"}
+MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 EDIT = {"Content-Type": "application/vnd.plait.edit+json"}
 LONG = "x" * 100_000
 
@@ -123,6 +124,22 @@ async def test_every_answer_is_as_it_is_described(walk: Walk, client: ClientSess
     await send("PATCH", DOCUMENT_ROUTE, DOC, 412, json=[], headers={**PATCH, "If-Match": '"1"'})
     await send("PATCH", DOCUMENT_ROUTE, DOC, 400, json={"patch": 1, "x": 1}, headers=EDIT)
     await send("GET", COLLECTION_ROUTE, "/v1/docs/orders", 200, params={"limit": "1"})
+    rules, there = "/v1/collections/{collection}", "/v1/collections/orders"
+    await send("GET", rules, there, 200)
+    await send("PUT", rules, there, 428, json={})
+    await send("PUT", rules, there, 422, json={"schema": 1}, headers={"If-None-Match": "*"})
+    settings = {"policy": {"rules": {"/n": {"scalar": "sum"}}}, "schema": {"not": {"required": ["x", "y"]}}}
+    await send("PUT", rules, there, 201, json=settings, headers={"If-None-Match": "*"})
+    await send("PUT", rules, there, 200, json={**settings, "merge": "auto"}, headers={"If-Match": '"1"'})
+    await send("PATCH", DOCUMENT_ROUTE, DOC, 422, json={"x": 1, "y": 1}, headers=MERGE_PATCH)
+    before = await client.head(DOC)
+    seen = {**PATCH, "Plait-Base": before.headers["Plait-Revision"]}
+    for name, status in (("x", 200), ("y", 409)):
+        added = [{"op": "add", "path": f"/{name}", "value": 1}]
+        await send("PATCH", DOCUMENT_ROUTE, DOC, status, json=added, headers=seen)
+    summed = await send("PATCH", DOCUMENT_ROUTE, DOC, 200, json=[replace("/n", 9)], headers=seen)
+    for number in (summed["revision"], summed["revision"] - 1):
+        await send("GET", f"{DOCUMENT_ROUTE}/revisions/{{revision}}", f"{DOC}/revisions/{number}", 200)
     await send("GET", f"{DOCUMENT_ROUTE}/revisions", f"{DOC}/revisions", 200)
     for number in range(1, 8):
         await send("GET", f"{DOCUMENT_ROUTE}/revisions/{{revision}}", f"{DOC}/revisions/{number}", 200)
