@@ -13,7 +13,7 @@ import sys
 from plait_client import AsyncPlait, Settled
 
 
-async def main(url: str, path: str) -> None:
+async def main(url: str = "http://127.0.0.1:8080", path: str = "notes-outbox.db") -> None:
     async with AsyncPlait(url, outbox=path, on_settled=tell) as plait:
         notes = await plait.doc("notes/offline", default={"lines": []})
         print(f"{len(notes.value['lines'])} lines, {len(notes.pending)} of them wait", flush=True)

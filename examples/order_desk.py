@@ -30,7 +30,7 @@ def most(field: Field) -> Value:
 RULES = by_pointer({"/boxes": most, "**": ask})
 
 
-async def main(url: str) -> None:
+async def main(url: str = "http://127.0.0.1:8080") -> None:
     desk = uuid4().hex[:8]
     orders = [f"orders/{desk}-{number}" for number in range(1, ORDERS + 1)]
     async with AsyncPlait(url, author="desk") as plait:
@@ -102,4 +102,4 @@ def missing(stock: dict[str, int], orders: list[dict[str, Any]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(*sys.argv[1:]))

@@ -13,7 +13,7 @@ from uuid import uuid4
 from plait_client import AsyncPlait, MergeConflict
 
 
-async def main(url: str) -> None:
+async def main(url: str = "http://127.0.0.1:8080") -> None:
     name = f"orders/{uuid4().hex[:8]}"
     async with AsyncPlait(url, author="ada") as one, AsyncPlait(url, author="bob") as two:
         ada = await one.create(name, {"city": "Ostend", "items": ["dock"], "note": ""})
@@ -40,4 +40,4 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(*sys.argv[1:]))

@@ -12,7 +12,7 @@ import sys
 from plait_client import Plait
 
 
-def main(url: str) -> None:
+def main(url: str = "http://127.0.0.1:8080") -> None:
     with Plait(url, author=f"script-{os.getpid()}") as plait:
         doc = plait.doc("runs/sync-script", default={"runs": 0, "last": None, "log": []})
         before = doc.revision
@@ -34,4 +34,4 @@ def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

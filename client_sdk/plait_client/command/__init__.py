@@ -6,6 +6,7 @@ needs: options are read by argparse, in a tenth of the time it takes to import t
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from io import TextIOWrapper
@@ -29,8 +30,10 @@ def run(name: str, arguments: list[str]) -> int:
 
     from plait_client.command.terminal import refusals
 
+    _open_closed_streams()
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # JSON is, whatever the terminal's own is
+        # JSON is UTF-8, whatever the terminal's own is; the names of files need not be text at all.
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     command = import_module(f"{__name__}.{name}")
     parser = ArgumentParser(
         f"plait {name}", description=command.__doc__, formatter_class=RawDescriptionHelpFormatter
@@ -38,6 +41,13 @@ def run(name: str, arguments: list[str]) -> int:
     command.add_options(parser)
     asked = parser.parse_args(arguments)
     return refusals(command.run, asked)
+
+
+def _open_closed_streams() -> None:
+    """Put an empty stream in the place of one that whoever started this has closed: it is None then."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def register(app: typer.Typer) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from plait_client.command.terminal import Refusal
+from plait_client.command.terminal import Refusal, printable
 from plait_client.command.versions import Versions
 from plait_client.command.written import BadFile, Written, parse, read, save
 from plait_merge import LIMITS, Conflict, Conflicted, Json
@@ -36,7 +37,13 @@ class ConflictFile:
 
     @staticmethod
     def read(path: Path) -> ConflictFile:
-        """Read what `write` has written. Raises BadFile and Refusal."""
+        """Read what `write` has written. Raises BadFile and Refusal.
+
+        No link is followed: in a repository of strangers it may lead to any file of yours, and `write` would
+        put there what they like.
+        """
+        if path.is_symlink():
+            raise Refusal(f"{path} is a symbolic link")
         value: Any = read(str(path), limits=_LIMITS).value
         try:
             if value["plait"] != _MARK:
@@ -61,12 +68,12 @@ class ConflictFile:
             "rules": self.rules,
             **{side: _as_json(getattr(self.versions, side)) for side in _SIDES},
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        save(self.path, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())
+        text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+        save(self.path, text.encode(), like=Path(str(self.path).removesuffix(SUFFIX)))
 
     def check_place(self) -> None:
         """Refuse to take the place of a file that is somebody's own."""
-        if self.path.exists():
+        if os.path.lexists(self.path):
             ConflictFile.read(self.path)
 
     def remove(self) -> None:
@@ -85,7 +92,7 @@ _SIDES: Final = ("base", "theirs", "yours")
 
 
 def _as_json(side: Written) -> dict[str, Json]:
-    return {"name": side.name, "text": side.text}
+    return {"name": printable(side.name), "text": side.text}  # the name of a file need not be text
 
 
 def _versions(value: Any) -> Versions:

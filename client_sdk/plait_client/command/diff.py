@@ -24,7 +24,7 @@ from shutil import get_terminal_size
 from plait_client.command.difference import Change, changes
 from plait_client.command.rewriting import LIMITS
 from plait_client.command.spelling import Spelling
-from plait_client.command.terminal import DONE, OPEN, Ink, Refusal, printable, put, shown
+from plait_client.command.terminal import DONE, OPEN, Ink, Refusal, printable, put, put_json, shown
 from plait_client.command.written import STDIN, Written, read
 from plait_client.prompt.words import word_changes
 from plait_merge import Json, format_pointer
@@ -50,7 +50,7 @@ def run(asked: Namespace) -> int:
     a, b = read(asked.a), read(asked.b)
     if asked.patch:
         patch = patch_between(a.value, b.value, LIMITS)
-        print(patch_text(patch, b))
+        put_json(patch_text(patch, b))
         return OPEN if patch else DONE
     found = changes(a.value, b.value)
     if asked.json:

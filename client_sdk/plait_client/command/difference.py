@@ -78,6 +78,14 @@ class _Place:
                 self.parts = [_Place(part, (*origin, str(n))) for n, part in enumerate(self.value)]
         return self.parts
 
+    def now(self) -> Json:
+        """Give the value with what changed inside it."""
+        if self.parts is None:
+            return self.value
+        if isinstance(self.parts, dict):
+            return {name: part.now() for name, part in self.parts.items()}
+        return [part.now() for part in self.parts]
+
     def take(self, token: str) -> _Place:
         parts = self.opened()
         return parts.pop(token) if isinstance(parts, dict) else parts.pop(int(token))
@@ -134,7 +142,7 @@ class _Replay:
 def _changes(place: _Place, tokens: Tokens | None) -> Iterator[Change]:
     """Give the changes at a place and inside it; tokens say where it is now."""
     if place.kind is not None and tokens is not None:
-        after = Side(tokens, place.value)
+        after = Side(tokens, place.now())
         was = place.was if place.kind == "changed" else place.value
         before = None if place.origin is None else Side(place.origin, was)
         yield Change(place.kind, before, after)

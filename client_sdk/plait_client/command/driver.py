@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from plait_client.command.terminal import OPEN, WRONG, Refusal
+from plait_client.command.written import save
 
 PATTERNS: Final = ("*.json", "*.ipynb")
 
@@ -25,7 +26,7 @@ def install(*, for_all: bool) -> list[str]:
         _attributes_of_all() if for_all else Path(_git("rev-parse", "--show-toplevel")) / ".gitattributes"
     )
     for name, value in _SETTINGS.items():
-        _git("config", scope, f"merge.plait.{name}", value.format(plait=_program()))
+        _git("config", scope, f"merge.plait.{name}", value.replace("PLAIT", _program()))
     added = _attribute(attributes)
     return [
         f"git merges {' and '.join(PATTERNS)} with plait from now on"
@@ -37,16 +38,29 @@ def install(*, for_all: bool) -> list[str]:
 
 # `recursive`: where git first merges two common ancestors, to have one, conflicts are nobody's to settle and
 # must not break the file. Its binary driver takes what both came from, which is JSON.
+# A shell says 126 or 127 where the program is gone, and more where it was killed. git would take that for a
+# conflict in a file that holds only yours, so that theirs is lost on whoever adds it, or give up the whole
+# merge: git's own merge of the file it is then.
 _SETTINGS: Final = {
     "name": "plait, a merge for JSON",
-    "driver": "{plait} merge %O %B %A --path=%P --marker-size=%L",
+    "driver": "PLAIT merge %O %B %A --path=%P --marker-size=%L || "
+    "{ code=$?; test $code -lt 126 && exit $code; "
+    "git merge-file --marker-size=%L -L yours -L base -L theirs %A %O %B; }",
     "recursive": "binary",
 }
 
 
 def _program() -> str:
-    """Give what git is to run: the name alone where it is found by name, so that it outlives a new place."""
-    return "plait" if shutil.which("plait") else shlex.quote(str(Path(sys.argv[0]).resolve()))
+    """Give what git is to run: the name alone where that finds us, so that it outlives a new place.
+
+    A name that stands for our own virtual environment is found as long as that is active, so then it is the
+    whole path.
+    """
+    found = shutil.which("plait")
+    has_environment = sys.prefix != sys.base_prefix
+    if found and not (has_environment and Path(found).parent == Path(sys.executable).parent):
+        return "plait"
+    return shlex.quote(os.path.abspath(found or sys.argv[0]).replace("%", "%%"))
 
 
 def _attributes_of_all() -> Path:
@@ -60,13 +74,13 @@ def _attributes_of_all() -> Path:
 
 def _attribute(attributes: Path) -> list[str]:
     """Add the lines that are not there; return which."""
-    text = attributes.read_text(encoding="utf-8") if attributes.exists() else ""
+    content = attributes.read_bytes() if attributes.exists() else b""
     lines = [f"{pattern} merge=plait" for pattern in PATTERNS]
-    missing = [line for line in lines if line not in text.splitlines()]
+    missing = [line for line in lines if line.encode() not in content.splitlines()]
     if missing:
         attributes.parent.mkdir(parents=True, exist_ok=True)
-        start = text if not text or text.endswith("\n") else text + "\n"
-        attributes.write_text(start + "".join(f"{line}\n" for line in missing), encoding="utf-8")
+        start = content if not content or content.endswith(b"\n") else content + b"\n"
+        save(attributes, start + "".join(f"{line}\n" for line in missing).encode())
     return missing
 
 

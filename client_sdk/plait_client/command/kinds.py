@@ -1,11 +1,32 @@
-"""What happened where a merge stopped, in words."""
+"""Where a merge stopped and what happened there, in words."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from plait_merge import Conflict
 
 
-def in_words(conflict: Conflict) -> str:
+def listed(places: Iterable[str]) -> str:
+    """List the first few places, and say how many more there are."""
+    first = list(places)
+    more = [f"{len(first) - _LISTED_MAX} more"] if len(first) > _LISTED_MAX else []
+    return ", ".join(first[:_LISTED_MAX] + more)
+
+
+_LISTED_MAX = 3
+
+
+def place(conflict: Conflict) -> str:
+    """Say where it is; of a long pointer the end."""
+    pointer = conflict.pointer or "the whole document"
+    return pointer if len(pointer) <= _PLACE_MAX else "…" + pointer[1 - _PLACE_MAX :]
+
+
+_PLACE_MAX = 60
+
+
+def what_happened(conflict: Conflict) -> str:
     """Say what the two sides did, from your side."""
     removed = _REMOVED if conflict.yours.present else _REMOVED_BY_YOU
     return removed.get(conflict.kind) or _WORDS.get(conflict.kind, conflict.kind)

@@ -6,7 +6,7 @@ there, to the byte: indentation, order of members, 1.50 and 1e5. Notebooks
 
 Where both sides changed one thing, YOURS keeps its value, everything else is
 merged, and YOURS.conflict.json holds the conflicts as data. `plait resolve
-YOURS` settles them.
+YOURS` settles them and removes it; it is not for committing.
 
 examples:
   plait merge base.json theirs.json yours.json
@@ -15,9 +15,11 @@ examples:
   plait merge --install            in a repository: git merge, rebase and
                                    cherry-pick use it for *.json and *.ipynb
   plait merge --install --global   in all of yours
-In a rebase git swaps the sides: yours is the branch you rebase onto.
-To take that back: git config --remove-section merge.plait, and remove the
-lines with merge=plait from .gitattributes.
+
+In a rebase git swaps the sides: yours is the branch you rebase onto. What
+is not JSON, or not for us, git merges by lines as ever. To take --install
+back: git config --remove-section merge.plait (--global), and remove the lines
+with merge=plait from .gitattributes.
 
 exit code: 0 merged; 1 conflicts; 2 a file cannot be read or is not JSON,
 and nothing was written.
@@ -25,19 +27,19 @@ and nothing was written.
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from plait_client.command.conflict_file import ConflictFile
-from plait_client.command.kinds import in_words
+from plait_client.command.kinds import listed, place, what_happened
 from plait_client.command.rules import read_rules, to_policy
-from plait_client.command.terminal import DONE, OPEN, Refusal, put, talk
+from plait_client.command.terminal import DONE, OPEN, Refusal, as_argument, in_words, put, talk
 from plait_client.command.versions import Versions, settled
-from plait_client.command.written import STDIN, BadFile, read, save
-from plait_merge import Conflict, Conflicted, Json, LimitExceeded, Merged
+from plait_client.command.written import STDIN, has_content, read, save
+from plait_merge import Conflicted, Json, Merged
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -57,25 +59,33 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(asked: Namespace) -> int:
     """Merge, or set git up to."""
+    _check(asked)
     if asked.install:
         from plait_client.command import driver
 
         talk(*driver.install(for_all=asked.for_all))
         return DONE
-    _check(asked)
     rules = read_rules(asked.policy, asked.key)
     try:
         return _merge(_versions(asked), rules, asked)
-    except (BadFile, LimitExceeded) as trouble:
+    except Exception as trouble:
         if asked.marker_size is None:
             raise
         from plait_client.command.driver import merge_lines
 
-        talk(f"plait: {trouble}; so {asked.path or asked.yours} is merged by lines")
+        # Whatever it was, also a mistake of ours: to git a file that stays as it is has lost theirs.
+        told = in_words(trouble) if isinstance(trouble, OSError) else str(trouble) or type(trouble).__name__
+        talk(f"plait: {told}; so {asked.path or asked.yours} is merged by lines")
         return merge_lines(asked.base, asked.theirs, asked.yours, asked.marker_size)
 
 
 def _check(asked: Namespace) -> None:
+    if asked.install:
+        if asked.base is not None:
+            raise Refusal("--install takes no files")
+        return
+    if asked.for_all:
+        raise Refusal("--global goes with --install")
     if asked.yours is None:
         raise Refusal("merge takes three files, BASE THEIRS YOURS; plait merge --help tells more")
     if [asked.base, asked.theirs, asked.yours].count(STDIN) > 1:
@@ -98,19 +108,23 @@ def _merge(versions: Versions, rules: Json, asked: Namespace) -> int:
     outcome = versions.merge(to_policy(rules, "the policy"))
     content = versions.yours.encoded(versions.text(settled(versions, outcome, {})))
     name = asked.path or asked.output
-    if asked.output == STDIN:
-        sys.stdout.buffer.write(content)
-    else:
+    settles = asked.output != STDIN and has_content(Path(asked.output))
+    if settles:
+        if asked.path:  # git makes the folder only after the merge
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
         conflict_file = ConflictFile(ConflictFile.beside(name), versions, rules)
         if isinstance(outcome, Conflicted):
             conflict_file.write(outcome)
         else:
             conflict_file.remove()
+    if asked.output == STDIN:
+        sys.stdout.buffer.write(content)
+    else:
         save(Path(asked.output), content)
     if asked.json:
         put(_as_json(outcome, name))
     if isinstance(outcome, Conflicted):
-        talk(*_told(outcome, name, settles=asked.output != STDIN))
+        talk(*_told(outcome, name, settles=settles))
         return OPEN
     return DONE
 
@@ -125,19 +139,14 @@ def _as_json(outcome: Merged | Conflicted, name: str) -> dict[str, Any]:
 def _told(outcome: Conflicted, name: str, *, settles: bool) -> list[str]:
     """Say in three lines what is open and what to do."""
     count = len(outcome.conflicts)
-    places = [f"{_place(conflict)} ({in_words(conflict)})" for conflict in outcome.conflicts[:_TOLD_MAX]]
-    more = [f"{count - _TOLD_MAX} more"] if count > _TOLD_MAX else []
     told = [
         f"plait: {name}: {count} conflict{'s' * (count > 1)}; yours is kept there, the rest is merged",
-        "  " + ", ".join(places + more),
+        "  " + listed(f"{place(conflict)} ({what_happened(conflict)})" for conflict in outcome.conflicts),
     ]
-    return [*told, f"  settle with: plait resolve {quote(name)}"] if settles else told
+    return [*told, f"  settle with: plait resolve {as_argument(_from_here(name))}"] if settles else told
 
 
-def _place(conflict: Conflict) -> str:
-    pointer = conflict.pointer or "the whole document"
-    return pointer if len(pointer) <= _PLACE_MAX else "…" + pointer[1 - _PLACE_MAX :]
-
-
-_TOLD_MAX = 3
-_PLACE_MAX = 60
+def _from_here(name: str) -> str:
+    """Say where a file is for whoever typed the command: git runs us at the top, and says where that was."""
+    folder = os.environ.get("GIT_PREFIX")
+    return os.path.relpath(name, folder) if folder else name

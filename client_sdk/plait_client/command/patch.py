@@ -17,8 +17,10 @@ is; 2 a file cannot be read, or is not JSON or no patch.
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
+from itertools import combinations
 from pathlib import Path
 from typing import cast
 
@@ -34,7 +36,7 @@ def add_options(parser: ArgumentParser) -> None:
     add("patch", metavar="PATCH", help="the patch; - for standard input")
     add("--merge-patch", action="store_true", help="PATCH is an RFC 7396 merge patch")
     add("-o", "--output", metavar="FILE", help="write the result there instead; - for standard output")
-    add("--undo", metavar="FILE", help="write the patch that takes this one back there")
+    add("--undo", metavar="FILE", help="write the patch that takes this one back there; - as above")
     add("--dry-run", action="store_true", help="write nothing; show what would change")
     add("--json", action="store_true", help="tell the outcome as JSON on standard output")
 
@@ -44,8 +46,8 @@ def run(asked: Namespace) -> int:
     output = asked.output or asked.file
     if asked.file == asked.patch == STDIN:
         raise Refusal("only one of the files can be standard input")
-    if asked.json and output == STDIN and not asked.dry_run:
-        raise Refusal("the result and --json both want standard output")
+    if not asked.dry_run:
+        _check_answers(output, asked)
     file, written = read(asked.file), read(asked.patch)
     try:
         patch = _patch(file, written, merges=asked.merge_patch)
@@ -61,14 +63,28 @@ def run(asked: Namespace) -> int:
         _show(file, patch, as_json=asked.json)
         return DONE
     if asked.undo is not None:
-        save(Path(asked.undo), _undo(file, patch))
-    if output == STDIN:
-        sys.stdout.buffer.write(file.encoded(text))
-    else:
-        save(Path(output), file.encoded(text))
+        _write(asked.undo, _undo(file, patch))
+    _write(output, file.encoded(text))
     if asked.json:
         put({"outcome": "applied", "file": output, "operations": len(patch)})
     return DONE
+
+
+def _check_answers(output: str, asked: Namespace) -> None:
+    """Refuse two answers in one place."""
+    wanted = [("the result", output), ("--undo", asked.undo), ("--json", STDIN if asked.json else None)]
+    for (one, place), (other, there) in combinations([want for want in wanted if want[1] is not None], 2):
+        if place == STDIN == there:
+            raise Refusal(f"{one} and {other} both want standard output")
+        if STDIN not in (place, there) and os.path.realpath(place) == os.path.realpath(there):
+            raise Refusal(f"{one} and {other} both want {there}")
+
+
+def _write(file: str, content: bytes) -> None:
+    if file == STDIN:
+        sys.stdout.buffer.write(content)
+    else:
+        save(Path(file), content)
 
 
 def _patch(file: Written, patch: Written, *, merges: bool) -> list[dict[str, Json]]:

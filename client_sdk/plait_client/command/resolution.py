@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from plait_client.command.conflict_file import ConflictFile
+from plait_client.command.kinds import listed, place
 from plait_client.command.rewriting import LIMITS, rewritten
 from plait_client.command.terminal import Refusal
 from plait_client.command.versions import settled
@@ -83,7 +84,7 @@ class Resolution:
             raise outcome
         if isinstance(outcome, Merged):
             return outcome.value
-        places = ", ".join(conflict.pointer or "the whole document" for conflict in outcome.conflicts)
+        places = listed(map(place, outcome.conflicts))
         raise Refusal(
             f"{self.file.name} was edited since the merge where a choice would change it: {places}. If that "
             f"settles it, remove {self.conflict_file.path}; else take the edit back"

@@ -2,7 +2,8 @@
 
 Without --choose every conflict is shown with what both sides made of it, and
 asked for. What is not decided stays as yours has it, and stays open. When
-everything is decided, FILE.conflict.json is removed.
+everything is decided, FILE.conflict.json is removed. Where you gave the merge
+up (git merge --abort), remove it yourself.
 
 examples:
   plait resolve data.json                            ask one by one
@@ -19,12 +20,12 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from shlex import quote
 
 from plait_client.command.conflict_file import ConflictFile
+from plait_client.command.kinds import listed, place
 from plait_client.command.resolution import SIDES, Decision, Resolution, offers
 from plait_client.command.rules import to_policy
-from plait_client.command.terminal import DONE, OPEN, Refusal, put, talk
+from plait_client.command.terminal import DONE, OPEN, Refusal, as_argument, put, talk
 from plait_client.command.written import read, save
 from plait_merge import Conflict, Conflicted
 
@@ -109,8 +110,7 @@ def _valued(open: list[Conflict], asked: list[str]) -> dict[str, Decision]:
 def _at(pointer: str, open: list[Conflict]) -> list[Conflict]:
     found = [conflict for conflict in open if conflict.pointer == pointer]
     if not found:
-        pointers = ", ".join(conflict.pointer for conflict in open) or "nothing"
-        raise Refusal(f"no conflict is open at {pointer!r}; open is {pointers}")
+        raise Refusal(f"no conflict is open at {pointer!r}; open is {listed(map(place, open)) or 'nothing'}")
     return found
 
 
@@ -134,10 +134,9 @@ def _settle(resolution: Resolution, decisions: dict[str, Decision]) -> list[Conf
 
 def _told(file: str, left: list[Conflict], decided: int) -> list[str]:
     if left:
-        pointers = ", ".join(conflict.pointer or "the whole document" for conflict in left)
-        return [f"plait: {file}: {decided} decided, {len(left)} open: {pointers}"]
+        return [f"plait: {file}: {decided} decided, {len(left)} open: {listed(map(place, left))}"]
     lines = [f"plait: {file}: all conflicts are settled"]
-    return [*lines, f"  next: git add {quote(file)}"] if _is_in_git(Path(file)) else lines
+    return [*lines, f"  next: git add {as_argument(file)}"] if _is_in_git(Path(file)) else lines
 
 
 def _is_in_git(file: Path) -> bool:

@@ -16,8 +16,9 @@ from plait_client.command.written import Written
 from plait_merge import ABSENT, Absent, Json, Tokens, apply, array_index, diff, parse_pointer, same
 from plait_merge.values import Limits
 
-LIMITS: Final = Limits(operations_max=10_000_000, pointer_bytes_max=1 << 30, copied_bytes_max=1 << 30)
-"""A file belongs to whoever runs the command: only what the engine cannot do is refused."""
+LIMITS: Final = Limits(operations_max=10_000_000, pointer_bytes_max=1 << 30, copied_bytes_max=1 << 26)
+"""A file belongs to whoever runs the command: only what the engine cannot do is refused. A patch may be a
+stranger's: what it copies, and copies of that again, must not fill the machine."""
 
 
 def rewritten(

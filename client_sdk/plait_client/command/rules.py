@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plait_client.command.terminal import Refusal
 from plait_client.command.written import read
-from plait_merge import Json, Policy, PolicyError
+from plait_merge import ABSENT, Json, Policy, PolicyError
 
 
 def read_rules(policy: str | None, key: str | None) -> Json:
@@ -14,6 +14,8 @@ def read_rules(policy: str | None, key: str | None) -> Json:
     apart, where the file says nothing else. Raises BadFile and Refusal.
     """
     rules: Json = None if policy is None else read(policy).value
+    if rules is ABSENT:
+        raise Refusal(f"{policy} is empty")
     to_policy(rules, policy or "")
     if key is not None:
         if "" in key.split(","):

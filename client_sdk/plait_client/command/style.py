@@ -123,11 +123,12 @@ def _line(style: Style, indent: str | None, depth: int) -> str:
 
 def _escaped(text: str) -> str:
     """Write characters beyond ASCII, which stand in strings only, as escapes."""
-    return _BEYOND_ASCII(lambda found: "".join(map(_escape, found[0])), text)
+    return _BEYOND_ASCII(lambda found: "".join(map(escape, found[0])), text)
 
 
-def _escape(character: str) -> str:
-    units = character.encode("utf-16-be")
+def escape(character: str) -> str:
+    """Write a character as JSON escapes it: one unit of UTF-16, or two."""
+    units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
+import traceback
 from argparse import Namespace
 from collections.abc import Callable
 from typing import Final, TextIO
 
+from plait_client.command.style import escape
 from plait_client.command.written import BadFile
 from plait_merge import ABSENT, Absent, Json, LimitExceeded
 
@@ -17,6 +20,8 @@ OPEN: Final = 1
 """Conflicts are open, files differ, a patch does not fit: the answer is no, and nothing is wrong."""
 WRONG: Final = 2
 """Misuse, or a file that cannot be read."""
+INTERRUPTED: Final = 130
+"""As shells have it for Ctrl-C."""
 
 
 class Refusal(Exception):
@@ -24,7 +29,10 @@ class Refusal(Exception):
 
 
 def refusals(command: Callable[[Namespace], int], asked: Namespace) -> int:
-    """Run a command and give its exit code; tell why it refused in one line."""
+    """Run a command and give its exit code; tell why it refused in one line.
+
+    A mistake of ours is told with its traceback; it must not end as 1, which means something.
+    """
     try:
         code = command(asked)
         sys.stdout.flush()
@@ -38,9 +46,20 @@ def refusals(command: Callable[[Namespace], int], asked: Namespace) -> int:
         if isinstance(error, BrokenPipeError):  # whoever read the output has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return DONE
-        talk(f"plait: {error.filename}: {error.strerror}")
+        talk(f"plait: {in_words(error)}")
+        return WRONG
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception:
+        traceback.print_exc()
         return WRONG
     return code
+
+
+def in_words(error: OSError) -> str:
+    """Say what the system refused, and of which file where it is about one."""
+    reason = error.strerror or str(error)
+    return reason if error.filename is None else f"{error.filename}: {reason}"
 
 
 def talk(*lines: str) -> None:
@@ -51,7 +70,14 @@ def talk(*lines: str) -> None:
 
 def put(value: Json) -> None:
     """Write a value as the answer of a command."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    put_json(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def put_json(text: str) -> None:
+    """Write JSON as the answer of a command; on a terminal with escapes for what would act there."""
+    if sys.stdout.isatty():
+        text = "\n".join(map(printable, text.split("\n")))
+    print(text)
 
 
 def shown(value: Json | Absent) -> str:
@@ -60,10 +86,15 @@ def shown(value: Json | Absent) -> str:
 
 
 def printable(text: str) -> str:
-    """Write out what would move a cursor, hide or turn text around."""
+    """Write out what would move a cursor, hide or turn text around, as JSON does it."""
     if text.isprintable():
         return text
-    return "".join([c if c.isprintable() else f"\\u{ord(c):04x}" for c in text])
+    return "".join([c if c.isprintable() else escape(c) for c in text])
+
+
+def as_argument(file: str) -> str:
+    """Write a file's name so that it can be typed into a shell, behind a command."""
+    return shlex.quote(f"./{file}" if file.startswith("-") else file)
 
 
 class Ink:
@@ -89,9 +120,6 @@ class Ink:
 
     def cyan(self, text: str) -> str:
         return self._painted("36", text)
-
-    def dim(self, text: str) -> str:
-        return self._painted("2", text)
 
     def bold(self, text: str) -> str:
         return self._painted("1", text)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -58,23 +61,50 @@ def read(file: str, name: str | None = None, *, limits: Limits = LIMITS) -> Writ
     return parse(name or file, content, limits)
 
 
-def save(path: Path, content: bytes) -> None:
+def save(path: Path, content: bytes, *, like: Path | None = None) -> None:
     """Put a file's new content in its place at once, so that nobody ever sees half of it. Raises OSError.
 
-    Through a symbolic link the file it points to is written; the mode stays. Nothing is written where
-    nothing changed.
+    Through a symbolic link the file it points to is written; the mode stays, and a file that may not be
+    written is not replaced either. A new one gets the mode of *like*, if that is there. Nothing is written
+    where nothing changed.
     """
-    path = path.resolve()
-    if not path.is_file():  # a new one, or a pipe or a device, which has no content to replace
-        path.write_bytes(content)
-    elif path.read_bytes() != content:
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            draft.write_bytes(content)
-            draft.chmod(path.stat().st_mode & 0o7777)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+    try:
+        if has_content(path):
+            _replace(path, content, like if like is not None and not path.exists() else path)
+        else:
+            path.write_bytes(content)
+    except OSError as error:  # it may be about the draft, which nobody has heard of
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def has_content(path: Path) -> bool:
+    """Tell a file, there or to be, from a pipe, a device or a folder, which have no content to replace."""
+    return path.is_file() or not path.exists()
+
+
+def _replace(path: Path, content: bytes, like: Path) -> None:
+    if path.exists():
+        if path.read_bytes() == content:
+            return
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    place = os.path.realpath(path)
+    # A name that nobody can foresee, and private until it is complete: what is in the file may be secret.
+    draft = os.path.join(os.path.dirname(place), f".plait-{os.urandom(8).hex()}")
+    known = os.stat(like) if like.exists() else None
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if known is None else 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        if known is not None:
+            if sys.platform != "win32":
+                with suppress(PermissionError):  # only root gives files away
+                    os.chown(draft, known.st_uid, known.st_gid)
+            os.chmod(draft, stat.S_IMODE(known.st_mode))
+        os.replace(draft, place)
+    except BaseException:
+        os.unlink(draft)
+        raise
 
 
 def parse(name: str, content: bytes, limits: Limits = LIMITS) -> Written:
@@ -144,7 +174,7 @@ _REASONS: Final = {
 
 
 def _as_phrase(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:]
+    return sentence[:1].lower() + sentence[1:].removesuffix(" at")
 
 
 def _place(name: str, text: str, position: int) -> str:

@@ -149,6 +149,40 @@ def test_a_conflict_in_what_is_not_json_is_an_ordinary_one(repository: Repositor
     assert not (repository.folder / "x.json.conflict.json").exists()
 
 
+def test_where_the_conflicts_have_no_place_git_merges_as_ever(repository: Repository) -> None:
+    """A file that stays as it is would be yours alone: theirs would be lost on whoever adds it."""
+    repository.install()
+    repository.commit(x_json_conflict_json='{"mine": 1}')
+    repository.diverge("x_json", FILE, FILE.replace("1.50", "2.50"), FILE.replace("1.50", "3.50"))
+    told = repository.git("merge", "theirs", code=1)
+    assert "not written by plait merge, or has been changed since; so x.json is merged by lines" in told
+    assert "<<<<<<< yours" in (repository.folder / "x.json").read_text()
+
+
+def test_where_the_program_is_gone_git_merges_as_ever(repository: Repository) -> None:
+    repository.install()
+    driver = repository.git("config", "merge.plait.driver").strip()
+    repository.git("config", "merge.plait.driver", driver.replace(f"{PROGRAM.parent}{os.sep}", "/nowhere/"))
+    repository.diverge("x_json", FILE, FILE.replace("1.50", "2.50"), FILE.replace("1.50", "3.50"))
+    repository.git("merge", "theirs", code=1)
+    text = (repository.folder / "x.json").read_text()
+    assert '<<<<<<< yours\n  "budget": 3.50,\n=======\n  "budget": 2.50,\n>>>>>>> theirs\n' in text
+
+
+def test_the_program_is_found_when_its_environment_is_not_active(repository: Repository) -> None:
+    repository.install()
+    repository.diverge("x_json", FILE, FILE.replace("1.50", "2.50"), FILE.replace("Plan", "Plan B"))
+    repository.environment["PATH"] = os.environ["PATH"]
+    repository.git("merge", "theirs")
+    assert "Plan B" in (repository.folder / "x.json").read_text()
+
+
+def test_what_to_type_next_is_told_for_the_folder_one_is_in(repository: Repository) -> None:
+    repository.install()
+    repository.diverge("plans__x_json", FILE, FILE.replace("1.50", "2.50"), FILE.replace("1.50", "3.50"))
+    assert "plait resolve x.json" in repository.git("-C", "plans", "merge", "theirs", code=1)
+
+
 def test_what_is_no_text_at_all_stays_yours_and_in_conflict(repository: Repository) -> None:
     repository.install()
     repository.diverge("x_json", "\0a", "\0b", "\0c")
@@ -184,6 +218,13 @@ def test_installing_again_changes_nothing_and_keeps_what_is_there(repository: Re
     assert written == "*.png binary\n*.json merge=plait\n*.ipynb merge=plait\n"
     assert "were there" in repository.install()
     assert attributes.read_text() == written
+
+
+def test_attributes_are_added_to_any_bytes(repository: Repository) -> None:
+    attributes = repository.folder / ".gitattributes"
+    attributes.write_bytes(b"caf\xe9 text\r\n")
+    repository.install()
+    assert attributes.read_bytes() == b"caf\xe9 text\r\n*.json merge=plait\n*.ipynb merge=plait\n"
 
 
 def test_installing_for_all_repositories_writes_the_users_own_files(repository: Repository) -> None:

@@ -214,16 +214,21 @@ def test_what_is_not_json_is_refused_and_nothing_written(folder: Path, plait: Pl
         (("merge", "base.json", "missing.json", "yours.json"), "missing.json: No such file"),
         ((*MERGE, "-o", "-", "--json"), "standard output"),
         (("merge", "-", "-", "yours.json"), "standard input"),
+        ((*MERGE, "-o", "."), ".: Is a directory"),
+        ((*MERGE, "-o", "missing/x.json"), "No such file"),
+        ((*MERGE, "--install"), "--install takes no files"),
+        (("merge", "--global"), "--global goes with --install"),
     ],
 )
 def test_misuse_is_told_in_one_line(
-    arguments: tuple[str, ...], told: str, plait: Plait, write: Write
+    arguments: tuple[str, ...], told: str, folder: Path, plait: Plait, write: Write
 ) -> None:
-    write(base="{}", theirs="{}", yours="{}")
+    write(base='{"a": 1}', theirs='{"a": 2}', yours='{"a": 3}')
     answer = plait(*arguments)
     assert answer.code == 2
     assert told in answer.err
     assert len(answer.err.splitlines()) == 1
+    assert sorted(path.name for path in folder.iterdir()) == ["base.json", "theirs.json", "yours.json"]
 
 
 def test_a_file_of_somebody_elses_is_not_taken_for_the_conflicts(
@@ -237,6 +242,47 @@ def test_a_file_of_somebody_elses_is_not_taken_for_the_conflicts(
     write(theirs='{"a": 1}')
     assert plait(*MERGE).code == 0
     assert own.read_text() == '{"mine": true}'
+
+
+def test_no_link_is_followed_to_write_the_conflicts(folder: Path, plait: Plait, write: Write) -> None:
+    """A repository of strangers may hold one to a file that is not there yet, and that a shell would run."""
+    write(base='{"a": 1}', theirs='{"a": 2}', yours='{"a": 3}')
+    (folder / "yours.json.conflict.json").symlink_to(folder / "profile")
+    answer = plait(*MERGE)
+    assert answer.code == 2
+    assert "symbolic link" in answer.err
+    assert not (folder / "profile").exists()
+
+
+def test_conflicts_are_as_private_as_the_file(folder: Path, plait: Plait, write: Write) -> None:
+    write(base='{"a": 1}', theirs='{"a": 2}', yours='{"a": 3}')
+    (folder / "yours.json").chmod(0o600)
+    assert plait(*MERGE).code == 1
+    assert (folder / "yours.json.conflict.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("name", ["-y.json", "a b.json", "\n\x1b[31m.json", "\udcff.json"])
+def test_any_name_of_a_file_will_do(name: str, folder: Path, write: Write) -> None:
+    write(base='{"a": 1}', theirs='{"a": 2}')
+    try:
+        (folder / name).write_text('{"a": 3}')
+    except OSError:
+        pytest.skip("not here")
+    answer = program(folder, "merge", "--json", "--", "base.json", "theirs.json", name)
+    assert answer.code == 1
+    assert "\x1b" not in answer.err
+    assert answer.json["file"] == name
+    typed = "./-y.json" if name == "-y.json" else name
+    assert f"plait resolve {shlex.quote(typed)}" in answer.err or not typed.isprintable()
+    assert program(folder, "resolve", typed, "--choose", "theirs").code == 0
+    assert (folder / name).read_text() == '{"a": 2}'
+
+
+def test_a_pipe_takes_the_result_and_has_no_conflicts_beside_it(folder: Path, write: Write) -> None:
+    write(base='{"a": 1}', theirs='{"a": 2}', yours='{"a": 3}')
+    answer = program(folder, *MERGE, "-o", "/dev/stdout")
+    assert (answer.code, answer.out) == (1, '{"a": 3}')
+    assert "settle" not in answer.err
 
 
 def test_conflicts_of_an_earlier_merge_go_with_a_clean_one(folder: Path, plait: Plait, write: Write) -> None:

@@ -115,3 +115,27 @@ def test_both_ends_may_be_pipes(folder: Path) -> None:
     assert (answer.code, json.loads(answer.out)) == (0, {"tags": [2.5, "a", "b"]})
     assert program(folder, "patch", "file.json", "-", stdin=PATCH).code == 0
     assert program(folder, "patch", "-", "-").code == 2
+
+
+def test_two_answers_want_two_places(folder: Path, plait: Plait, write: Write) -> None:
+    write(file="{}", patch='[{"op": "add", "path": "/a", "value": 1}]')
+    for options in (("--undo", "./file.json"), ("--undo", "-", "--json"), ("--undo", "-", "-o", "-")):
+        answer = plait("patch", "file.json", "patch.json", *options)
+        assert (answer.code, answer.out) == (2, "")
+        assert "both want" in answer.err
+    assert (folder / "file.json").read_text() == "{}"
+    assert plait("patch", "file.json", "patch.json", "--undo", "-").json == [{"op": "remove", "path": "/a"}]
+
+
+def test_copies_of_copies_are_refused_before_they_fill_the_machine(folder: Path, plait: Plait) -> None:
+    operations = []
+    for depth in range(40):
+        source, place = "/x" if depth == 0 else f"/{depth - 1}", f"/{depth}"
+        operations.append({"op": "add", "path": place, "value": []})
+        operations += [{"op": "copy", "from": source, "path": f"{place}/-"}] * 2
+    Path("file.json").write_text('{"x": 1}')
+    Path("patch.json").write_text(json.dumps(operations))
+    answer = plait("patch", "file.json", "patch.json")
+    assert answer.code == 2
+    assert "copied" in answer.err
+    assert Path("file.json").read_text() == '{"x": 1}'

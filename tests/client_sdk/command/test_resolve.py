@@ -156,6 +156,15 @@ def test_a_file_without_conflicts_or_with_somebody_elses_is_refused(plait: Plait
         assert "not written by plait merge" in answer.err
 
 
+def test_rules_that_nobody_knows_are_refused(conflicted: Path, plait: Plait) -> None:
+    path = Path("file.json.conflict.json")
+    path.write_text(path.read_text().replace('"rules": null', '"rules": {"a": 1}'))
+    answer = plait("resolve", "file.json", "--choose", "theirs")
+    assert answer.code == 2
+    assert answer.err.startswith("plait: file.json.conflict.json: ")
+    assert len(answer.err.splitlines()) == 1
+
+
 def test_answers_are_asked_for_one_by_one(conflicted: Path) -> None:
     """The beginning of a word will do, and the end of the input leaves the rest open."""
     answer = program(conflicted.parent, "resolve", "file.json", stdin="nonsense\nthe\n")

@@ -102,3 +102,50 @@ def test_saving_what_is_there_already_touches_nothing(tmp_path: Path) -> None:
     save(file, b"[]")
     assert file.stat().st_mtime_ns == before.st_mtime_ns
     assert file.stat().st_ino == before.st_ino
+
+
+def test_a_file_that_may_not_be_written_is_not_replaced_either(tmp_path: Path) -> None:
+    file = tmp_path / "f.json"
+    file.write_bytes(b"[]")
+    file.chmod(0o444)
+    if os.access(file, os.W_OK):
+        pytest.skip("root may write everything")
+    with pytest.raises(PermissionError, match=r"f\.json"):
+        save(file, b"[1]")
+    assert file.read_bytes() == b"[]"
+
+
+def test_a_new_file_is_as_private_as_what_it_is_about(tmp_path: Path) -> None:
+    secret, new = tmp_path / "f.json", tmp_path / "new.json"
+    secret.write_bytes(b"[]")
+    secret.chmod(0o600)
+    save(new, b"[1]", like=secret)
+    assert new.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_cannot_be_saved_is_told_by_its_own_name_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as missing:
+        save(tmp_path / "folder/f.json", b"[]")
+    assert missing.value.filename == str(tmp_path / "folder/f.json")
+    with pytest.raises(IsADirectoryError):
+        save(tmp_path, b"[]")
+    assert os.listdir(tmp_path) == []
+
+
+def test_saving_to_a_pipe_writes_into_it(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    save(pipe, b"[]")
+    assert os.read(reader, 10) == b"[]"
+    os.close(reader)
+
+
+def test_whoever_reads_meanwhile_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    """The old file stays what it was for those who have it open: it is replaced, not written over."""
+    file = tmp_path / "f.json"
+    file.write_bytes(b"[]")
+    with file.open("rb") as old:
+        save(file, b"[1, 2, 3]")
+        assert old.read() == b"[]"
+    assert file.read_bytes() == b"[1, 2, 3]"

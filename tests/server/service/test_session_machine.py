@@ -158,8 +158,9 @@ class Sessions(RuleBasedStateMachine):
         name = f"{load.document.collection}/{load.document.id}"
         head = len(chain)
         if not chain:
-            self.copies.pop(name, None)
             self.do(self.session.not_loaded(load.document, NotFound("")))
+            if load.document not in self.followed:  # else the load was for a subscription that was ended
+                self.copies.pop(name, None)
             return
         missed = [] if load.after is None else chain[load.after :]
         if load.after is None or len(missed) > LIMITS.composed_revisions_max:
@@ -220,7 +221,8 @@ class Sessions(RuleBasedStateMachine):
         name = frame.get("doc")
         copy = self.copies.get(name) if isinstance(name, str) else None
         if frame["t"] == "applied":
-            if copy is not None and copy.revision is not None:
+            # One with everything in it was decided while nobody followed the document.
+            if copy is not None and copy.revision is not None and "patch" not in frame:
                 assert copy.revision >= frame["rev"], "applied came before its revision"
         elif copy is not None and frame["t"] != "problem":
             copy.take(frame)
