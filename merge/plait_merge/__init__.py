@@ -8,6 +8,7 @@ from plait_merge.algebra import compose, guarded, invert
 from plait_merge.diff import diff
 from plait_merge.merge import merge
 from plait_merge.mergepatch import merge_patch
+from plait_merge.notebook import NOTEBOOK, is_notebook
 from plait_merge.outcome import Conflict, Conflicted, Dependent, Facet, Merged, Note, Rebased
 from plait_merge.patch import Inapplicable, MalformedPatch, Operation, apply, apply_operations, read_patch
 from plait_merge.pointer import InvalidPointer, Tokens, array_index, format_pointer, parse_pointer
@@ -30,6 +31,7 @@ __all__ = [
     "ABSENT",
     "CONFLICT",
     "LIMITS",
+    "NOTEBOOK",
     "Absent",
     "ChoiceError",
     "Conflict",
@@ -64,6 +66,7 @@ __all__ = [
     "format_pointer",
     "guarded",
     "invert",
+    "is_notebook",
     "merge",
     "merge_patch",
     "parse_pointer",

@@ -7,8 +7,10 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
-from plait_merge.keys import Key, infer_key, is_key, keys_of
+from plait_merge.elementkey import Keys, key_of
+from plait_merge.keys import Key, infer_key, keys_of
 from plait_merge.sameness import Sameness
+from plait_merge.transfer import is_recognizable
 from plait_merge.values import Json, LimitExceeded
 
 ALIGNMENT_CELLS_MAX: Final = 16_000_000
@@ -85,6 +87,7 @@ class Aligner:
         self.sameness = sameness or Sameness()
         self.keys: dict[int, Key | None] = {}
         self.asked: dict[int, Key | None] = {}
+        self._keyless: set[int] = set()
         self.depth_max = depth_max
         self._forms = _Forms(depth_max)
         self._cells_left = ALIGNMENT_CELLS_MAX
@@ -113,6 +116,8 @@ class Aligner:
             return Alignment(start, [], [], [], [i for i, _ in gone], [j for j, _ in come])
         self.compare_with(base, [target])
         key = self.key_of(base)
+        if key is not None and self.asks_for_key(base):
+            return self._align_asked(base, target, start, gone, come, key)
         if key is not None:
             return self._align_keyed(base, target, start, gone, come, key)
         return self._align_unkeyed(start, gone, come)
@@ -125,15 +130,36 @@ class Aligner:
     def key_of(self, base: list[Json]) -> Key | None:
         """Give the members that name each element of an array in all versions; decided when first asked."""
         if id(base) not in self.keys:
-            self.keys[id(base)] = self._chosen_key(base)
+            versions = self._versions[id(base)]
+            asked = self.asked.get(id(base))
+            if asked is not None and not any(key_of(e, asked) for version in versions for e in version):
+                self._keyless.add(id(base))
+            self.keys[id(base)] = asked if self.asks_for_key(base) else infer_key(versions)
         return self.keys[id(base)]
 
-    def _chosen_key(self, base: list[Json]) -> Key | None:
-        versions = self._versions[id(base)]
-        if id(base) not in self.asked:
-            return infer_key(versions)
-        key = self.asked[id(base)]
-        return key if key is not None and is_key(versions, key) else None
+    def asks_for_key(self, base: list[Json]) -> bool:
+        """Tell whether the key of an array is what was asked for, and not inferred."""
+        return id(base) in self.asked and id(base) not in self._keyless
+
+    def is_keyless(self, base: list[Json]) -> bool:
+        """Tell whether no element of an array, in any version, has the key that was asked for."""
+        if self.asked.get(id(base)) is not None:
+            self.key_of(base)
+        return id(base) in self._keyless
+
+    def part(self, base: list[Json], target: list[Json], removed: list[int]) -> Alignment:
+        """Align two arrays again, with those removed by the other side removed and added, not edited."""
+        known = self.align(base, target)
+        lost = set(removed)
+        parted = {pair for pair in known.edited if pair[0] in lost}
+        if parted:
+            known = self._aligned[id(base), id(target)] = known._replace(
+                kept=[pair for pair in known.kept if pair not in parted],
+                edited=[pair for pair in known.edited if pair not in parted],
+                removed=sorted([*known.removed, *(i for i, _ in parted)]),
+                added=sorted([*known.added, *(j for _, j in parted)]),
+            )
+        return known
 
     def form(self, value: Json) -> Hashable:
         """Give what is equal for values that are the same; raises LimitExceeded("depth")."""
@@ -149,14 +175,8 @@ class Aligner:
     def _align_keyed(
         self, base: list[Json], target: list[Json], start: int, gone: Row[Json], come: Row[Json], key: Key
     ) -> Alignment:
-        there = {name: j for name, (j, _) in zip(keys_of(come, key), come, strict=True)}
-        named = zip(keys_of(gone, key), gone, strict=True)
-        pairs = [(i, there[name]) for name, (i, _) in named if name in there]
-        differing = self.sameness.differing([base[i] for i, _ in pairs], [target[j] for _, j in pairs])
-        edited = [pairs[at] for at in differing]
-        kept = _longest_rising(pairs)
-        staying = set(kept)
-        moved = sorted([pair for pair in pairs if pair not in staying], key=lambda pair: pair[1])
+        pairs = _paired(keys_of(gone, key), gone, keys_of(come, key), come)
+        kept, moved, edited = self._in_order(base, target, pairs)
         gone, come = _without(pairs, gone, come)
         renamed = [pair for here, there in _gaps(kept, gone, come) for pair in self._likely(here, there)]
         if renamed:
@@ -164,6 +184,35 @@ class Aligner:
             kept = sorted(kept + renamed)
             edited += renamed
         return Alignment(start, kept, edited, moved, [i for i, _ in gone], [j for j, _ in come])
+
+    def _align_asked(
+        self, base: list[Json], target: list[Json], start: int, gone: Row[Json], come: Row[Json], key: Key
+    ) -> Alignment:
+        """Align by the key that was asked for, and as in a list what has none, or one others have too."""
+        here, there = Keys(base, key), Keys(target, key)
+        names, names_there = [here.of(old) for _, old in gone], [there.of(new) for _, new in come]
+        pairs = _paired(names, gone, names_there, come)
+        kept, moved, edited = self._in_order(base, target, pairs)
+        nameless, nameless_there = _nameless(names, gone), _nameless(names_there, come)
+        for one, other in list(_gaps(kept, nameless, nameless_there)):
+            equal = self._equal(one, other)
+            alike = [
+                pair for gap in _gaps(equal, *_without(equal, one, other)) for pair in self._likely(*gap)
+            ]
+            kept = sorted(kept + equal + alike)
+            edited += alike
+        gone, come = _without([*kept, *moved], gone, come)
+        return Alignment(start, kept, sorted(edited), moved, [i for i, _ in gone], [j for j, _ in come])
+
+    def _in_order(
+        self, base: list[Json], target: list[Json], pairs: list[Pair]
+    ) -> tuple[list[Pair], list[Pair], list[Pair]]:
+        """Tell which pairs kept their order, which moved, and which of all are not the same."""
+        differing = self.sameness.differing([base[i] for i, _ in pairs], [target[j] for _, j in pairs])
+        kept = _longest_rising(pairs)
+        staying = set(kept)
+        moved = sorted([pair for pair in pairs if pair not in staying], key=lambda pair: pair[1])
+        return kept, moved, [pairs[at] for at in differing]
 
     def _align_unkeyed(self, start: int, gone: Row[Json], come: Row[Json]) -> Alignment:
         equal = self._equal(gone, come)
@@ -228,9 +277,13 @@ class Aligner:
             side_by_side = zip(gone, come, here, there, strict=False)
             return [(i, j) for (i, old), (j, new), a, b in side_by_side if self._likeness(old, new, a, b)]
         self._comparisons_left -= comparisons
+        recognized = self._recognized(gone, come)
         likeness = [
-            [self._likeness(old, new, a, b) for (_, new), b in zip(come, there, strict=True)]
-            for (_, old), a in zip(gone, here, strict=True)
+            [
+                self._likeness(old, new, a, b, (i, j) in recognized)
+                for (j, new), b in zip(come, there, strict=True)
+            ]
+            for (i, old), a in zip(gone, here, strict=True)
         ]
         return [(gone[row][0], come[column][0]) for row, column in _heaviest(likeness)]
 
@@ -248,16 +301,38 @@ class Aligner:
                     leaves[within, self._forms.of(part)] += 1
         return leaves
 
-    def _likeness(self, old: Json, new: Json, here: Counter[Hashable], there: Counter[Hashable]) -> int:
+    def _recognized(self, gone: Row[Json], come: Row[Json]) -> set[Pair]:
+        """Pair objects that share a member no other of them has, if it holds enough to be known again."""
+        here, there = self._marks(gone), self._marks(come)
+        return {(i, there[mark]) for mark, i in here.items() if mark in there}
+
+    def _marks(self, row: Row[Json]) -> dict[Hashable, int]:
+        """Map the recognizable members that occur once to the element they are in."""
+        return _once(
+            [
+                (index, (name, self._forms.of(part)))
+                for index, value in row
+                if type(value) is dict
+                for name, part in value.items()
+                if is_recognizable(part)
+            ]
+        )
+
+    def _likeness(
+        self, old: Json, new: Json, here: Counter[Hashable], there: Counter[Hashable], known: bool = False
+    ) -> int:
         """Count what two containers have in common: scalars anywhere in them, and whole parts.
 
-        If neither comes to half of the larger one, that counts for nothing.
+        If neither comes to half of the larger one, that counts for nothing, unless one is known to be the
+        other: a cell of a notebook is, by its source, however much there is in new outputs.
         """
         if type(old) is not type(new):
             return 0
         common = sum([min(count, there[leaf]) for leaf, count in here.items() if leaf in there])
         parts = self._common_parts(old, new)
-        is_alike = 2 * common >= max(here.total(), there.total()) or 2 * parts >= max(len(old), len(new))
+        is_alike = (
+            known or 2 * common >= max(here.total(), there.total()) or 2 * parts >= max(len(old), len(new))
+        )
         return common + parts if is_alike else 0
 
     def _common_parts(self, old: Json, new: Json) -> int:
@@ -265,6 +340,18 @@ class Aligner:
         if type(old) is dict:
             return sum([name in new and form(part) == form(new[name]) for name, part in old.items()])
         return (Counter(map(form, old)) & Counter(map(form, new))).total()
+
+
+def _paired(
+    names: list[Hashable], gone: Row[Json], names_there: list[Hashable], come: Row[Json]
+) -> list[Pair]:
+    """Pair elements of one name, None being none."""
+    there = {name: j for name, (j, _) in zip(names_there, come, strict=True) if name is not None}
+    return [(i, there[name]) for name, (i, _) in zip(names, gone, strict=True) if name in there]
+
+
+def _nameless(names: list[Hashable], row: Row[Json]) -> Row[Json]:
+    return [indexed for name, indexed in zip(names, row, strict=True) if name is None]
 
 
 def _without(pairs: list[Pair], base: Row[T], target: Row[T]) -> tuple[Row[T], Row[T]]:
@@ -275,6 +362,8 @@ def _without(pairs: list[Pair], base: Row[T], target: Row[T]) -> tuple[Row[T], R
 
 def _gaps(pairs: list[Pair], base: Row[T], target: Row[T]) -> Iterator[tuple[Row[T], Row[T]]]:
     """Cut two rows at pairs that are in order; where one side has nothing, there is no gap."""
+    if not base or not target:
+        return
     i = j = 0
     for here, there in pairs:
         i_end, j_end = bisect_left(base, (here,), i), bisect_left(target, (there,), j)
@@ -322,6 +411,9 @@ def _longest_rising(pairs: list[Pair]) -> list[Pair]:
 
     Of two that changed places, the one that came first stays.
     """
+    places = [there for _, there in pairs]
+    if places == sorted(places):
+        return pairs
     highest: list[int] = []  # by length: minus the highest second part such a choice can begin with
     first: list[int] = []  # by length: which pair that is
     after: dict[int, int] = {}  # by pair: the one chosen after it

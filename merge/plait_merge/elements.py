@@ -104,7 +104,9 @@ class Elements:
             if overlaps.are_alike(other.node, mine.node):
                 overlaps.agree(other, mine)
                 return
-            if self._is_mergeable(other.node, mine.node, subject_tokens(element, overlaps.theirs.strand)):
+            is_strict = overlaps.rule(element.body.owner).keys == "strict"
+            place = subject_tokens(element, overlaps.theirs.strand)
+            if not is_strict and self._is_mergeable(other.node, mine.node, place):
                 overlaps.merge_objects(other, mine)
                 self.joined.append(mine)
                 return

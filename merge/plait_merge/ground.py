@@ -10,12 +10,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
+from contextlib import suppress
+from types import NoneType
 from typing import NamedTuple, TypeAlias
 
 from plait_merge.alignment import Aligner, Alignment, Pair, Row, TooWide, longest_common
 from plait_merge.keys import NAMING, Key, keys_of, named
 from plait_merge.order import NEIGHBOURS, places_in_order
 from plait_merge.pointer import Tokens, format_pointer
+from plait_merge.policy import DEFAULT, Policy
 from plait_merge.sameness import FEW
 from plait_merge.values import ABSENT, Json, LimitExceeded
 
@@ -35,16 +38,32 @@ class Ground:
     """The ground of three values: `value`, and where in base its parts are."""
 
     def __init__(
-        self, base: Json, theirs: Json, yours: Json, aligner: Aligner, *, shared: bool = True
+        self, base: Json, theirs: Json, yours: Json, aligner: Aligner, policy: Policy | None = None
     ) -> None:
-        """Raises LimitExceeded("depth"). Not *shared*, it is base, and nothing done alike is a part of it."""
+        """Raises LimitExceeded("depth"). What a policy counts twice or sorts out itself is no part of it."""
         self._aligner = aligner
+        self._policy = policy
         self._same = aligner.sameness.same
         self._origins: Origins = {}
         self._made: list[Json] = []  # kept, so that no id comes back as another's
         self.keys: dict[Tokens, Key] = {}
         self.orders: list[Order] = []
-        self.value = self._common(base, theirs, yours, ()) if shared else base
+        self._strict: dict[int, Key] = {}
+        self.value = self._common(base, theirs, yours, ())
+
+    def strict_keys(self) -> dict[Tokens, Key]:
+        """Give the keys of arrays of the ground in which two new elements may not have one. O(ground)."""
+        found: dict[Tokens, Key] = {}
+        waiting: list[tuple[Tokens, Json]] = [((), self.value)] if self._strict else []
+        while waiting:
+            path, value = waiting.pop()
+            if type(value) is dict:
+                waiting += [((*path, name), part) for name, part in value.items()]
+            elif type(value) is list:
+                if id(value) in self._strict:
+                    found[path] = self._strict[id(value)]
+                waiting += [((*path, str(index)), part) for index, part in enumerate(value)]
+        return found
 
     def in_base(self, base: Json, tokens: Tokens) -> tuple[Tokens, Json]:
         """Give where base has what stands at a place of the ground, and what it has there (or ABSENT).
@@ -112,22 +131,59 @@ class Ground:
     def _common_elements(self, base: list[Json], theirs: list[Json], yours: list[Json], path: Tokens) -> Json:
         self._aligner.compare_with(base, [theirs, yours])
         try:
-            here, there = self._aligner.align(base, theirs), self._aligner.align(base, yours)
+            here, there = self._sides(base, theirs, yours)
         except TooWide:
             return base
         key = self._key(base, theirs, yours, (here, there))
-        if key is not None:
+        if key is not None and not self._aligner.asks_for_key(base):
             self.keys[path] = key
-        self._note_order(base, theirs, yours, (here, there))
         changed = self._edited_alike(base, theirs, yours, (here, there), path)
-        alike = self._inserted_alike(base, theirs, yours, (here, there), key)
-        if not changed and not alike:
-            return base
-        inserted: defaultdict[int, list[Json]] = defaultdict(list)
-        anchors = _Anchors(here, there, len(base))
-        for j, k in alike:
-            inserted[anchors.place(j, k)].append(self._shared(theirs[j], yours[k], (*path, str(j))))
-        return self._laid_out(base, changed, inserted, key)
+        alike: list[Pair] = []
+        is_strict = key is not None and self._is_strict(path)
+        if not is_strict and self._shares(base, path):
+            self._note_order(base, theirs, yours, (here, there))
+            alike = self._inserted_alike(base, theirs, yours, (here, there), key)
+        ground = base
+        if changed or alike:
+            inserted: defaultdict[int, list[Json]] = defaultdict(list)
+            anchors = _Anchors(here, there, len(base))
+            for j, k in alike:
+                inserted[anchors.place(j, k)].append(self._shared(theirs[j], yours[k], (*path, str(j))))
+            ground = self._laid_out(base, changed, inserted, key)
+            with suppress(TooWide):
+                self._sides(ground, theirs, yours)
+        if is_strict and key is not None:
+            self._strict[id(ground)] = key
+        return ground
+
+    def _is_strict(self, path: Tokens) -> bool:
+        """Tell whether two new elements of an inferred key are a conflict."""
+        rule = DEFAULT if self._policy is None else self._policy.at(path)
+        return rule.keys == "strict" and rule.array == "list"
+
+    def _shares(self, base: list[Json], path: Tokens) -> bool:
+        """Tell whether what both sides inserted alike into an array counts once, by the policy."""
+        policy = self._policy
+        if policy is None:
+            return True
+        rule = policy.at(path)
+        is_list = rule.array == "list" or (rule.array == "keyed" and self._aligner.is_keyless(base))
+        if not is_list or rule.order == "strict" or policy.counts_within(path):
+            return False
+        around = [policy.at(path[:end]) for end in range(len(path))]
+        inside = policy.at((*path, "-"))
+        return not any("atomic" in (one.object, one.array) for one in (*around, inside))
+
+    def _sides(self, base: list[Json], theirs: list[Json], yours: list[Json]) -> tuple[Alignment, Alignment]:
+        """Align both sides; a name that one side removed was not renamed by the other. Raises TooWide."""
+        here, there = self._aligner.align(base, theirs), self._aligner.align(base, yours)
+        is_doubtful = (here.removed and there.edited) or (there.removed and here.edited)
+        if not is_doubtful or not all(map(_are_names, (base, theirs, yours))):
+            return here, there
+        return (
+            self._aligner.part(base, theirs, there.removed),
+            self._aligner.part(base, yours, here.removed),
+        )
 
     def _key(
         self, base: list[Json], theirs: list[Json], yours: list[Json], sides: tuple[Alignment, Alignment]
@@ -142,7 +198,11 @@ class Ground:
 
     def _extended(self, theirs: list[Json], yours: list[Json], path: Tokens) -> list[Json] | None:
         """Give the shorter of two new arrays if the other one is that and more, else None."""
-        shared: list[Json] = self._common_elements([], theirs, yours, path)
+        nothing: list[Json] = []
+        self._made.append(nothing)
+        if not self._shares(nothing, path):
+            return None
+        shared: list[Json] = self._common_elements(nothing, theirs, yours, path)
         return shared if len(shared) == min(len(theirs), len(yours)) else None
 
     def _note_order(
@@ -183,6 +243,8 @@ class Ground:
         self._made.append(ground)
         self._origins[id(ground)] = origins
         self._aligner.keys[id(ground)] = key
+        if self._aligner.asks_for_key(base):
+            self._aligner.asked[id(ground)] = key
         return ground
 
     def _edited_alike(
@@ -265,11 +327,11 @@ class Ground:
 
 
 def _are_names(array: list[Json]) -> bool:
-    """Tell whether an array lists names: strings, none of them twice, and no lines of a text."""
+    """Tell whether an array lists names: strings (or null), none of them twice, and no lines of a text."""
     return (
-        {str}.issuperset(map(type, array))
+        {str, NoneType}.issuperset(map(type, array))
         and len(set(array)) == len(array)
-        and not any(name.endswith("\n") for name in array)
+        and not any(name is not None and name.endswith("\n") for name in array)
     )
 
 

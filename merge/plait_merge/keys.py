@@ -35,29 +35,19 @@ def infer_key(arrays: list[list[Json]]) -> Key | None:
         return None
     names = first if arrays[0] else sorted(first)  # no side comes first
     columns = {name: column for name in names if (column := _column(arrays, name)) is not None}
-    singles: list[Key] = [(name,) for name, column in columns.items() if all(map(_is_unique, column))]
-    found = singles or [
-        (one, other)
-        for one, other in combinations(list(columns)[:CANDIDATES_MAX], 2)
-        if all(
-            _is_unique(list(zip(*pair, strict=True)))
-            for pair in zip(columns[one], columns[other], strict=True)
-        )
-    ]
+    found: dict[Key, list[list[Hashable]]] = {
+        (name,): column for name, column in columns.items() if all(map(_is_unique, column))
+    }
+    if not found:
+        for one, other in combinations(list(columns)[:CANDIDATES_MAX], 2):
+            pairs: list[list[Hashable]] = [
+                list(zip(*pair, strict=True)) for pair in zip(columns[one], columns[other], strict=True)
+            ]
+            if all(map(_is_unique, pairs)):
+                found[one, other] = pairs
     if len(found) < 2:
-        return found[0] if found else None
-    return max(found, key=lambda key: _in_common(arrays, key))
-
-
-def is_key(arrays: list[list[Json]], key: Key) -> bool:
-    """Tell whether some members name each element of all versions of an array, as `infer_key` has it."""
-    if not all({dict}.issuperset(map(type, array)) for array in arrays):
-        return False
-    columns = [_column(arrays, name) for name in key]
-    found = [column for column in columns if column is not None]
-    if len(found) < len(key):
-        return False
-    return all(_is_unique(list(zip(*version, strict=True))) for version in zip(*found, strict=True))
+        return next(iter(found), None)
+    return max(found, key=lambda key: _in_common(arrays, found[key]))
 
 
 def keys_of(row: Sequence[tuple[int, Json]], key: Key) -> list[Hashable]:
@@ -90,13 +80,13 @@ def _is_unique(column: list[Hashable]) -> bool:
     return len(set(column)) == len(column)
 
 
-def _in_common(arrays: list[list[Json]], key: Key) -> int:
-    """Count what elements of base and others of the same key have in common, among the first that differ."""
-    base = dict(zip(keys_of([(0, element) for element in arrays[0]], key), arrays[0], strict=True))
+def _in_common(arrays: list[list[Json]], names: list[list[Hashable]]) -> int:
+    """Count what elements of base and others of one name have in common, among the first that differ."""
+    base = dict(zip(names[0], arrays[0], strict=True))
     common = 0
-    for array in arrays[1:]:
+    for array, named_here in zip(arrays[1:], names[1:], strict=True):
         witnesses = 0
-        for name, element in zip(keys_of([(0, element) for element in array], key), array, strict=True):
+        for name, element in zip(named_here, array, strict=True):
             old = base.get(name)
             if old == element:
                 continue

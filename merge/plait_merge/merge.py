@@ -32,20 +32,16 @@ def merge(
     patches are known, `rebase` knows. What both inserted alike counts once (ground.py).
     """
     unbound = replace(limits, operations_max=_ANY, pointer_bytes_max=_ANY)
-    # Where it may matter who did what, nothing is shared beforehand, and each side is aligned by itself.
-    shared = policy is None or not (policy.groups or policy.counts)
     aligner = Aligner(limits.depth_max)
-    aligners = (aligner, aligner if shared else Aligner(limits.depth_max, aligner.sameness))
     if policy is not None and policy.names:
-        asked = dict(_keys_asked_for(base, policy))
-        for each in aligners:
-            each.asked.update(asked)
+        aligner.asked.update(_keys_asked_for(base, policy))
     try:
-        ground = Ground(base, theirs, yours, aligner, shared=shared)
+        ground = Ground(base, theirs, yours, aligner, policy)
         here, there = (
-            tuple(operations_between(ground.value, side, each, unbound))
-            for side, each in zip((theirs, yours), aligners, strict=True)
+            tuple(operations_between(ground.value, side, aligner, unbound)) for side in (theirs, yours)
         )
+        if policy is not None:
+            policy = policy.knowing(ground.strict_keys())
         outcome = rebase(ground.value, [here], there, policy, limits=unbound)
     except LimitExceeded as refusal:
         return refusal

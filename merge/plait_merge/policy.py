@@ -132,6 +132,24 @@ class Policy:
                     return tokens[:end]
         return tokens
 
+    def counts_within(self, tokens: Tokens) -> bool:
+        """Tell whether equal values set at or inside a place may count as two (`sum`, `exclusive`)."""
+        place = (*self.frame, *tokens)
+        return self.counts and any(
+            stated.get("scalar") in ("sum", "exclusive") and _reaches(pattern, place)
+            for pattern, stated in self.rules
+        )
+
+    def knowing(self, keys: Mapping[Tokens, tuple[str, ...]]) -> Policy:
+        """Return the policy with the arrays at some places keyed."""
+        if not keys:
+            return self
+        rules: dict[Tokens, Mapping[str, Any]] = dict(self.rules)
+        for tokens, key in keys.items():
+            place = (*self.frame, *tokens)
+            rules[place] = {**rules.get(place, {}), "array": "keyed", "key": key}
+        return replace(self, rules=_ranked(rules))
+
     def under(self, tokens: Tokens) -> Policy:
         """Return the policy for what stands at a place, looked up from there."""
         return replace(self, frame=(*self.frame, *tokens)) if tokens else self
@@ -188,6 +206,16 @@ def _matches(pattern: Tokens, tokens: Tokens) -> bool:
     return all(token == "**" for token in pattern[at:])
 
 
+def _reaches(pattern: Tokens, tokens: Tokens) -> bool:
+    """Tell whether a pattern matches a place or may match one inside of it."""
+    for here, token in zip(pattern, tokens, strict=False):
+        if here == "**":
+            return True
+        if here != "*" and here != token:
+            return False
+    return len(pattern) >= len(tokens)
+
+
 # Reading.
 
 
@@ -208,8 +236,7 @@ def _read(policy: Json, resolvers: Mapping[str, Resolver]) -> Policy:
         if pattern in rules:
             raise PolicyError(at, "the same pattern is there in another spelling")
         rules[pattern] = dict(_read_rule(rule, at, resolvers))
-    ranked = sorted(rules.items(), key=lambda entry: _rank(entry[0]))
-    return Policy(version, tuple(ranked), dict(resolvers))
+    return Policy(version, _ranked(rules), dict(resolvers))
 
 
 def _read_pattern(text: str, at: str) -> Tokens:
@@ -220,6 +247,10 @@ def _read_pattern(text: str, at: str) -> Tokens:
     if len(tokens) > PATTERN_TOKENS_MAX:
         raise PolicyError(at, f"a pattern has more than {PATTERN_TOKENS_MAX} tokens")
     return tuple([t for i, t in enumerate(tokens) if t != "**" or tokens[i - 1 : i] != ("**",)])
+
+
+def _ranked(rules: Mapping[Tokens, Mapping[str, Any]]) -> _Rules:
+    return tuple(sorted(rules.items(), key=lambda entry: _rank(entry[0])))
 
 
 def _rank(pattern: Tokens) -> tuple[Any, ...]:

@@ -146,10 +146,12 @@ def _are_few_same(old: Json, new: Json) -> bool | None:
     """Compare two small containers of one kind and length; None if there are containers in them."""
     if type(old) is dict:
         for name, part in old.items():
+            other = new.get(name, ABSENT)
+            if part is other:
+                continue
             kind = type(part)
             if kind is dict or kind is list:
                 return None
-            other = new.get(name, ABSENT)
             if kind is type(other):
                 if part != other:
                     return False

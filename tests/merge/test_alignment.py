@@ -420,3 +420,35 @@ def test_no_arrays_take_long(name: str) -> None:
     outcome = merge(base, theirs, yours)
     assert isinstance(outcome, Merged | Conflicted)
     assert time.process_time() - start < 5
+
+
+# Names
+
+
+def test_a_name_that_one_side_removed_was_not_renamed_by_the_other() -> None:
+    """In a list of names renaming is removing and adding; nobody can tell them apart."""
+    base = ["height", "reservation", "smoking"]
+    yours = ["height", "booking", "smoking"]
+    assert merged(base, ["height", "smoking"], yours) == yours
+    theirs = ["height", "booking", "self_service", "smoking"]
+    assert merged(base, theirs, yours) == theirs
+    assert merged(base, yours, theirs) == theirs
+    assert merged([None], ["CSS"], []) == ["CSS"]
+
+
+def test_two_names_for_one_and_removed_lines_or_numbers_conflict() -> None:
+    assert kinds(["a", "b"], ["a", "c"], ["a", "d"]) == [("edit_edit", "/1")]
+    assert kinds(["a\n", "b\n"], ["a\n"], ["a\n", "c\n"]) == [("remove_edit", "/1")]
+    assert kinds([1, 2], [1], [1, 3]) == [("remove_edit", "/1")]
+
+
+def test_new_arrays_are_compared_each_by_its_own_key() -> None:
+    """Whatever was compared before: nothing that is known of one array may come back as another's."""
+    rows = {name: [{name: n, "v": 1} for n in range(4)] for name in "abcdefgh"}
+    theirs = {name: [row[0], {name: 7, "v": 2}] for name, row in rows.items()}
+    for name, row in rows.items():
+        if name in "bdfh":
+            theirs[name] = row[:3]
+    outcome = merge({}, theirs, rows)
+    assert isinstance(outcome, Conflicted)
+    assert {conflict.pointer for conflict in outcome.conflicts} == {"/a", "/c", "/e", "/g"}
