@@ -16,17 +16,19 @@ from plait_client.command.written import save
 PATTERNS: Final = ("*.json", "*.ipynb")
 
 
-def install(*, for_all: bool) -> list[str]:
+def install(*, for_all: bool, notebook: bool = False) -> list[str]:
     """Write git's configuration and attributes, for this repository or for all; say what was done.
 
-    May be done again. Raises Refusal where there is no git or no repository.
+    With `notebook`, outputs of notebooks are taken from theirs. May be done again. Raises Refusal where there
+    is no git or no repository.
     """
     scope = "--global" if for_all else "--local"
     attributes = (
         _attributes_of_all() if for_all else Path(_git("rev-parse", "--show-toplevel")) / ".gitattributes"
     )
+    program = f"{_program()} merge{' --notebook' if notebook else ''}"
     for name, value in _SETTINGS.items():
-        _git("config", scope, f"merge.plait.{name}", value.replace("PLAIT", _program()))
+        _git("config", scope, f"merge.plait.{name}", value.replace("PLAIT", program))
     added = _attribute(attributes)
     return [
         f"git merges {' and '.join(PATTERNS)} with plait from now on"
@@ -43,7 +45,7 @@ def install(*, for_all: bool) -> list[str]:
 # merge: git's own merge of the file it is then.
 _SETTINGS: Final = {
     "name": "plait, a merge for JSON",
-    "driver": "PLAIT merge %O %B %A --path=%P --marker-size=%L || "
+    "driver": "PLAIT %O %B %A --path=%P --marker-size=%L || "
     "{ code=$?; test $code -lt 126 && exit $code; "
     "git merge-file --marker-size=%L -L yours -L base -L theirs %A %O %B; }",
     "recursive": "binary",

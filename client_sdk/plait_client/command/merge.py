@@ -12,9 +12,14 @@ examples:
   plait merge base.json theirs.json yours.json
   plait merge base.json theirs.json yours.json -o merged.json
   plait merge base.json theirs.json yours.json --key sku
+  plait merge base.ipynb theirs.ipynb yours.ipynb --notebook
   plait merge --install            in a repository: git merge, rebase and
                                    cherry-pick use it for *.json and *.ipynb
   plait merge --install --global   in all of yours
+
+With --notebook (also beside --install) outputs, counters and the like come
+from theirs where both sides ran a cell again; the source of a cell conflicts as
+ever. Outputs may then be older than what is above them: run it once more.
 
 In a rebase git swaps the sides: yours is the branch you rebase onto. What
 is not JSON, or not for us, git merges by lines as ever. To take --install
@@ -35,11 +40,11 @@ from typing import Any
 
 from plait_client.command.conflict_file import ConflictFile
 from plait_client.command.kinds import listed, place, what_happened
-from plait_client.command.rules import read_rules, to_policy
+from plait_client.command.rules import read_rules, to_policy, with_key
 from plait_client.command.terminal import DONE, OPEN, Refusal, as_argument, in_words, put, talk
 from plait_client.command.versions import Versions, settled
 from plait_client.command.written import STDIN, has_content, read, save
-from plait_merge import Conflicted, Json, Merged
+from plait_merge import NOTEBOOK, Conflicted, Json, Merged, is_notebook
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -50,6 +55,7 @@ def add_options(parser: ArgumentParser) -> None:
     add("-o", "--output", metavar="FILE", help="write the result there instead; - for standard output")
     add("--policy", metavar="FILE", help="a merge policy: what to do where, as JSON")
     add("--key", metavar="FIELD[,FIELD]", help="members that tell the elements of arrays apart")
+    add("--notebook", action="store_true", help="where both sides ran a cell of a notebook, take theirs' run")
     add("--json", action="store_true", help="tell the outcome as JSON on standard output")
     add("--install", action="store_true", help="let git merge JSON files and notebooks with this")
     add("--global", action="store_true", dest="for_all", help="with --install: in all repositories of yours")
@@ -63,7 +69,7 @@ def run(asked: Namespace) -> int:
     if asked.install:
         from plait_client.command import driver
 
-        talk(*driver.install(for_all=asked.for_all))
+        talk(*driver.install(for_all=asked.for_all, notebook=asked.notebook))
         return DONE
     rules = read_rules(asked.policy, asked.key)
     try:
@@ -90,6 +96,8 @@ def _check(asked: Namespace) -> None:
         raise Refusal("merge takes three files, BASE THEIRS YOURS; plait merge --help tells more")
     if [asked.base, asked.theirs, asked.yours].count(STDIN) > 1:
         raise Refusal("only one of the files can be standard input")
+    if asked.notebook and asked.policy is not None:
+        raise Refusal("--notebook is a policy of its own: it does not go with --policy")
     if asked.output is None:
         asked.output = asked.yours
     if asked.json and asked.output == STDIN:
@@ -105,6 +113,8 @@ def _versions(asked: Namespace) -> Versions:
 
 def _merge(versions: Versions, rules: Json, asked: Namespace) -> int:
     """Merge and write: first the conflicts, so that there is never a file without them."""
+    if asked.notebook and is_notebook(versions.yours.value):
+        rules = with_key(NOTEBOOK.as_json(), asked.key)
     outcome = versions.merge(to_policy(rules, "the policy"))
     content = versions.yours.encoded(versions.text(settled(versions, outcome, {})))
     name = asked.path or asked.output

@@ -17,13 +17,19 @@ def read_rules(policy: str | None, key: str | None) -> Json:
     if rules is ABSENT:
         raise Refusal(f"{policy} is empty")
     to_policy(rules, policy or "")
-    if key is not None:
-        if "" in key.split(","):
-            raise Refusal(f"--key {key}: a key is one member name or more, with commas between")
-        stated = (rules or {}).get("rules", {})
-        keyed = {"array": {"keyed": key.split(",")}}
-        rules = {**(rules or {}), "rules": {**stated, "**": {**keyed, **stated.get("**", {})}}}
-        to_policy(rules, "--key")
+    return with_key(rules, key)
+
+
+def with_key(rules: Json, key: str | None) -> Json:
+    """Add a key to rules, for all arrays that nothing else is said of. Raises Refusal."""
+    if key is None:
+        return rules
+    if "" in key.split(","):
+        raise Refusal(f"--key {key}: a key is one member name or more, with commas between")
+    stated = (rules or {}).get("rules", {})
+    keyed = {"array": {"keyed": key.split(",")}}
+    rules = {**(rules or {}), "rules": {**stated, "**": {**keyed, **stated.get("**", {})}}}
+    to_policy(rules, "--key")
     return rules
 
 
