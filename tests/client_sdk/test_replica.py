@@ -778,6 +778,17 @@ def test_a_trail_is_bounded_in_number_and_in_weight() -> None:
 # -- cost
 
 
+def test_an_edit_that_changed_nothing_did_not_make_the_next_revision() -> None:
+    """Others made it, and what they did was not told with the answer."""
+    replica = replica_of({"a": 1}, [])
+    flight = replica.next()
+    assert flight is not None
+    assert replica.accepted(flight.key, 2, [], None).saved == (flight.key,)
+    assert replica.behind
+    replica.received(1, 2, [replace("/a", 2)], parts(None))
+    assert (replica.confirmed.revision, replica.shown, replica.behind) == (2, {"a": 2}, False)
+
+
 def test_thousands_of_edits_on_what_others_replaced_cost_no_comparison_each() -> None:
     """Each fails by itself, and no two documents are compared for it: this would take minutes otherwise."""
     count = 1_000

@@ -431,7 +431,8 @@ class Replica:
         """Say whether nobody else did anything since an edit was sent, and it was committed as it is."""
         confirmed = self.confirmed
         is_next = revision == confirmed.revision + 1 == flight.base + 1 and flight.epoch == confirmed.epoch
-        return is_next and same(patch, flight.patch)
+        # Without a patch it changed nothing, and the revision is somebody else's.
+        return is_next and bool(patch) and same(patch, flight.patch)
 
     def _land_as_sent(self, sent: _Sent, operations: Operations) -> Progress:
         """Confirm the edit in flight where nobody else did anything: it is what is shown. O(edit)."""
