@@ -109,22 +109,16 @@ class Overlaps:
         self.agree(theirs, yours)
         here, there = self.theirs.strand.body(theirs.node), self.yours.strand.body(yours.node)
         self.twins[there] = here
-        for name in self._names(there):
-            kid = self.yours.strand.member(yours.node, name)
-            if kid is None:
-                continue
+        # Theirs' members are kept or dropped one by one as well: a copy of what is taken back goes with it.
+        others = {
+            name: self._arrival(self.theirs, kid, here, name, theirs)
+            for name, kid in self.theirs.strand.members_of(theirs.node).items()
+        }
+        for name, kid in self.yours.strand.members_of(yours.node).items():
             mine = self._arrival(self.yours, kid, here, name, yours)
             mine.outer, mine.own = theirs, there
-            other = self.theirs.strand.member(theirs.node, name)
-            if other is not None:
-                counterpart = self._arrival(self.theirs, other, here, name, theirs)
-                self._compare_arrivals(counterpart, mine, Member(here, name))
-
-    def _names(self, body: Node) -> list[str]:
-        view = self.yours.strand.views.get(body.owner)
-        added = () if view is None else view.members or ()
-        assert isinstance(body.raw, dict)
-        return [*body.raw, *(name for name in added if name not in body.raw)]
+            if name in others:
+                self._compare_arrivals(others[name], mine, Member(here, name))
 
     def _arrival(self, side: Effects, node: Node, body: Node, name: str, outer: Effect) -> Effect:
         effect = side.place.get(node)
