@@ -86,9 +86,19 @@ class Needs:
         known = self._needed_by
         return _reached(effects, lambda e: known.get(e, ())) if known else iter(())
 
-    def fallen(self, undone: set[Effect]) -> set[Effect]:
-        """Return *undone*, effects of theirs, with what cannot be without them."""
-        return undone | set(self.dependents(undone))
+    def fallen(self, undone: set[Effect], chosen: set[Effect], contested: set[Effect]) -> set[Effect]:
+        """Return *undone*, effects of theirs, with what cannot be without them.
+
+        What yours did alike stays if yours can be, when of the *contested* effects only *chosen* are.
+        """
+        fallen = undone | set(self.dependents(undone))
+        twins = {twin: effect for effect in fallen - undone if (twin := self._twins.get(effect)) is not None}
+        if not twins:
+            return fallen
+        lost = self._lost(twins, chosen, contested)
+        stays = {effect for twin, effect in twins.items() if twin not in lost}
+        known = self._needed_by
+        return undone | set(_reached(undone, lambda e: (d for d in known.get(e, ()) if d not in stays)))
 
     def standing(
         self, made: Iterable[Effect], chosen: set[Effect], contested: set[Effect], fallen: set[Effect]
