@@ -112,7 +112,8 @@ class Needs:
         candidates = [effect for effect in made if not effect.agreed]
         lost = self._lost([*candidates, *twins], chosen, contested)
         kept = {effect for effect in (*candidates, *twins) if effect not in lost}
-        return {effect for effect in kept if self._is_held(effect, kept, fallen)}
+        loose = {effect for effect in kept if not self._is_held(effect, kept, fallen)}
+        return kept - loose - set(self.dependents(loose)) if loose else kept
 
     def _is_held(self, effect: Effect, kept: set[Effect], fallen: set[Effect]) -> bool:
         """Say whether the object both added that *effect* lies in is there: theirs', or else yours."""
