@@ -6,7 +6,7 @@ be gone; a removal needs what was rescued from it to stay out; a copy needs what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 
 from plait_merge.effect import Act, Effect, Effects
 from plait_merge.strand import BASE, Node
@@ -89,14 +89,16 @@ class Needs:
     def fallen(self, undone: set[Effect], chosen: set[Effect], contested: set[Effect]) -> set[Effect]:
         """Return *undone*, effects of theirs, with what cannot be without them.
 
-        What yours did alike stays if yours can be, when of the *contested* effects only *chosen* are.
+        What yours made alike stays, with what is in it, if yours can be when of the *contested* effects only
+        *chosen* are. A place is made room for by its own side only.
         """
         fallen = undone | set(self.dependents(undone))
-        twins = {twin: effect for effect in fallen - undone if (twin := self._twins.get(effect)) is not None}
+        made = (effect for effect in fallen - undone if effect.act in (Act.ARRIVE, Act.CONTENT))
+        twins = {twin: effect for effect in made if (twin := self._twins.get(effect)) is not None}
         if not twins:
             return fallen
-        lost = self._lost(twins, chosen, contested)
-        stays = {effect for twin, effect in twins.items() if twin not in lost}
+        kept = twins.keys() - self._lost(twins, chosen, contested)
+        stays = {twins[twin] for twin in kept if self._is_held(twin, kept, fallen)}
         known = self._needed_by
         return undone | set(_reached(undone, lambda e: (d for d in known.get(e, ()) if d not in stays)))
 
@@ -115,7 +117,7 @@ class Needs:
         loose = {effect for effect in kept if not self._is_held(effect, kept, fallen)}
         return kept - loose - set(self.dependents(loose)) if loose else kept
 
-    def _is_held(self, effect: Effect, kept: set[Effect], fallen: set[Effect]) -> bool:
+    def _is_held(self, effect: Effect, kept: Set[Effect], fallen: set[Effect]) -> bool:
         """Say whether the object both added that *effect* lies in is there: theirs', or else yours."""
         while effect.outer is not None and effect.outer in fallen:
             twin = self._twins.get(effect.outer)

@@ -109,12 +109,14 @@ class Overlaps:
         self.agree(theirs, yours)
         here, there = self.theirs.strand.body(theirs.node), self.yours.strand.body(yours.node)
         self.twins[there] = here
-        # Theirs' members are kept or dropped one by one as well: a copy of what is taken back goes with it.
+        kids = self.yours.strand.members_of(yours.node)
+        # What theirs put there later may have to go by itself: a copy goes with what it was made from.
         others = {
             name: self._arrival(self.theirs, kid, here, name, theirs)
-            for name, kid in self.theirs.strand.members_of(theirs.node).items()
+            for name in dict.fromkeys((*kids, *self.theirs.strand.put_into(theirs.node)))
+            if (kid := self.theirs.strand.member(theirs.node, name)) is not None
         }
-        for name, kid in self.yours.strand.members_of(yours.node).items():
+        for name, kid in kids.items():
             mine = self._arrival(self.yours, kid, here, name, yours)
             mine.outer, mine.own = theirs, there
             if name in others:

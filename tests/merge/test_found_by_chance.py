@@ -186,6 +186,16 @@ STORIES: dict[str, tuple[Any, list[Patch], Patch]] = {
         [[move("/b", "/t"), add("/b", {"x": 1})]],
         [move("/b", "/y"), add("/b", {"y": 2})],
     ),
+    "an object both added in an object both added goes with it": (
+        {"b": {"a": 2}},
+        [[add("/d", []), move("/b", "/d/0"), add("/b", {"b": {}})]],
+        [add("/d", [0]), move("/b", "/d/0"), add("/b", {"b": {}}), copy("/d/0", "/b/b/d")],
+    ),
+    "what was put where a thing made room needs that side's own move": (
+        {"a": 1, "b": {"a": 2}},
+        [[move("/a", "/b/a")]],
+        [add("/d", {}), move("/b/a", "/d/b"), move("/a", "/b/a"), add("/a", {})],
+    ),
     "a thing moved into what went with the copy it was in goes home": (
         {"a": 1, "b": {"a": 2}},
         [
