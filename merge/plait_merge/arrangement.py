@@ -50,6 +50,7 @@ class Arrangement:
         self.placed: set[Node] = set()
         self.swept: set[Node] = set()
         self.held: set[Node] = set()
+        self.opening: set[Node] = set()  # things about to hold their new content
         self._aim(made, undone)
         self.waiting = dict.fromkeys(self.targets)
         self.steps = (*sorted(undone, key=lambda effect: (_depth(effect.node), effect.number)), *made)
@@ -204,7 +205,9 @@ class Arrangement:
             self._settle(node)
         elif up is not None:
             self._ready(up)
+        self.opening.add(node)
         self._sweep(self._rescue(node))
+        self.opening.discard(node)
         body = self.contents[node]
         world = self.world
         if body is node:
@@ -264,7 +267,7 @@ class Arrangement:
         target = self.targets[node]
         body: Node | None = target.body
         while body is not None and body.owner is not self.world.void:
-            if body.owner in self.busy:
+            if body.owner in self.busy or (body.owner in self.opening and self.contents[body.owner] is body):
                 return True
             holder = self.targets.get(body.owner)
             body = holder.body if holder is not None else self._strand_of(body.owner).up(body.owner)

@@ -258,10 +258,23 @@ def _unchange(strand: Strand) -> None:
 
 
 def _concerned(strand: Strand) -> set[Node]:
-    """Return what an identity of base has moved out of, or into."""
-    views = strand.views
-    moved = [node for node in strand.changed if node.mint == BASE and node in views and views[node].moved]
+    """Return what an identity of base that lives on has moved out of, or into."""
+    moved = [node for node in strand.changed if node.mint == BASE and _lives_elsewhere(strand, node)]
     return {holder for node in moved for holder in (*_origins(node), *strand.chain(node))}
+
+
+def _lives_elsewhere(strand: Strand, node: Node) -> bool:
+    """Say whether *node* has moved and can be reached; asked while contents are being taken back."""
+    view = strand.views.get(node)
+    if view is None or not view.moved:
+        return False
+    while node is not strand.void:
+        view = strand.views.get(node)
+        up = node.up if view is None else view.up
+        if (view is not None and view.dead) or up is None or strand.body(up.owner) is not up:
+            return False
+        node = up.owner
+    return True
 
 
 def _origins(node: Node) -> Iterator[Node]:

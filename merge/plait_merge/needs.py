@@ -6,7 +6,7 @@ be gone; a removal needs what was rescued from it to stay out; a copy needs what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 
 from plait_merge.effect import Act, Effect, Effects
 from plait_merge.strand import BASE, Node
@@ -86,9 +86,21 @@ class Needs:
         known = self._needed_by
         return _reached(effects, lambda e: known.get(e, ())) if known else iter(())
 
-    def fallen(self, undone: set[Effect]) -> set[Effect]:
-        """Return *undone*, effects of theirs, with what cannot be without them."""
-        return undone | set(self.dependents(undone))
+    def fallen(self, undone: set[Effect], chosen: set[Effect], contested: set[Effect]) -> set[Effect]:
+        """Return *undone*, effects of theirs, with what cannot be without them.
+
+        What yours made alike stays, with what is in it, if yours can be when of the *contested* effects only
+        *chosen* are. A place is made room for by its own side only.
+        """
+        fallen = undone | set(self.dependents(undone))
+        made = (effect for effect in fallen - undone if effect.act in (Act.ARRIVE, Act.CONTENT))
+        twins = {twin: effect for effect in made if (twin := self._twins.get(effect)) is not None}
+        if not twins:
+            return fallen
+        kept = twins.keys() - self._lost(twins, chosen, contested)
+        stays = {twins[twin] for twin in kept if self._is_held(twin, kept, fallen)}
+        known = self._needed_by
+        return undone | set(_reached(undone, lambda e: (d for d in known.get(e, ()) if d not in stays)))
 
     def standing(
         self, made: Iterable[Effect], chosen: set[Effect], contested: set[Effect], fallen: set[Effect]
@@ -102,9 +114,10 @@ class Needs:
         candidates = [effect for effect in made if not effect.agreed]
         lost = self._lost([*candidates, *twins], chosen, contested)
         kept = {effect for effect in (*candidates, *twins) if effect not in lost}
-        return {effect for effect in kept if self._is_held(effect, kept, fallen)}
+        loose = {effect for effect in kept if not self._is_held(effect, kept, fallen)}
+        return kept - loose - set(self.dependents(loose)) if loose else kept
 
-    def _is_held(self, effect: Effect, kept: set[Effect], fallen: set[Effect]) -> bool:
+    def _is_held(self, effect: Effect, kept: Set[Effect], fallen: set[Effect]) -> bool:
         """Say whether the object both added that *effect* lies in is there: theirs', or else yours."""
         while effect.outer is not None and effect.outer in fallen:
             twin = self._twins.get(effect.outer)

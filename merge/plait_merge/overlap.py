@@ -13,7 +13,7 @@ from plait_merge.elements import Elements
 from plait_merge.outcome import Kind
 from plait_merge.pointer import pointer_order
 from plait_merge.policy import DEFAULT, Policy, Rule
-from plait_merge.strand import BASE, THEIRS, YOURS, Node, base_tokens
+from plait_merge.strand import BASE, THEIRS, YOURS, Node, Slot, base_tokens
 from plait_merge.subject import Member, Subject, subject_tokens
 from plait_merge.values import ABSENT, Json, same
 from plait_merge.verdict import Values, counts_twice, is_text
@@ -109,22 +109,18 @@ class Overlaps:
         self.agree(theirs, yours)
         here, there = self.theirs.strand.body(theirs.node), self.yours.strand.body(yours.node)
         self.twins[there] = here
-        for name in self._names(there):
-            kid = self.yours.strand.member(yours.node, name)
-            if kid is None:
-                continue
+        kids = self.yours.strand.members_of(yours.node)
+        # What theirs put there later may have to go by itself: a copy goes with what it was made from.
+        others = {
+            name: self._arrival(self.theirs, kid, here, name, theirs)
+            for name in dict.fromkeys((*kids, *self.theirs.strand.put_into(theirs.node)))
+            if (kid := self.theirs.strand.member(theirs.node, name)) is not None
+        }
+        for name, kid in kids.items():
             mine = self._arrival(self.yours, kid, here, name, yours)
             mine.outer, mine.own = theirs, there
-            other = self.theirs.strand.member(theirs.node, name)
-            if other is not None:
-                counterpart = self._arrival(self.theirs, other, here, name, theirs)
-                self._compare_arrivals(counterpart, mine, Member(here, name))
-
-    def _names(self, body: Node) -> list[str]:
-        view = self.yours.strand.views.get(body.owner)
-        added = () if view is None else view.members or ()
-        assert isinstance(body.raw, dict)
-        return [*body.raw, *(name for name in added if name not in body.raw)]
+            if name in others:
+                self._compare_arrivals(others[name], mine, Member(here, name))
 
     def _arrival(self, side: Effects, node: Node, body: Node, name: str, outer: Effect) -> Effect:
         effect = side.place.get(node)
@@ -261,23 +257,34 @@ class Overlaps:
                     self.clash("move_move", node, other, effect)
 
     def _same_place(self, theirs: Effect, yours: Effect) -> bool:
-        assert theirs.body is not None
-        assert yours.body is not None
-        return theirs.at == yours.at and self._same_body(theirs.body, yours.body)
+        here, there = theirs.body, yours.body
+        assert here is not None
+        assert there is not None
+        if not self._same_body(here, there):
+            return False
+        # Arrays that are one element by element have it at one place, by whatever way it came there.
+        return theirs.at == yours.at or (here is not there and type(here.raw) is list)
 
     def _same_body(self, theirs: Node, yours: Node) -> bool:
+        """Say whether a body of theirs and one of yours are one: base's, or parts of what both made alike."""
         if theirs is yours or self.twins.get(yours) is theirs:
             return True
         if theirs.owner.mint == BASE or yours.owner.mint == BASE:
             return False  # two new contents of one thing are one only where they agree
-        here, there = self.theirs.strand, self.yours.strand
-        up, over = here.up(theirs.owner), there.up(yours.owner)
-        return (
-            here.slot(theirs.owner) == there.slot(yours.owner)
-            and up is not None
-            and over is not None
-            and self._same_body(up, over)
-        )
+        here, there = self.theirs, self.yours
+        other, mine = here.arrive.get(theirs.owner), there.arrive.get(yours.owner)
+        if other is not None or mine is not None:
+            return other is not None and mine is not None and self.alike.get(mine) is other
+        up, over = here.strand.up(theirs.owner), there.strand.up(yours.owner)
+        if up is None or over is None or not self._same_body(up, over):
+            return False
+        return self._index(here, theirs.owner) == self._index(there, yours.owner)
+
+    def _index(self, side: Effects, node: Node) -> Slot:
+        """Return at which member or index of what holds it *node* is."""
+        up = side.strand.up(node)
+        assert up is not None
+        return side.strand.position(node) if type(up.raw) is list else side.strand.slot(node)
 
     def _meet_containers(self, x: Effects, y: Effects) -> None:
         """What Y put into a container of base meets what X did to that container."""

@@ -228,7 +228,7 @@ class Settlement:
                 undone |= knot.theirs
             if side in ("yours", "both"):
                 made |= knot.yours
-        undone = weave.needs.fallen(undone)
+        undone = weave.needs.fallen(undone, made, weave.contested)
         wanted = weave.needs.alone(made, weave.contested) if alone else weave.yours.all
         kept = weave.needs.standing(wanted, made, weave.contested, undone)
         if alone and self._is_circular(kept, undone):

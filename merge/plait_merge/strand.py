@@ -373,6 +373,11 @@ class Strand:
         found = {name: self.member(node, name) for name in names}
         return {name: kid for name, kid in found.items() if kid is not None}
 
+    def put_into(self, node: Node) -> Iterable[str]:
+        """Return the names of an object's members that differ from those its body came in with."""
+        view = self.views.get(node)
+        return () if view is None else view.members or ()
+
     def elements_of(self, node: Node) -> list[Node]:
         """Return the elements of an array as identities. O(elements)."""
         view = self.views.get(node)

@@ -226,7 +226,8 @@ class Weave:
         if not self.knots:
             return Outcome(made, set())
         chosen = {effect for knot in self.knots for effect in knot.yours}
-        undone = self.needs.fallen({effect for knot in self.knots for effect in knot.theirs})
+        undone = {effect for knot in self.knots for effect in knot.theirs}
+        undone = self.needs.fallen(undone, chosen, self.contested)
         return Outcome(self.needs.standing(made | chosen, chosen, self.contested, undone), undone)
 
     def shows(self, guard: Guard, outcome: Outcome) -> bool:

@@ -669,10 +669,13 @@ class Merge:
                 )
 
     def _alike(self, mine: Node, other: Node, same_content: bool = False) -> bool:
-        """Whether theirs' node and yours are the same identity or minted alike, with equal values."""
-        theirs, yours = self.sides["theirs"].tree, self.sides["yours"].tree
+        """Whether theirs' node and yours are the same identity, or minted alike with equal values.
+
+        What was done in an identity of base is an effect of its own, and makes nothing around it unlike.
+        """
         if not same_content and (is_base(mine) or is_base(other)):
-            return mine == other and same(theirs.value(mine), yours.value(other))
+            return mine == other
+        theirs, yours = self.sides["theirs"].tree, self.sides["yours"].tree
         a, b = theirs.contents[mine], yours.contents[other]
         if a.kind != b.kind or a.members.keys() != b.members.keys() or len(a.elements()) != len(b.elements()):
             return False
