@@ -8,7 +8,7 @@ from typing import Any, Self
 from aiohttp import ClientSession, web
 
 from plait_merge import Json, apply
-from simulation.faulty_proxy import Fault, Head
+from simulation.faulty_proxy import Fault, Head, end
 
 NAME = "orders/7"
 ORDER: dict[str, Any] = {"title": "A", "n": 1, "tags": ["x"], "deep": {"a": {"b": 1}}, "log": []}
@@ -92,8 +92,7 @@ class Relay:
 
     async def __aexit__(self, *_: object) -> None:
         await self.session.close()
-        self._listening.close()
-        await self._cut()
+        await end(self._listening, self._jobs)
 
     async def replace(self, server: ClientSession) -> None:
         """Lead to another server from now on; who is connected is cut off."""

@@ -19,7 +19,7 @@ from plait_client.wire.transport import Transport
 from plait_merge import ABSENT, apply
 from plait_server.web.connections import Runner
 from server.live.client import connected, create, replace
-from simulation.faulty_proxy import Decide, Fault, FaultyProxy, Head
+from simulation.faulty_proxy import Decide, Fault, FaultyProxy, Head, end, reach
 from simulation.proxy import Proxy
 
 Serve = Callable[..., Awaitable[ClientSession]]
@@ -494,13 +494,14 @@ class Gate:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._server, self._tasks)
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream, to_server = await asyncio.open_connection(*self._to)
+        try:
+            upstream, to_server = await reach(*self._to)
+        except BaseException:
+            writer.transport.abort()
+            raise
         there = asyncio.create_task(self._carry(reader, to_server))
         back = asyncio.create_task(self._carry(upstream, writer, self.open))
         self._tasks += [there, back]

@@ -26,7 +26,7 @@ from plait_client.errors import (
 from plait_client.events import Counters, Events, Retrying
 from plait_client.wire.retry import Kind, Retry, RetryQuota
 from plait_client.wire.transport import Answer, Request, Transport
-from simulation.faulty_proxy import PROCESSED, Fault, FaultyProxy, scripted
+from simulation.faulty_proxy import PROCESSED, Fault, FaultyProxy, end, scripted
 
 Through = Callable[..., Awaitable[tuple[ClientSession, FaultyProxy]]]
 PATH = "/v1/docs/orders/7"
@@ -384,7 +384,7 @@ async def answering() -> AsyncIterator[Scripted]:
     for session in sessions:
         await session.close()
     for server in servers:
-        server.close()
+        await end(server, ())
 
 
 def answer(status: int, body: bytes = b"", *headers: str, media_type: str = "application/json") -> bytes:

@@ -14,11 +14,12 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+TURNS: Final = 5
 HEAD_BYTES_MAX: Final = 131_072
 TUNNEL_BYTES_MAX: Final = 6_000
 """An upgraded connection that is to be cut is cut before this many bytes came back."""
@@ -125,10 +126,7 @@ class FaultyProxy:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", port, limit=HEAD_BYTES_MAX)
 
     async def close(self) -> None:
-        self._server.close()
-        for job in self._jobs:
-            job.cancel()
-        await asyncio.gather(*self._jobs, return_exceptions=True)
+        await end(self._server, self._jobs)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         job = asyncio.current_task()
@@ -151,7 +149,7 @@ class FaultyProxy:
                 if fault in PROCESSED:
                     if fault is Fault.DELAY:
                         await asyncio.sleep(self._delay_s)
-                    server = server or _Server(*await asyncio.open_connection(self._host, self._port))
+                    server = server or _Server(*await reach(self._host, self._port))
                     server.writer.write(head.raw + body)
                     await self._carry_answer(fault, head, server, reader, writer)
                 else:
@@ -336,6 +334,37 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lef
         left = None if left is None else left - len(data)
         writer.write(data)
         await writer.drain()
+
+
+async def reach(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a connection; whoever is cancelled meanwhile leaves none behind."""
+    connecting = asyncio.ensure_future(asyncio.open_connection(host, port))
+    try:
+        return await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            _, writer = await connecting
+            writer.transport.abort()
+        raise
+
+
+async def end(listening: asyncio.Server, jobs: Collection[asyncio.Task[None]]) -> None:
+    """Stop listening and cancel what serves connections, those too that were accepted a moment ago.
+
+    No socket is left open: what is accepted gets its task, and what is aborted closes, in later turns of the
+    loop. `jobs` is looked at after the first of these.
+    """
+    listening.close()
+    await _turns()
+    for job in list(jobs):
+        job.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)
+    await _turns()
+
+
+async def _turns() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 def main() -> None:
