@@ -18,6 +18,7 @@ from plait_server.service.answer import (
     Readiness,
     RevisionView,
 )
+from plait_server.service.attempt import Pipeline
 from plait_server.service.backlog import Backlogs
 from plait_server.service.collections import Collections
 from plait_server.service.committer import Committer
@@ -71,7 +72,7 @@ class Service:
         self._backlogs = Backlogs(self._documents, self.hub, limits, store.epoch)
         self._committer = Committer(store, self._documents, limits, self._committed)
         self._replay = Replay(self._documents, collections, store, limits, store.epoch)
-        self._editor = Editor(
+        pipeline = Pipeline(
             self._documents,
             collections,
             self._committer,
@@ -82,6 +83,7 @@ class Service:
             clock,
             random_bytes,
         )
+        self._editor = Editor(pipeline)
         self._housekeeping = asyncio.create_task(self._keep_house(), name="housekeeping")
 
     @classmethod

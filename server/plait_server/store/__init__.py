@@ -3,6 +3,7 @@
 from plait_server.store.protocol import Store
 from plait_server.store.record import (
     Address,
+    AlreadyDone,
     AlreadySettled,
     ChangeRow,
     CollectionRecord,
@@ -11,9 +12,12 @@ from plait_server.store.record import (
     Committed,
     ConflictRecord,
     DocumentRow,
+    FenceStale,
     HeadMoved,
+    Hold,
     KeyRecord,
     KeyTaken,
+    OperationDone,
     RevisionKind,
     RevisionRecord,
     SnapshotRecord,
@@ -22,6 +26,7 @@ from plait_server.store.record import (
 
 __all__ = [
     "Address",
+    "AlreadyDone",
     "AlreadySettled",
     "ChangeRow",
     "CollectionRecord",
@@ -30,9 +35,12 @@ __all__ = [
     "Committed",
     "ConflictRecord",
     "DocumentRow",
+    "FenceStale",
     "HeadMoved",
+    "Hold",
     "KeyRecord",
     "KeyTaken",
+    "OperationDone",
     "RevisionKind",
     "RevisionRecord",
     "SnapshotRecord",

@@ -1,26 +1,31 @@
 """Writing a batch of commits in one SQLite transaction, as one plain function on the database's thread.
 
 Nearly always every commit of a batch holds, so the batch is written together, one statement per table.
-Where the number of changed rows says that one did not hold, it is rolled back and written again one by
-one, each in a savepoint.
+Where the number of changed rows says that one did not hold, it is rolled back and written again unit by
+unit, each in a savepoint.
 """
 
 import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from plait_server.store import statements as sql
 from plait_server.store.chain import find_revisions, read_revisions
 from plait_server.store.record import (
     Address,
+    AlreadyDone,
     AlreadySettled,
     Commit,
     CommitResult,
     Committed,
     ConflictRecord,
+    FenceStale,
     HeadMoved,
+    Hold,
     KeyRecord,
     KeyTaken,
+    OperationDone,
     RevisionRecord,
 )
 
@@ -88,12 +93,15 @@ class BatchWriter:
         revisions: list[Row] = []
         keys: list[Row] = []
         conflicts: list[Row] = []
+        operations: list[Row] = []
         results: list[CommitResult] = []
         seq = self._last_seq()
         for commit in batch:
             address, revision = commit.address, commit.revision
             chain = chains.get(address) or self._chain(commit)
             if chain is None or chain.last != commit.head or commit.settles is not None:
+                return None
+            if commit.held and self._stale_fence(address, commit.held) is not None:
                 return None
             chains[address] = chain
             if revision is None:
@@ -106,6 +114,8 @@ class BatchWriter:
                 keys.append(_key_row(address.tenant, commit.key))
             if commit.conflict is not None:
                 conflicts.append(_conflict_row(address, commit.conflict))
+            if commit.operation is not None:
+                operations.append(_operation_row(address.tenant, commit.operation))
         if not self._move_heads(chains):
             return None
         many = self._connection.executemany
@@ -115,6 +125,8 @@ class BatchWriter:
         if conflicts:
             many(sql.INSERT_CONFLICT, conflicts)
             self._drop_oldest_conflicts([commit for commit in batch if commit.conflict is not None])
+        if operations and many(sql.FINISH_OPERATION, operations).rowcount != len(operations):
+            return None
         self._note(chains)
         return results
 
@@ -156,26 +168,42 @@ class BatchWriter:
         return self._connection.execute(sql.CREATE_DOCUMENT, row).rowcount == 1
 
     def _each(self, batch: Sequence[Commit]) -> list[CommitResult]:
-        """Write what holds of a batch, commit by commit."""
+        """Write what holds of a batch, unit by unit."""
         refused: set[Address] = set()
         results: list[CommitResult] = []
-        for commit in batch:
-            result = HeadMoved() if commit.address in refused else self._alone(commit)
-            if commit.revision is not None and not isinstance(result, Committed):
-                refused.add(commit.address)
-            results.append(result)
+        for unit in _units(batch):
+            outcome = self._unit(unit, refused)
+            for commit, result in zip(unit, outcome, strict=True):
+                if commit.revision is not None and not isinstance(result, Committed):
+                    refused.add(commit.address)
+            results += outcome
         return results
 
-    def _alone(self, commit: Commit) -> CommitResult:
-        self._connection.execute("SAVEPOINT alone")
-        result = self._attempt(commit)
-        if not isinstance(result, Committed):
-            self._connection.execute("ROLLBACK TO alone")
-        self._connection.execute("RELEASE alone")
-        return result
+    def _unit(self, unit: Sequence[Commit], refused: set[Address]) -> list[CommitResult]:
+        """Write a unit, or nothing of it: then the one that does not hold says why."""
+        if any(commit.address in refused for commit in unit):
+            return [HeadMoved()] * len(unit)
+        results: list[CommitResult] = []
+        self._connection.execute("SAVEPOINT unit")
+        for commit in unit:
+            result = self._attempt(commit)
+            if not isinstance(result, Committed):
+                self._connection.execute("ROLLBACK TO unit")
+                for each in unit:
+                    self._known.pop(each.address, None)
+                before, after = len(results), len(unit) - len(results) - 1
+                results = [*[HeadMoved()] * before, result, *[HeadMoved()] * after]
+                break
+            results.append(result)
+        self._connection.execute("RELEASE unit")
+        return results
 
     def _attempt(self, commit: Commit) -> CommitResult:
         address, revision, execute = commit.address, commit.revision, self._connection.execute
+        if (operation := commit.operation) is not None and not execute(
+            sql.FINISH_OPERATION, _operation_row(address.tenant, operation)
+        ).rowcount:
+            return AlreadyDone(self._operation(address.tenant, operation) or b"")
         if (key := commit.key) is not None and not execute(
             sql.INSERT_KEY, _key_row(address.tenant, key)
         ).rowcount:
@@ -183,6 +211,8 @@ class BatchWriter:
         chain = self._chain(commit)
         if chain is None:
             return HeadMoved()
+        if (lock := self._stale_fence(address, commit.held)) is not None:
+            return FenceStale(lock)
         result = _COMMITTED_WITHOUT_REVISION
         if revision is not None:
             result = Committed(self._last_seq() + 1)
@@ -198,6 +228,14 @@ class BatchWriter:
             self._drop_oldest_conflicts([commit])
         self._note({address: chain})
         return result
+
+    def _stale_fence(self, address: Address, held: Sequence[Hold]) -> str | None:
+        """Name the first lease that does not stand with its fence."""
+        for hold in held:
+            row = (*address, hold.lock, hold.fence)
+            if self._connection.execute(sql.STANDING_LOCK, row).fetchone() is None:
+                return hold.lock
+        return None
 
     def _drop_oldest_conflicts(self, commits: Sequence[Commit]) -> None:
         """Make room for the conflicts of `commits`, which are written."""
@@ -234,6 +272,11 @@ class BatchWriter:
     def _key(self, tenant: str, key: KeyRecord) -> KeyRecord:
         return KeyRecord(*self._connection.execute(sql.KEY, (tenant, key.caller, key.key)).fetchone())
 
+    def _operation(self, tenant: str, operation: OperationDone) -> bytes | None:
+        row = self._connection.execute(sql.OPERATION_ANSWER, (tenant, operation.id)).fetchone()
+        answer: bytes | None = row[0] if row else None
+        return answer
+
     def _already_settled(self, address: Address, conflict: str) -> AlreadySettled:
         row = self._connection.execute(sql.CONFLICT, (*address, conflict)).fetchone()
         return AlreadySettled(ConflictRecord(*row).resolved_revision if row else None)
@@ -258,6 +301,8 @@ class BatchWriter:
         if commit.settles is not None:
             row = execute(sql.CONFLICT, (*address, commit.settles)).fetchone()
             return row is not None and ConflictRecord(*row).resolved == commit.at
+        if commit.operation is not None:
+            return self._operation(address.tenant, commit.operation) == commit.operation.answer
         return None
 
 
@@ -301,8 +346,21 @@ class _Chain:
         )
 
 
+def _units(batch: Sequence[Commit]) -> Iterator[list[Commit]]:
+    for unit, commits in groupby(batch, lambda commit: commit.unit):
+        if unit:
+            yield list(commits)
+        else:
+            for commit in commits:
+                yield [commit]
+
+
 def _key_row(tenant: str, key: KeyRecord) -> Row:
     return (tenant, key.caller, key.key, key.fingerprint, key.answer, key.expires, key.stored)
+
+
+def _operation_row(tenant: str, operation: OperationDone) -> Row:
+    return (operation.answer, operation.done, operation.expires, tenant, operation.id)
 
 
 def _conflict_row(address: Address, conflict: ConflictRecord) -> Row:

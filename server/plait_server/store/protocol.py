@@ -41,9 +41,9 @@ class Store(Protocol):
     async def commit(self, batch: Sequence[Commit]) -> list[CommitResult]:
         """Write a batch in one durable transaction; answer for each commit, in order.
 
-        A commit that does not hold is left out and does not disturb the others, except later ones of
-        the same document: they were built on it and get HeadMoved. Raises OutcomeUnknown when it
-        cannot be found out whether the batch is durable.
+        A commit that does not hold is left out and does not disturb the others, except those of its unit
+        and later ones of the same document: they were built on it and get HeadMoved. Raises
+        OutcomeUnknown when it cannot be found out whether the batch is durable.
         """
         ...
 

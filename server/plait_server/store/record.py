@@ -72,12 +72,31 @@ class ConflictRecord(Struct, frozen=True):
         return len(self.body)
 
 
+class Hold(Struct, frozen=True):
+    """A lease that has to stand, with this fencing number, when a commit is written."""
+
+    lock: str
+    fence: int
+
+
+class OperationDone(Struct, frozen=True):
+    """What came of an edit that was queued; from `expires` on nobody may ask for it any more."""
+
+    id: str
+    answer: bytes
+    done: int
+    expires: int
+
+
 class Commit(Struct, frozen=True):
     """All that one edit writes: everything or nothing.
 
     It holds only while the document's newest revision is `head` (0: there is none) after the commits
-    before it in the batch. A revision is number head + 1; without one (a conflict, a refusal with a
-    key) the head stays. `settles` is the conflict this edit settles, at `at`.
+    before it in the batch, and while the leases in `held` stand. A revision is number head + 1; without
+    one (a conflict, a refusal with a key) the head stays. `settles` is the conflict this edit settles, at
+    `at`; `operation` what it makes of an edit that was queued.
+
+    Commits that follow each other with the same `unit` (0: none) hold together or not at all.
     """
 
     address: Address
@@ -87,6 +106,9 @@ class Commit(Struct, frozen=True):
     key: KeyRecord | None = None
     conflict: ConflictRecord | None = None
     settles: str | None = None
+    held: tuple[Hold, ...] = ()
+    operation: OperationDone | None = None
+    unit: int = 0
 
 
 class Committed(Struct, frozen=True):
@@ -111,7 +133,19 @@ class AlreadySettled(Struct, frozen=True):
     revision: int | None
 
 
-CommitResult = Committed | HeadMoved | KeyTaken | AlreadySettled
+class FenceStale(Struct, frozen=True):
+    """A lease was given up, or to somebody else: nothing was written."""
+
+    lock: str
+
+
+class AlreadyDone(Struct, frozen=True):
+    """The queued edit was finished before, with this answer: nothing was written."""
+
+    answer: bytes
+
+
+CommitResult = Committed | HeadMoved | KeyTaken | AlreadySettled | FenceStale | AlreadyDone
 
 
 class SnapshotRecord(Struct, frozen=True):

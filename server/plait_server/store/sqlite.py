@@ -382,7 +382,7 @@ def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
     version = _version(connection, schema)
     if version == 0:
         _execute_all(connection, schema.script)
-        connection.execute("INSERT INTO store VALUES (1, ?, ?)", (secrets.token_hex(8), schema.version))
+        connection.execute(sql.INSERT_STORE, (secrets.token_hex(8), schema.version))
         return
     # Nothing is written where nothing is to be done: the disk may be full, and reads go on then.
     for step in range(version + 1, schema.version + 1):

@@ -2,6 +2,7 @@
 
 BEGIN = "BEGIN IMMEDIATE"
 
+INSERT_STORE = "INSERT INTO store (one, epoch, schema_version) VALUES (1, ?, ?)"
 CREATE_DOCUMENT = """
 INSERT INTO documents (head, latest, deleted, updated, created, tenant, collection, id)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
@@ -47,6 +48,13 @@ SETTLE_CONFLICT = """
 UPDATE conflicts SET resolved = ?, resolved_revision = ?
 WHERE tenant = ? AND collection = ? AND document = ? AND id = ? AND resolved IS NULL
 """
+STANDING_LOCK = """
+SELECT 1 FROM locks WHERE tenant = ? AND collection = ? AND document = ? AND id = ? AND fence = ?
+"""
+FINISH_OPERATION = """
+UPDATE operations SET answer = ?, done = ?, expires = ? WHERE tenant = ? AND id = ? AND done IS NULL
+"""
+OPERATION_ANSWER = "SELECT answer FROM operations WHERE tenant = ? AND id = ?"
 LAST_SEQ = "SELECT coalesce(max(seq), 0) FROM revisions"
 INSERT_SNAPSHOT = "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 

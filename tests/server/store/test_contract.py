@@ -11,7 +11,9 @@ from plait_server.store import (
     AlreadySettled,
     CollectionRecord,
     Committed,
+    FenceStale,
     HeadMoved,
+    Hold,
     KeyTaken,
     SnapshotRecord,
     Store,
@@ -333,3 +335,31 @@ async def test_of_settings_only_the_next_revision_is_taken(store: Store) -> None
     assert await store.collections() == [settings(1, body=winner)]
     assert not await store.put_collection(settings(3))
     assert await store.put_collection(settings(2))
+
+
+async def test_a_unit_holds_whole_or_not_at_all(store: Store) -> None:
+    """Whichever of its commits does not hold; and those before and after it are not disturbed."""
+    await store.commit([edit(0), edit(0, THERE)])
+    whole = [edit(1, unit=7), edit(1, THERE, unit=7)]
+    late = [edit(2, unit=8), edit(1, THERE, unit=8)]
+    early = [edit(1, unit=9), edit(2, THERE, unit=9)]
+    elsewhere = Address("acme", "orders", "3")
+    assert await store.commit([*whole, edit(0, elsewhere)]) == [Committed(3), Committed(4), Committed(5)]
+    results = await store.commit([edit(1, elsewhere), *late, *early, edit(2, elsewhere)])
+    assert results == [Committed(6), *[HeadMoved()] * 4, Committed(7)]
+    assert await revisions_of(store) == await revisions_of(store, THERE) == [1, 2]
+    assert await store.commit([edit(2), edit(2, THERE)]) == [Committed(8), Committed(9)]
+
+
+async def test_what_was_built_on_a_unit_left_out_is_left_out_too(store: Store) -> None:
+    await store.commit([edit(0), edit(0, THERE), keeping(1, key=key("k"))])
+    results = await store.commit(
+        [edit(1, unit=1), edit(1, THERE, key=key("k"), unit=1), edit(2), edit(2, THERE), keeping(2, THERE)]
+    )
+    assert [type(result) for result in results] == [HeadMoved, KeyTaken, HeadMoved, HeadMoved, HeadMoved]
+    assert await revisions_of(store) == await revisions_of(store, THERE) == [1]
+
+
+async def test_a_commit_under_a_lease_that_does_not_stand_is_left_out(store: Store) -> None:
+    results = await store.commit([edit(0), edit(1, held=(Hold("l", 1),)), edit(0, THERE)])
+    assert results == [Committed(1), FenceStale("l"), Committed(2)]

@@ -1,0 +1,354 @@
+"""One attempt at one edit of one document: decide it on the document's tip, put it on the way to the disk,
+wait until it is there.
+
+    submit_at_once    conditions, base, decision, proposal; nobody comes between
+    submit_in_turn    the same, where something has to be read first or takes long
+    answer            when it is durable, or was refused
+
+Nothing that was decided on a tip not yet durable is answered before that tip is: with a commit of its
+own it follows in the queue, without one it waits.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from plait_server import errors
+from plait_server.service.answer import Answer, Outcome
+from plait_server.service.collections import Collections
+from plait_server.service.committer import Committer
+from plait_server.service.conflict import Kept, merge_conflict
+from plait_server.service.decision import (
+    Change,
+    Decision,
+    Overlap,
+    changed_pointers,
+    check_conditions,
+    decide,
+)
+from plait_server.service.document import OpenDocument
+from plait_server.service.documents import Documents
+from plait_server.service.idempotency import IdempotencyKeys, StoredAnswer, encode_answer, read_answer
+from plait_server.service.identifier import identifier
+from plait_server.service.limits import ServiceLimits
+from plait_server.service.replay import Replay
+from plait_server.service.request import Caller, DocumentKey, Edit
+from plait_server.service.revision import Revision, join_missed
+from plait_server.service.rules import Rules
+from plait_server.store import (
+    AlreadyDone,
+    AlreadySettled,
+    Commit,
+    CommitResult,
+    Committed,
+    ConflictRecord,
+    FenceStale,
+    HeadMoved,
+    KeyRecord,
+    KeyTaken,
+    RevisionRecord,
+)
+from plait_server.wire import encode
+
+STORED_REFUSALS = (
+    errors.MergeConflict,
+    errors.TestFailed,
+    errors.PreconditionFailed,
+    errors.PatchInapplicable,
+    errors.SchemaViolation,
+)
+"""Refusals that are answers: kept under an idempotency key. The others may turn out differently."""
+CONFLICTS_AT_ONCE = 8
+"""More than this are written up off the event loop: each comes with patches of its own."""
+LATE_REVISIONS = 200
+"""An edit that missed more than this is rebased off the event loop."""
+
+
+class Pipeline(Struct, frozen=True):
+    """Everything an edit meets on its way."""
+
+    documents: Documents
+    collections: Collections
+    committer: Committer
+    keys: IdempotencyKeys
+    replay: Replay
+    limits: ServiceLimits
+    epoch: str
+    clock: Callable[[], float]
+    """Seconds since 1970."""
+    random_bytes: Callable[[int], bytes]
+
+
+class Attempt(Struct):
+    """One attempt at one edit, on the document as it is in memory now."""
+
+    pipeline: Pipeline
+    caller: Caller
+    key: DocumentKey
+    rules: Rules
+    edit: Edit
+    document: OpenDocument
+    # What it was decided on: the document's tip, the number of the base, what came after it.
+    tip: Revision
+    base: int = 0
+    since: Sequence[Revision] = ()
+    # What came of it: one of the two; and what waits for the disk.
+    decision: Decision | None = None
+    refusal: errors.PlaitServerError | None = None
+    outdated: bool = False
+    revision: Revision | None = None
+    conflict: str | None = None
+    key_record: KeyRecord | None = None
+    result: asyncio.Future[CommitResult] | None = None
+
+    def submit_at_once(self) -> bool:
+        """Decide and propose without waiting for anything; False where that cannot be, or takes long."""
+        document = self.document
+        if document.deciding.locked():
+            return False
+        tip = self.tip = document.tip
+        try:
+            self._check_conditions()
+            base = tip if self.base == tip.n else document.at(self.base)
+            if base is None or self._takes_long():
+                return False
+            if base is not tip:
+                self.since = document.since(base.n, tip.n)
+                document.index(self.rules.policy)
+            self._decide(base)
+        except errors.PlaitServerError as refusal:
+            self.refusal = refusal
+        self._propose()
+        return True
+
+    async def submit_in_turn(self) -> None:
+        """Decide and propose when nobody else does, with what has to be read first, off the event loop
+        where it takes long."""
+        document = self.document
+        async with document.deciding:
+            self.tip = document.tip
+            try:
+                self._check_conditions()
+                base, self.since = await self.pipeline.documents.span(document, self.base, self.tip.n)
+                document.index(self.rules.policy)
+                if self._takes_long():
+                    await asyncio.to_thread(self._decide, base)
+                else:
+                    self._decide(base)
+            except errors.Unavailable:
+                raise
+            except errors.PlaitServerError as refusal:
+                self.refusal = refusal
+            self.outdated = not self._rules_stand()
+            if not document.stale and not self.outdated:
+                self._propose()
+
+    def _rules_stand(self) -> bool:
+        """Say whether the rules it was decided under still hold: what comes after others obeys those."""
+        return self.pipeline.collections.of(self.caller.tenant, self.key.collection) is self.rules
+
+    def _check_conditions(self) -> None:
+        self.base = check_conditions(self.edit, self.tip, self.pipeline.epoch, self._changed_since)
+
+    def _changed_since(self, n: int) -> list[str] | None:
+        if self.document.at(n) is None:
+            return None
+        return changed_pointers(self.document.since(n, self.tip.n))
+
+    def _takes_long(self) -> bool:
+        edit, document, long = self.edit, self.document, self.pipeline.limits.offload_bytes_min
+        if edit.weight_bytes > long:
+            return True
+        if edit.kind == "put" or edit.kind == "merge_patch" or self.rules.schema is not None:
+            return document.size_bound > long
+        return self.tip.n - self.base > LATE_REVISIONS
+
+    def _decide(self, base: Revision) -> None:
+        self.decision = decide(self.edit, base, self.since, self.document, self.pipeline.limits, self.rules)
+
+    def _propose(self) -> None:
+        """Put what was decided on the way to the disk: at once, so that the next edit builds on it."""
+        edit, decision = self.edit, self.decision
+        if edit.dry_run:
+            return
+        at = int(self.pipeline.clock() * 1000)
+        record = conflict = settles = None
+        if isinstance(decision, Change):
+            record = self._revise(decision, at)
+            settles = edit.resolves
+        elif isinstance(decision, Overlap):
+            conflict = self._keep(decision, at)
+        elif decision is not None:
+            settles = edit.resolves
+        if edit.key is not None and (self.refusal is None or isinstance(self.refusal, STORED_REFUSALS)):
+            self.key_record = self._answer_to_keep(at)
+        if record or conflict or settles or self.key_record:
+            commit = Commit(self.document.address, self.tip.n, at, record, self.key_record, conflict, settles)
+            self.result = self.pipeline.committer.put(commit, self.document, self.revision)
+
+    def _revise(self, change: Change, at: int) -> RevisionRecord:
+        """Make the new revision the tip."""
+        edit, caller, rules = self.edit, self.caller, self.rules
+        merged = self.base != self.tip.n and rules.policy is not None
+        record = RevisionRecord(
+            self.tip.n + 1,
+            change.kind,
+            change.patch,
+            self.base or None,
+            change.submitted,
+            caller.author,
+            caller.subject,
+            None if edit.key is None else edit.key.key,
+            at,
+            edit.message,
+            edit.trace,
+            rules.revision if merged else None,
+        )
+        self.revision = Revision(record.n, record, change.operations, change.value, edit.origin)
+        self.document.append(self.revision, change.size_bound)
+        return record
+
+    def _keep(self, overlap: Overlap, at: int) -> ConflictRecord:
+        """Keep the conflict as a resource."""
+        edit, pipeline = self.edit, self.pipeline
+        self.conflict = identifier(at, pipeline.random_bytes)
+        kept = Kept(
+            patch=overlap.submission.patch,
+            message=edit.message,
+            previous=edit.resolves,
+            merge=edit.merge,
+            extended=edit.extended,
+            rules=self.rules.revision,
+        )
+        return ConflictRecord(
+            id=self.conflict,
+            author=self.caller.author,
+            base=self.base,
+            head=self.tip.n,
+            body=encode(kept),
+            opened=at,
+            expires=at + int(pipeline.limits.conflict_ttl_s * 1000),
+        )
+
+    def _answer_to_keep(self, at: int) -> KeyRecord:
+        key = self.edit.key
+        assert key is not None
+        expires = at + int(self.pipeline.limits.idempotency_ttl_s * 1000)
+        answer = encode_answer(self._stored_answer())
+        return KeyRecord(self.caller.subject, key.key, key.fingerprint, answer, at, expires)
+
+    def _stored_answer(self) -> StoredAnswer:
+        refusal, key = self.refusal, self.key
+        if refusal is not None:
+            return StoredAnswer(
+                outcome=refusal.code,
+                collection=key.collection,
+                id=key.id,
+                revision=self.tip.n,
+                base=self.base or None,
+                detail=refusal.detail,
+                members=dict(refusal.members),
+            )
+        return StoredAnswer(
+            outcome=self._outcome() if self.conflict is None else errors.MergeConflict.code,
+            collection=key.collection,
+            id=key.id,
+            revision=self.tip.n if self.revision is None else self.revision.n,
+            base=self.base or None,
+            settled=self.edit.resolves,
+            notes=self.decision.notes if isinstance(self.decision, Change) else (),
+            conflict=self.conflict,
+        )
+
+    async def answer(self) -> Answer | None:
+        """Wait until the answer may be given, and give it. Raises refusals.
+
+        None: it was decided on something that failed, or by rules that were changed meanwhile, and has to
+        be decided again.
+        """
+        if self.result is None:
+            if self.outdated or self.document.stale or not await self.document.durable(self.tip):
+                return None
+        else:
+            result = await self.result
+            if not isinstance(result, Committed):
+                return await self._not_committed(result)
+            if self.key_record is not None:
+                self.pipeline.keys.remember(self.caller, self.key_record)
+        if self.refusal is not None:
+            raise self.refusal
+        if isinstance(self.decision, Overlap):
+            raise await self._merge_conflict(self.decision)
+        return self._accepted()
+
+    async def _not_committed(
+        self, result: HeadMoved | KeyTaken | AlreadySettled | FenceStale | AlreadyDone
+    ) -> Answer | None:
+        if isinstance(result, KeyTaken):
+            return await self._answer_of_the_first(result)
+        if isinstance(result, AlreadySettled):
+            raise self._already_settled(result)
+        return None
+
+    async def _answer_of_the_first(self, taken: KeyTaken) -> Answer:
+        """Answer as the first request with this key was answered: this one has no effect."""
+        key, pipeline = self.edit.key, self.pipeline
+        assert key is not None
+        stored = read_answer(taken.record, key)
+        pipeline.keys.remember(self.caller, taken.record)
+        return await pipeline.replay.answer(self.caller, stored)
+
+    def _already_settled(self, result: AlreadySettled) -> errors.PlaitServerError:
+        if result.revision is None:
+            return errors.InvalidValue(
+                "There is no such conflict to resolve.", {"resolves": self.edit.resolves}
+            )
+        return errors.AlreadyResolved("The conflict was settled before.", {"revision": result.revision})
+
+    async def _merge_conflict(self, overlap: Overlap) -> errors.MergeConflict:
+        changes = len(overlap.submission.operations)
+        arguments = (
+            self.key,
+            overlap.conflicted,
+            changes,
+            self.base,
+            self.since,
+            self.pipeline.limits,
+            self.conflict,
+        )
+        many = len(overlap.conflicted.conflicts) > CONFLICTS_AT_ONCE
+        if many or self._takes_long() or self.document.size_bound > self.pipeline.limits.offload_bytes_min:
+            return await asyncio.to_thread(merge_conflict, *arguments)
+        return merge_conflict(*arguments)
+
+    def _accepted(self) -> Answer:
+        change, limits = self.decision, self.pipeline.limits
+        if isinstance(change, Change):
+            patch, value = change.patch, change.value
+        else:
+            patch, value = b"[]", self.tip.value
+        return Answer(
+            outcome=self._outcome(),
+            document=self.key,
+            revision=self.tip.n if self.revision is None else self.revision.n,
+            base=self.base or None,
+            patch=patch,
+            missed=join_missed(self.since, limits.missed_revisions_max, limits.missed_bytes_max),
+            epoch=self.pipeline.epoch,
+            value=value,
+            settled=self.edit.resolves,
+            notes=change.notes if isinstance(change, Change) else (),
+        )
+
+    def _outcome(self) -> Outcome:
+        change, late = self.decision, self.base != self.tip.n
+        if not isinstance(change, Change):
+            return "noop"
+        if self.edit.dry_run:
+            return "would_merge" if late else "would_apply"
+        if change.kind == "create":
+            return "created"
+        if change.kind == "delete":
+            return "deleted"
+        return "merged" if late else "applied"
