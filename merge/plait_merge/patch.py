@@ -83,6 +83,9 @@ def read_patch(patch: Json, limits: Limits = LIMITS, *, extended: bool = False) 
     if len(patch) > limits.operations_max:
         raise LimitExceeded("operations")
     shapes = _EXTENDED if extended else _SHAPES
+    if len(patch) == 1:
+        # As most are; a list made for nothing costs as much as half of the reading.
+        return (_read_operation(0, patch[0], limits, shapes),)
     return tuple([_read_operation(number, read, limits, shapes) for number, read in enumerate(patch)])
 
 
@@ -95,15 +98,19 @@ def _read_operation(number: int, read: Json, limits: Limits, shapes: Mapping[str
         raise MalformedPatch(number, _unknown_op(op))
     path = _read_pointer(number, read, "path", limits)
     if shape == "source":
-        return Operation(op, path, _read_pointer(number, read, "from", limits), ABSENT)
+        return _make(Operation, (op, path, _read_pointer(number, read, "from", limits), ABSENT))
     if shape == "value" or shape == "number":
         value = read.get("value", ABSENT)
         if value is ABSENT:
             raise MalformedPatch(number, f'"{op}" has no "value"')
         if shape == "number" and not is_number(value):
             raise MalformedPatch(number, f'"{op}" has a "value" that is no number')
-        return Operation(op, path, None, value)
-    return Operation(op, path, None, ABSENT)
+        return _make(Operation, (op, path, None, value))
+    return _make(Operation, (op, path, None, ABSENT))
+
+
+# A named tuple without the call of its own that takes it apart and together again: a third of the cost.
+_make: Final = tuple.__new__
 
 
 # What each operation has besides its path.

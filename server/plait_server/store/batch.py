@@ -1,6 +1,7 @@
 """Writing a batch of commits in one SQLite transaction, as one plain function on the database's thread.
 
-Nearly always every commit of a batch holds, so the batch is written together, one statement per table.
+Nearly always every commit of a batch holds, so the batch is written together, a few statements per table:
+each gives the interpreter away to the event loop and has to get it back, which can cost more than a row.
 Where the number of changed rows says that one did not hold, it is rolled back and written again unit by
 unit, each in a savepoint.
 """
@@ -8,6 +9,7 @@ unit, each in a savepoint.
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
+from itertools import chain as joined
 from itertools import groupby
 
 from plait_server.store import statements as sql
@@ -31,6 +33,9 @@ from plait_server.store.record import (
 
 Row = tuple[object, ...]
 
+ROWS_AT_ONCE_MAX = 16
+ROWS_AT_ONCE_MIN = 4
+"""Fewer heads are moved one by one: a join costs as much as some rows."""
 UNWEIGHED_MAX = 10_000
 KNOWN_MAX = 10_000
 _COMMITTED_WITHOUT_REVISION = Committed(0)
@@ -118,10 +123,13 @@ class BatchWriter:
                 operations.append(_operation_row(address.tenant, commit.operation))
         if not self._move_heads(chains):
             return None
+        self._write(sql.INSERT_REVISION, revisions)
+        if keys:
+            # What was free for the first of them was free for all.
+            now = min(commit.key.stored for commit in batch if commit.key is not None)
+            if self._write(sql.INSERT_KEY, keys, now) != len(keys):
+                return None
         many = self._connection.executemany
-        many(sql.INSERT_REVISION, revisions)
-        if keys and many(sql.INSERT_KEY, keys).rowcount != len(keys):
-            return None
         if conflicts:
             many(sql.INSERT_CONFLICT, conflicts)
             self._drop_oldest_conflicts([commit for commit in batch if commit.conflict is not None])
@@ -129,6 +137,15 @@ class BatchWriter:
             return None
         self._note(chains)
         return results
+
+    def _write(self, statement: str, rows: Sequence[Row], *more: object) -> int:
+        """Run a statement for rows, many at once; answer how many it changed. `more` goes after each."""
+        changed = 0
+        for start in range(0, len(rows), ROWS_AT_ONCE_MAX):
+            some = rows[start : start + ROWS_AT_ONCE_MAX]
+            prepared = sql.of_rows(statement, len(some[0]), len(some))
+            changed += self._connection.execute(prepared, (*joined.from_iterable(some), *more)).rowcount
+        return changed
 
     def _chain(self, commit: Commit) -> "_Chain | None":
         """Begin with what a batch does to a document; None where its head is another one."""
@@ -153,13 +170,18 @@ class BatchWriter:
             for address, chain in chains.items()
             if chain.first != chain.last and chain.first
         ]
-        if moved and self._connection.executemany(sql.MOVE_HEAD, moved).rowcount != len(moved):
+        if self._move(moved) != len(moved):
             return False
         return len(moved) == len(chains) or all(
             self._create_or_compare(address, chain)
             for address, chain in chains.items()
             if chain.first == chain.last or not chain.first
         )
+
+    def _move(self, moved: Sequence[Row]) -> int:
+        if 0 < len(moved) < ROWS_AT_ONCE_MIN:
+            return self._connection.executemany(sql.MOVE_HEAD, moved).rowcount
+        return self._write(sql.MOVE_HEADS, moved)
 
     def _create_or_compare(self, address: Address, chain: "_Chain") -> bool:
         if chain.first == chain.last:
@@ -204,9 +226,9 @@ class BatchWriter:
             sql.FINISH_OPERATION, _operation_row(address.tenant, operation)
         ).rowcount:
             return AlreadyDone(self._operation(address.tenant, operation) or b"")
-        if (key := commit.key) is not None and not execute(
-            sql.INSERT_KEY, _key_row(address.tenant, key)
-        ).rowcount:
+        if (key := commit.key) is not None and not self._write(
+            sql.INSERT_KEY, [_key_row(address.tenant, key)], key.stored
+        ):
             return KeyTaken(self._key(address.tenant, key))
         chain = self._chain(commit)
         if chain is None:
@@ -216,7 +238,7 @@ class BatchWriter:
         result = _COMMITTED_WITHOUT_REVISION
         if revision is not None:
             result = Committed(self._last_seq() + 1)
-            execute(sql.INSERT_REVISION, chain.append(address, revision, result.seq))
+            self._write(sql.INSERT_REVISION, [chain.append(address, revision, result.seq)])
         if not self._move_heads({address: chain}):
             return HeadMoved()
         if commit.settles is not None:
@@ -356,7 +378,7 @@ def _units(batch: Sequence[Commit]) -> Iterator[list[Commit]]:
 
 
 def _key_row(tenant: str, key: KeyRecord) -> Row:
-    return (tenant, key.caller, key.key, key.fingerprint, key.answer, key.expires, key.stored)
+    return (tenant, key.caller, key.key, key.fingerprint, key.answer, key.expires)
 
 
 def _operation_row(tenant: str, operation: OperationDone) -> Row:

@@ -1,4 +1,9 @@
-"""Every statement the SQLite store runs, by name."""
+"""Every statement the SQLite store runs, by name.
+
+Where one says ROWS it takes many rows at once: see `of_rows`.
+"""
+
+from functools import cache
 
 BEGIN = "BEGIN IMMEDIATE"
 
@@ -11,14 +16,18 @@ MOVE_HEAD = """
 UPDATE documents SET head = ?, latest = ?, deleted = ?, updated = ?
 WHERE tenant = ? AND collection = ? AND id = ? AND head = ?
 """
+MOVE_HEADS = """
+UPDATE documents SET head = column1, latest = column2, deleted = column3, updated = column4 FROM (VALUES ROWS)
+WHERE tenant = column5 AND collection = column6 AND id = column7 AND head = column8
+"""
 HEAD = "SELECT head, latest FROM documents WHERE tenant = ? AND collection = ? AND id = ?"
 INSERT_REVISION = """
 INSERT INTO revisions (seq, previous, tenant, collection, document, n, kind, patch, base, submitted, author,
                        caller, key, at, message, trace, policy)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES ROWS
 """
 INSERT_KEY = """
-INSERT INTO idempotency (tenant, caller, key, fingerprint, answer, expires) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO idempotency (tenant, caller, key, fingerprint, answer, expires) VALUES ROWS
 ON CONFLICT (tenant, caller, key) DO UPDATE
 SET fingerprint = excluded.fingerprint, answer = excluded.answer, expires = excluded.expires
 WHERE idempotency.expires <= ?
@@ -123,3 +132,10 @@ TRIM_CONFLICTS = """
 DELETE FROM conflicts WHERE rowid IN (
     SELECT rowid FROM conflicts ORDER BY expires DESC LIMIT ? OFFSET ?)
 """
+
+
+@cache
+def of_rows(statement: str, columns: int, rows: int) -> str:
+    """Give a statement for so many rows of so many columns."""
+    row = f"({', '.join('?' * columns)})"
+    return statement.replace("ROWS", ", ".join([row] * rows))
