@@ -4,10 +4,12 @@
     python -m tests.benchmarks.child bare  ANSWER.json
     python -m tests.benchmarks.child loop  ANYTHING.json
 
-Prints its port, and ends when its standard input does. Both run on the loop and the core they are told.
+Prints its port, and ends when its standard input does. Each runs on the loop and the core it is told, and
+collects garbage as `plait serve` does.
 """
 
 import asyncio
+import gc
 import importlib
 import os
 import sys
@@ -20,6 +22,7 @@ import msgspec
 from aiohttp import web
 
 from plait_server.config import Settings
+from plait_server.operation import YOUNG_OBJECTS_MAX
 from plait_server.service import Service
 from plait_server.store.sqlite import SqliteStore
 from plait_server.web.application import create_app, service_limits
@@ -31,6 +34,7 @@ def main() -> None:
     kind, loop, core, file = sys.argv[1:]
     if int(core) >= 0:
         os.sched_setaffinity(0, {int(core)})
+    gc.set_threshold(YOUNG_OBJECTS_MAX)
     given = msgspec.json.decode(Path(file).read_bytes())
     serving = {"plait": _plait, "bare": _bare, "loop": _loop}[kind](given)
     with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
