@@ -24,6 +24,7 @@
     │   └── Deleted             deleted
     └── Unavailable             not now; the same request may succeed later
         ├── IdempotencyInProgress idempotency-in-progress
+        ├── QuotaExceeded       quota-exceeded
         ├── HotDocument         hot-document
         ├── Overloaded          overloaded
         ├── StoreUnavailable    store-unavailable
@@ -211,8 +212,15 @@ class IdempotencyInProgress(Unavailable):
     title = "Request in progress"
 
 
+class QuotaExceeded(Unavailable):
+    """Too many requests in too short a time. Members: `limit`, `maximum`, `window_s`, `retry_after_s`."""
+
+    code = "quota-exceeded"
+    title = "Quota exceeded"
+
+
 class HotDocument(Unavailable):
-    """Another process kept overtaking this edit."""
+    """Too many edits of the document wait, or another process kept overtaking this one."""
 
     code = "hot-document"
     title = "Document too busy"

@@ -10,7 +10,7 @@ from plait_server.service.answer import (
     Readiness,
     RevisionView,
 )
-from plait_server.service.limits import LiveLimits, ServiceLimits
+from plait_server.service.limits import LiveLimits, Rates, ServiceLimits
 from plait_server.service.request import (
     Caller,
     DocumentKey,
@@ -39,6 +39,7 @@ __all__ = [
     "MergeMode",
     "Outcome",
     "Page",
+    "Rates",
     "Readiness",
     "RevisionView",
     "Rules",

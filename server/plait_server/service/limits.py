@@ -1,6 +1,7 @@
 """What a stranger can make grow, and how far. Units are the last word of each name."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from plait_merge.values import LIMITS, Limits
 
@@ -28,6 +29,27 @@ class LiveLimits:
     integer_digits_max: int = 1_000
     tick_s: float = 1
     """How often the hub looks at the clock for everybody."""
+
+
+IN_MEMORY: Final = "memory://"
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How often one may ask, as the `limits` library writes it ("100/second;1000/hour"); "" sets no bound."""
+
+    caller: str = ""
+    caller_writes: str = ""
+    tenant: str = ""
+    tenant_writes: str = ""
+    storage: str = IN_MEMORY
+    """Where it is counted: here, or at a URI of the library."""
+    counters_max: int = 50_000
+    """Counters kept here; the longest unused ones go first."""
+
+    @property
+    def set(self) -> bool:
+        return any((self.caller, self.caller_writes, self.tenant, self.tenant_writes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +80,10 @@ class ServiceLimits:
     snapshot_bytes_min: int = 32_768
     """Patches of less weight never cause a snapshot, however small the document is."""
     edits_waiting_max: int = 10_000
+    """Edits under way at once, of all documents."""
+    document_edits_waiting_max: int = 2_000
+    """Edits under way at once of one document."""
+    rates: Rates = field(default=Rates())
     collections_max: int = 1_000
     """Collections of a tenant that have settings."""
     schema_bytes_max: int = 65_536

@@ -33,6 +33,7 @@ from plait_server.service.idempotency import IdempotencyKeys
 from plait_server.service.identifier import identifier
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.lineage import Ancestor
+from plait_server.service.quota import Quotas
 from plait_server.service.replay import Replay
 from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey, IfMatch
 from plait_server.service.revision import CommittedRevision, Revision
@@ -66,6 +67,8 @@ class Service:
         self._clock = clock
         self._random_bytes = random_bytes
         self.hub = Hub(limits.live, monotonic)
+        self.quotas = Quotas(limits.rates, monotonic, random_bytes) if limits.rates.set else None
+        """None where nobody's requests are counted."""
         self._on_committed = on_committed
         self._collections = collections
         self._documents = Documents(store, limits)

@@ -10,7 +10,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from plait_merge.values import Limits
 from plait_server.config import Settings
 from plait_server.errors import PlaitServerError
-from plait_server.service import LiveLimits, Service, ServiceLimits
+from plait_server.service import LiveLimits, Rates, Service, ServiceLimits
 from plait_server.web.asyncapi import AsyncDescription
 from plait_server.web.changes import Changes
 from plait_server.web.collections import Collections
@@ -24,6 +24,7 @@ from plait_server.web.history import History
 from plait_server.web.live import Live
 from plait_server.web.openapi import Description
 from plait_server.web.problems import Problem, problem_of_refusal, problem_response
+from plait_server.web.quotas import Meter
 from plait_server.web.requests import request_id_of
 from plait_server.web.routes import Handler, Route, register
 from plait_server.web.tickets import Tickets
@@ -59,6 +60,10 @@ def create_app(service: Service, settings: Settings) -> web.Application:
         *Health(service, settings).routes(),
         *AsyncDescription().routes(),
     )
+    if service.quotas is not None:
+        meter = Meter(service.quotas)
+        routes = meter.counted(routes)
+        application.on_response_prepare.append(meter.announce)
     description = Description(routes, settings)
     application[ROUTES] = (*routes, description.route())
     register(application, application[ROUTES], _guarding(settings.problem_base))
@@ -91,10 +96,19 @@ def service_limits(settings: Settings) -> ServiceLimits:
         recent_bytes_max=settings.recent_bytes_max,
         snapshot_revisions_max=settings.snapshot_revisions_max,
         edits_waiting_max=settings.edits_waiting_max,
+        document_edits_waiting_max=settings.document_edits_waiting_max,
         collections_max=settings.collections_max,
         schema_bytes_max=settings.schema_bytes_max,
         page_items_max=settings.page_items_max,
         page_bytes_max=settings.page_bytes_max,
+        rates=Rates(
+            caller=settings.rate_limit_caller,
+            caller_writes=settings.rate_limit_caller_writes,
+            tenant=settings.rate_limit_tenant,
+            tenant_writes=settings.rate_limit_tenant_writes,
+            storage=settings.rate_limit_storage,
+            counters_max=settings.rate_limit_counters_max,
+        ),
         live=_live_limits(settings),
     )
 
