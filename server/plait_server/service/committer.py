@@ -10,6 +10,7 @@ from msgspec import Struct
 from plait_server.errors import PlaitServerError, StoreUnavailable
 from plait_server.service.document import OpenDocument
 from plait_server.service.documents import Documents
+from plait_server.service.fairness import in_fair_order
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.revision import CommittedRevision, Revision
 from plait_server.store import Commit, CommitResult, Committed, HeadMoved, Store
@@ -53,16 +54,12 @@ class Committer:
         self._on_committed = on_committed
         self._waiting: deque[Waiting] = deque()
         self._wants_snapshot: dict[OpenDocument, None] = {}
-        self._newest: asyncio.Future[CommitResult] | None = None
+        self._writing: list[Waiting] = []
         self._idle: asyncio.Future[None] | None = None
         self._closing = False
         self._task = asyncio.create_task(self._run(), name="committer")
         self.failure: PlaitServerError | None = None
         """Why the last batch failed; None when it did not."""
-
-    @property
-    def full(self) -> bool:
-        return len(self._waiting) >= self._limits.edits_waiting_max
 
     def put(
         self, commit: Commit, document: OpenDocument, revision: Revision | None
@@ -72,7 +69,6 @@ class Committer:
         Whoever waits may be cancelled: the commit goes its way.
         """
         result: asyncio.Future[CommitResult] = asyncio.get_running_loop().create_future()
-        self._newest = result
         self._waiting.append(Waiting(commit, document, revision, result))
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
@@ -80,8 +76,9 @@ class Committer:
 
     async def catch_up(self) -> None:
         """Wait until all that was put so far is durable, or was refused."""
-        if self._newest is not None:
-            await asyncio.wait({self._newest})
+        put = {waiting.result for waiting in (*self._writing, *self._waiting)}
+        if put:
+            await asyncio.wait(put)
 
     async def close(self) -> None:
         """Finish what was put, then stop."""
@@ -112,7 +109,7 @@ class Committer:
             quiet = quiet + 1 if len(self._waiting) == before else 0
 
     async def _write_batch(self) -> None:
-        batch = self._take()
+        batch = self._writing = self._take()
         if not batch:
             return
         try:
@@ -132,6 +129,8 @@ class Committer:
     def _take(self) -> list[Waiting]:
         """Take what is waiting, except what was built on something that failed."""
         batch: list[Waiting] = []
+        if len(self._waiting) > BATCH_COMMITS_MAX:
+            self._waiting = in_fair_order(self._waiting, BATCH_COMMITS_MAX)
         while self._waiting and len(batch) < BATCH_COMMITS_MAX:
             waiting = self._waiting.popleft()
             if waiting.document.stale:

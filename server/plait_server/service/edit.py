@@ -16,6 +16,7 @@ from collections.abc import Coroutine
 from msgspec.structs import replace
 
 from plait_server import errors
+from plait_server.service.admission import Admission
 from plait_server.service.answer import Answer
 from plait_server.service.attempt import STORED_REFUSALS, Attempt, Pipeline
 from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey
@@ -23,6 +24,7 @@ from plait_server.service.rules import Rules
 from plait_server.store import Address
 
 PAUSE_S = 0.005
+CLOSING = "The server is closing."
 
 
 class Editor:
@@ -30,6 +32,7 @@ class Editor:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
+        self.admission = Admission(pipeline.limits)
         self.closing = False
         self._under_way = 0
         self._drained = asyncio.Event()
@@ -67,10 +70,8 @@ class Editor:
     async def _until_decided(self, caller: Caller, key: DocumentKey, edit: Edit) -> Answer:
         """Take an edit, again while what it was decided on fails."""
         pipeline = self.pipeline
-        if self.closing or pipeline.committer.full:
-            raise errors.Overloaded("The server is closing." if self.closing else "Too many edits wait.")
         address = Address(caller.tenant, key.collection, key.id)
-        self._under_way += 1
+        self.begin(address)
         try:
             for round_ in range(pipeline.limits.rounds_max):
                 if round_ > 1:
@@ -92,9 +93,26 @@ class Editor:
                     return answer
             raise errors.HotDocument("Others kept changing the document first.")
         finally:
-            self._under_way -= 1
-            if self.closing and not self._under_way:
-                self._drained.set()
+            self.end(address)
+
+    def check(self, document: Address) -> None:
+        """Refuse what `begin` would refuse now. Raises HotDocument, Overloaded."""
+        if self.closing:
+            raise errors.Overloaded(CLOSING)
+        self.admission.check(document)
+
+    def begin(self, document: Address) -> None:
+        """Note that an edit is under way, until `end`. Raises HotDocument, Overloaded."""
+        if self.closing:
+            raise errors.Overloaded(CLOSING)
+        self.admission.enter(document)
+        self._under_way += 1
+
+    def end(self, document: Address) -> None:
+        self.admission.leave(document)
+        self._under_way -= 1
+        if self.closing and not self._under_way:
+            self._drained.set()
 
     async def _pause(self, round_: int) -> None:
         """Wait a random part of a time that doubles, so that those in each other's way part."""

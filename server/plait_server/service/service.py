@@ -127,6 +127,10 @@ class Service:
             ready=reason is None, reason=reason, store=self._store.name, durability=self._store.durability
         )
 
+    def check_room(self, caller: Caller, document: DocumentKey) -> None:
+        """Refuse an edit for which there is no room, before it is read. Raises HotDocument, Overloaded."""
+        self._editor.check(_address(caller, document))
+
     def edit(self, caller: Caller, document: DocumentKey, edit: Edit) -> Coroutine[None, None, Answer]:
         """Take an edit; the answer comes when it is durable. Raises what it is refused with."""
         return self._editor.edit(caller, document, edit)

@@ -87,12 +87,13 @@ class Conflicts:
         only_query(request)
         if request.content_type != JSON:
             raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        caller, document = caller_of(request), document_of(request)
+        self._service.check_room(caller, document)
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
         stated = self._stated_resolution(await self._parser.patch(body))
-        caller = caller_of(request)
         answer = await self._service.resolve(
             caller,
-            document_of(request),
+            document,
             request.match_info["conflict"],
             choices=stated.choices,
             patch=stated.patch,

@@ -10,7 +10,7 @@ from plait_merge.pointer import InvalidPointer, array_index, parse_pointer
 from plait_merge.values import ABSENT, Absent, Json
 from plait_server import wire
 from plait_server.config import Settings
-from plait_server.service import DocumentView, Edit, EditKind, Service
+from plait_server.service import Caller, DocumentKey, DocumentView, Edit, EditKind, Service
 from plait_server.service.moment import format_moment
 from plait_server.web import models
 from plait_server.web.conditions import BadHeader, etag, read_tags, view_etag
@@ -41,6 +41,8 @@ WRITE_PROBLEMS: Final = (
     "store-unavailable",
     "outcome-unknown",
 )
+NOT_NAMED: Final = ""
+"""The id of a document that gets one later."""
 Stated = TypeVar("Stated", int, str)
 MERGE_PROBLEMS: Final = ("merge-conflict", "base-unknown", "base-unavailable", "deleted")
 
@@ -139,15 +141,16 @@ class Documents:
             raise Problem(
                 "unsupported-patch", f"Send one of {ACCEPT_PATCH['Accept-Patch']}.", None, ACCEPT_PATCH
             )
+        caller, document = caller_of(request), document_of(request)
+        self._service.check_room(caller, document)
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
         content = await self._parser.patch(body)
-        caller = caller_of(request)
         edit = (
             self._stated_edit(request, content, body)
             if media_type == EDIT
             else edit_of(request, kind, content, body)
         )
-        answer = await self._service.edit(caller, document_of(request), edit)
+        answer = await self._service.edit(caller, document, edit)
         return await self._answers.respond(request, caller, answer, known_base=_knows_its_base(edit))
 
     def _stated_edit(self, request: web.Request, content: Json, body: bytes) -> Edit:
@@ -177,23 +180,26 @@ class Documents:
 
     async def put(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
-        content, body = await self._document_in(request)
-        caller = caller_of(request)
+        caller, document = caller_of(request), document_of(request)
+        content, body = await self._document_in(request, caller, document)
         edit = edit_of(request, "put", content, body)
-        answer = await self._service.edit(caller, document_of(request), edit)
+        answer = await self._service.edit(caller, document, edit)
         return await self._answers.respond(request, caller, answer, known_base=True)
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
-        content, body = await self._document_in(request)
-        caller = caller_of(request)
+        caller, collection = caller_of(request), request.match_info["collection"]
+        content, body = await self._document_in(request, caller, DocumentKey(collection, NOT_NAMED))
         edit = edit_of(request, "create", content, body)
-        answer = await self._service.create(caller, request.match_info["collection"], edit)
+        answer = await self._service.create(caller, collection, edit)
         return await self._answers.respond(request, caller, answer, known_base=True)
 
-    async def _document_in(self, request: web.Request) -> tuple[Json, bytes]:
+    async def _document_in(
+        self, request: web.Request, caller: Caller, document: DocumentKey
+    ) -> tuple[Json, bytes]:
         if _media_type(request) != JSON:
             raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        self._service.check_room(caller, document)
         settings = self._settings
         body = await read_body(
             request, settings.document_bytes_max, settings.body_timeout_s, "document_bytes"

@@ -55,6 +55,8 @@ PUBLISHED_LIMITS = (
     "live_frame_bytes_max",
     "live_subscriptions_max",
     "changes_wait_max_s",
+    "edits_waiting_max",
+    "document_edits_waiting_max",
 )
 
 
@@ -101,6 +103,7 @@ class Health:
                 "features": FEATURES,
                 "patch_types": list(PATCH_TYPES),
                 "limits": {name: getattr(self._settings, name) for name in PUBLISHED_LIMITS},
+                "rate_limits": self._service.quotas.policies if self._service.quotas else (),
             }
         )
 

@@ -289,6 +289,16 @@ class ConflictProblem(ProblemBody):
     missed: list[Missed] | None
 
 
+class RateLimit(BaseModel):
+    """A quota: so many requests in a window that slides. RateLimit names what is left of it."""
+
+    name: str
+    scope: Literal["caller", "tenant"] = Field(description="Whose requests are counted together.")
+    writes_only: bool
+    quota: int
+    window_s: int
+
+
 class Features(BaseModel):
     """What this server is and can do."""
 
@@ -299,6 +309,7 @@ class Features(BaseModel):
     features: list[str]
     patch_types: list[str]
     limits: dict[str, float]
+    rate_limits: list[RateLimit] = Field(description="None where everybody may ask as often as he likes.")
 
 
 class Alive(BaseModel):

@@ -18,6 +18,7 @@ from plait_server.web.problems import MEDIA_TYPE, PROBLEMS, Kind
 from plait_server.web.routes import (
     COLLECTION_PATTERN,
     CONFLICT_PATTERN,
+    FRONT,
     ID_PATTERN,
     REVISION_PATTERN,
     Route,
@@ -55,6 +56,13 @@ HEADERS: Final = {
     "Plait-Author": "Who edits, kept in history.",
     "traceparent": "W3C Trace Context, kept in history.",
 }
+ANSWER_HEADERS: Final = {
+    "RateLimit-Policy": 'The quotas of this server, where it has some: "name";q=<requests>;w=<seconds>.',
+    "RateLimit": 'What they leave to the caller, where he is known: "name";r=<requests>;t=<seconds>.',
+    "Retry-After": "Seconds after which to send the request again; not the same for everybody.",
+}
+COUNTED_PROBLEMS: Final = ("quota-exceeded",)
+"""Of all that is counted: the paths of the contract, not those that say how the process is."""
 SHARED_PROBLEMS: Final = (
     "bad-request",
     "not-found",
@@ -98,7 +106,7 @@ def describe(routes: Iterable[Route], problem_base: str) -> dict[str, Any]:
             "summary": "JSON documents that many people edit at the same time",
         },
         "paths": paths,
-        "components": {"schemas": _schemas(rows)},
+        "components": {"schemas": _schemas(rows), "headers": _answer_headers()},
     }
 
 
@@ -147,7 +155,7 @@ def _successes(route: Route) -> dict[str, Any]:
 def _success(
     status: int, model: type[BaseModel] | None, media_type: str, *, has_body: bool
 ) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": HTTPStatus(status).phrase}
+    answer: dict[str, Any] = {"description": HTTPStatus(status).phrase, "headers": _told()}
     if has_body:
         answer["content"] = {media_type: {"schema": _reference(model)}}
     return answer
@@ -155,7 +163,8 @@ def _success(
 
 def _failures(route: Route, problem_base: str) -> dict[str, Any]:
     by_status: dict[int, list[Kind]] = {}
-    for code in sorted({*route.problems, *SHARED_PROBLEMS}):
+    counted = COUNTED_PROBLEMS if route.path.startswith(FRONT) else ()
+    for code in sorted({*route.problems, *SHARED_PROBLEMS, *counted}):
         by_status.setdefault(PROBLEMS[code].status, []).append(PROBLEMS[code])
     return {str(status): _failure(by_status[status], problem_base) for status in sorted(by_status)}
 
@@ -167,7 +176,21 @@ def _failure(kinds: list[Kind], problem_base: str) -> dict[str, Any]:
     schema = {"allOf": [{"anyOf": shapes} if merges else shapes[0], types]}
     return {
         "description": "; ".join(f"{kind.code}: {kind.title}" for kind in kinds),
+        "headers": _told(retry=any(kind.retry for kind in kinds)),
         "content": {MEDIA_TYPE: {"schema": schema}},
+    }
+
+
+def _told(*, retry: bool = False) -> dict[str, Any]:
+    """Refer to the headers of an answer that are no matter of its route."""
+    names = [name for name in ANSWER_HEADERS if retry or name != "Retry-After"]
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _answer_headers() -> dict[str, Any]:
+    return {
+        name: {"description": description, "schema": {"type": "string"}}
+        for name, description in ANSWER_HEADERS.items()
     }
 
 
