@@ -2,12 +2,9 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
 
 from limits.aio.storage import MemoryStorage
 from msgspec import Struct
-
-INSTANT_S: Final = 1e-6
 
 
 class _Counter(Struct):
@@ -66,8 +63,7 @@ class Counters(MemoryStorage):
             return 0, 0, 0, 0
         now = self._clock()
         counter.advance(expiry, now)
-        # The library takes the rest of a window modulo the window: a whole one would be none.
-        rest_s = min(expiry - (now - counter.begun), expiry - INSTANT_S)
+        rest_s = expiry - (now - counter.begun)
         return counter.previous, rest_s, counter.current, rest_s + expiry
 
     def _begin(self, key: str, now: float) -> _Counter:

@@ -24,7 +24,6 @@ from plait_server.service.rules import Rules
 from plait_server.store import Address
 
 PAUSE_S = 0.005
-CLOSING = "The server is closing."
 
 
 class Editor:
@@ -32,9 +31,8 @@ class Editor:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
-        self.admission = Admission(pipeline.limits)
+        self.admission = Admission(pipeline.limits, pipeline.documents)
         self.closing = False
-        self._under_way = 0
         self._drained = asyncio.Event()
 
     def edit(self, caller: Caller, document: DocumentKey, edit: Edit) -> Coroutine[None, None, Answer]:
@@ -46,7 +44,7 @@ class Editor:
     async def close(self) -> None:
         """Finish the edits under way; refuse those that come later."""
         self.closing = True
-        if self._under_way:
+        if not self.admission.idle:
             await self._drained.wait()
 
     async def _once(self, caller: Caller, document: DocumentKey, edit: Edit, key: IdempotencyKey) -> Answer:
@@ -71,12 +69,13 @@ class Editor:
         """Take an edit, again while what it was decided on fails."""
         pipeline = self.pipeline
         address = Address(caller.tenant, key.collection, key.id)
-        self.begin(address)
+        self.begin(caller)
         try:
             for round_ in range(pipeline.limits.rounds_max):
                 if round_ > 1:
                     await self._pause(round_)
                 document = pipeline.documents.get(address) or await pipeline.documents.open(address)
+                self.admission.check_open(document)
                 document.users += 1
                 try:
                     rules = pipeline.collections.of(caller.tenant, key.collection)
@@ -93,25 +92,21 @@ class Editor:
                     return answer
             raise errors.HotDocument("Others kept changing the document first.")
         finally:
-            self.end(address)
+            self.end(caller)
 
-    def check(self, document: Address) -> None:
-        """Refuse what `begin` would refuse now. Raises HotDocument, Overloaded."""
+    def check_room(self, caller: Caller, document: DocumentKey) -> None:
+        """Refuse an edit for which there is no room, before it is read. Raises HotDocument, Overloaded."""
+        self.admission.check(caller.tenant, document)
+
+    def begin(self, caller: Caller) -> None:
+        """Note that an edit is under way, until `end`. Raises Overloaded."""
         if self.closing:
-            raise errors.Overloaded(CLOSING)
-        self.admission.check(document)
+            raise errors.Overloaded("The server is closing.")
+        self.admission.enter(caller.tenant)
 
-    def begin(self, document: Address) -> None:
-        """Note that an edit is under way, until `end`. Raises HotDocument, Overloaded."""
-        if self.closing:
-            raise errors.Overloaded(CLOSING)
-        self.admission.enter(document)
-        self._under_way += 1
-
-    def end(self, document: Address) -> None:
-        self.admission.leave(document)
-        self._under_way -= 1
-        if self.closing and not self._under_way:
+    def end(self, caller: Caller) -> None:
+        self.admission.leave(caller.tenant)
+        if self.closing and self.admission.idle:
             self._drained.set()
 
     async def _pause(self, round_: int) -> None:

@@ -2,19 +2,17 @@
 
 A quota is so many requests in a window that slides: what was asked in the window before this one counts for
 as much of it as lies in the last so many seconds. Who was quiet may ask for a whole quota at once and then at
-the quota's pace, which is what a token bucket of that size gives, for two numbers a caller. The strategy, the
-notation and storages outside this process are those of the `limits` library; the one in memory is `counters`.
+the quota's pace, which is what a token bucket of that size gives, for two numbers a caller. The notation and
+the storages are those of the `limits` library; the one in memory is `counters`.
 """
 
 import logging
 import math
-import time
 from collections.abc import Callable, Iterator
 from typing import Final, Literal
 
 from limits import RateLimitItem, parse_many
-from limits.aio.storage import Storage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.aio.storage import SlidingWindowCounterSupport
 from limits.errors import StorageError
 from limits.storage import storage_from_string
 from msgspec import Struct
@@ -42,6 +40,13 @@ class Policy(Struct, frozen=True):
     quota: int
     window_s: int
 
+    def key(self, caller: Caller, peer: str) -> str:
+        """Name whose requests are counted together. No two tenants can come to the same name."""
+        tenant = f"{self.name}/{len(caller.tenant)}:{caller.tenant}"
+        if self.scope == "tenant":
+            return tenant
+        return f"{tenant}={caller.subject}" if caller.subject else f"{tenant}@{peer}"
+
 
 class Standing(Struct, frozen=True):
     """How many requests a policy leaves to somebody; he gets no more within `reset_s` seconds."""
@@ -55,16 +60,12 @@ class Quotas:
     """The quotas of everybody."""
 
     def __init__(
-        self,
-        rates: Rates,
-        clock: Callable[[], float],
-        random_bytes: Callable[[int], bytes],
+        self, rates: Rates, clock: Callable[[], float], random_bytes: Callable[[int], bytes]
     ) -> None:
         """`rates` are as the settings allow them; `clock` gives seconds that only go forward, for counters in
         memory."""
-        self._items = dict(_policies(rates))
-        self.policies = tuple(self._items)
-        self._limiter = SlidingWindowCounterRateLimiter(_storage(rates, clock))
+        self.policies = tuple(_policies(rates))
+        self._storage = _storage(rates, clock)
         self._random_bytes = random_bytes
         self._counts = True
 
@@ -74,10 +75,11 @@ class Quotas:
         Raises QuotaExceeded. A request that is refused by one quota does not count for those after it: the
         caller's come before the tenant's. Where the storage fails, everybody may pass.
         """
+        acquire = self._storage.acquire_sliding_window_entry
         try:
-            for policy, item in self._items.items():
-                if (writes or not policy.writes_only) and not await self._limiter.hit(
-                    item, _who(policy, caller, peer)
+            for policy in self.policies:
+                if (writes or not policy.writes_only) and not await acquire(
+                    policy.key(caller, peer), policy.quota, policy.window_s
                 ):
                     raise self._exceeded(policy, await self._standing(policy, caller, peer))
         except StorageError as error:
@@ -86,7 +88,7 @@ class Quotas:
             self._counts = True
 
     async def standings(self, caller: Caller, peer: str) -> list[Standing]:
-        """Give how the caller stands with every quota; nothing where the storage fails."""
+        """Say how the caller stands with every quota; nothing where the storage fails."""
         try:
             return [await self._standing(policy, caller, peer) for policy in self.policies]
         except StorageError as error:
@@ -94,20 +96,25 @@ class Quotas:
             return []
 
     async def _standing(self, policy: Policy, caller: Caller, peer: str) -> Standing:
-        stats = await self._limiter.get_window_stats(self._items[policy], _who(policy, caller, peer))
-        # The library gives a moment of the wall clock, which may have been set in between.
-        reset_s = min(max(1, math.ceil(stats.reset_time - time.time())), policy.window_s)
-        if stats.remaining == policy.quota:
-            reset_s = policy.window_s
-        return Standing(policy.name, stats.remaining, reset_s)
+        window_s = policy.window_s
+        found = await self._storage.get_sliding_window(policy.key(caller, peer), window_s)
+        previous, previous_rest_s, current, current_rest_s = found
+        remaining = max(0, policy.quota - int(previous * previous_rest_s / window_s + current))
+        reset_s = float(window_s)
+        if current:
+            reset_s = current_rest_s - window_s
+        if previous:
+            # The next one leaves the window when what is left of it weighs one less.
+            reset_s = min(reset_s, previous_rest_s % (window_s / previous))
+        return Standing(policy.name, remaining, max(1, math.ceil(reset_s)))
 
     def _exceeded(self, policy: Policy, standing: Standing) -> QuotaExceeded:
         part = int.from_bytes(self._random_bytes(2), "big") / 65_536
         longer_s = 1 + int(part * max(JITTER_S_MIN, JITTER * standing.reset_s))
-        who = "You have" if policy.scope == "caller" else "All callers of your tenant together have"
+        who = "You have" if policy.scope == "caller" else "The callers of your tenant together have"
         what = "writes" if policy.writes_only else "requests"
         return QuotaExceeded(
-            f"{who} made the {policy.quota} {what} of {policy.window_s} s.",
+            f"{who} {policy.quota} {what} in {policy.window_s} s.",
             {
                 "limit": policy.name,
                 "maximum": policy.quota,
@@ -123,7 +130,7 @@ class Quotas:
         self._counts = False
 
 
-def _policies(rates: Rates) -> Iterator[tuple[Policy, RateLimitItem]]:
+def _policies(rates: Rates) -> Iterator[Policy]:
     """Name every quota that is set: those of a caller first, then by how long their windows are."""
     written: tuple[tuple[Scope, bool, str], ...] = (
         ("caller", True, rates.caller_writes),
@@ -135,21 +142,12 @@ def _policies(rates: Rates) -> Iterator[tuple[Policy, RateLimitItem]]:
         for item in sorted(parse_many(text), key=RateLimitItem.get_expiry) if text else ():
             window_s = item.get_expiry()
             name = f"{scope}-writes-{window_s}s" if writes_only else f"{scope}-{window_s}s"
-            item.namespace = name
-            yield Policy(name, scope, writes_only, item.amount, window_s), item
+            yield Policy(name, scope, writes_only, item.amount, window_s)
 
 
-def _storage(rates: Rates, clock: Callable[[], float]) -> Storage:
+def _storage(rates: Rates, clock: Callable[[], float]) -> SlidingWindowCounterSupport:
     if rates.storage == IN_MEMORY:
         return Counters(rates.counters_max, clock)
     storage = storage_from_string(rates.storage, wrap_exceptions=True)
-    assert isinstance(storage, Storage)
+    assert isinstance(storage, SlidingWindowCounterSupport)
     return storage
-
-
-def _who(policy: Policy, caller: Caller, peer: str) -> str:
-    """Name whose requests are counted together. No two tenants can come to the same name."""
-    tenant = f"{len(caller.tenant)}:{caller.tenant}"
-    if policy.scope == "tenant":
-        return tenant
-    return f"{tenant}={caller.subject}" if caller.subject else f"{tenant}@{peer}"
