@@ -47,11 +47,12 @@ def trace_of(request: web.BaseRequest) -> str | None:
 
 
 def peer_of(request: web.BaseRequest) -> str:
-    """Say from where a request came: the address of its connection, whatever its headers say.
+    """Say from where a request came: the network of its connection, whatever its headers say."""
+    return network_of(request.remote or "")
 
-    Of an IPv6 address only the half that names a network: whoever has one address there has them all.
-    """
-    address = request.remote or ""
+
+def network_of(address: str) -> str:
+    """Of an IPv6 address take the half that names a network: whoever has one address there has them all."""
     if ":" not in address:
         return address
     try:
