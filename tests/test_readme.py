@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,13 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
     assert written == [
         (name, _shown(field.default), field.description) for name, field in Settings.model_fields.items()
     ]
+
+
+def test_the_settings_shown_are_settings() -> None:
+    shown = re.findall(r"^```toml\n(.*?)^```", SERVER, re.S | re.M)
+    assert shown
+    for block in shown:
+        Settings(**tomllib.loads(block))
 
 
 def _shown(default: Any) -> str:
