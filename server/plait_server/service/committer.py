@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -10,8 +9,8 @@ from msgspec import Struct
 from plait_server.errors import PlaitServerError, StoreUnavailable
 from plait_server.service.document import OpenDocument
 from plait_server.service.documents import Documents
-from plait_server.service.fairness import in_fair_order
 from plait_server.service.limits import ServiceLimits
+from plait_server.service.line import Line
 from plait_server.service.revision import CommittedRevision, Revision
 from plait_server.store import Commit, CommitResult, Committed, HeadMoved, Store
 
@@ -52,7 +51,7 @@ class Committer:
         self._documents = documents
         self._limits = limits
         self._on_committed = on_committed
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: Line[Waiting] = Line()
         self._wants_snapshot: dict[OpenDocument, None] = {}
         self._writing: list[Waiting] = []
         self._idle: asyncio.Future[None] | None = None
@@ -129,10 +128,7 @@ class Committer:
     def _take(self) -> list[Waiting]:
         """Take what is waiting, except what was built on something that failed."""
         batch: list[Waiting] = []
-        if len(self._waiting) > BATCH_COMMITS_MAX:
-            self._waiting = in_fair_order(self._waiting, BATCH_COMMITS_MAX)
-        while self._waiting and len(batch) < BATCH_COMMITS_MAX:
-            waiting = self._waiting.popleft()
+        for waiting in self._waiting.take(BATCH_COMMITS_MAX):
             if waiting.document.stale:
                 _answer(waiting, HeadMoved())
             else:

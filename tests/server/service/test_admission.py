@@ -1,8 +1,7 @@
-"""Bounds on what is under way: of a document, of a tenant, of all; and whose turn it is then."""
+"""Bounds on what is under way: of a document, of a tenant, of all."""
 
 import asyncio
 from collections import Counter
-from typing import NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +9,6 @@ from hypothesis import strategies as st
 from plait_server.errors import PlaitServerError
 from plait_server.service import Caller, DocumentKey, Edit, IdempotencyKey, ServiceLimits
 from plait_server.service.admission import Room
-from plait_server.service.fairness import in_fair_order
-from plait_server.store import Address, Commit
 from server.service.bench import ANN, ORDER, Bench, begin, decided, put, refusal, replacing, turns
 
 OTHER = DocumentKey("orders", "2")
@@ -162,56 +159,3 @@ def test_whoever_comes_new_into_a_room_finds_a_place(takers: list[str], places: 
         room.take(tenant)
     if room.left:
         assert room.take("somebody new")
-
-
-class Waits(NamedTuple):
-    commit: Commit
-    number: int
-
-
-Queue = st.lists(
-    st.tuples(st.sampled_from("ab"), st.lists(st.sampled_from("123"), min_size=1, max_size=3, unique=True)),
-    min_size=1,
-    max_size=60,
-)
-
-
-def queue_of(units: list[tuple[str, list[str]]]) -> list[Waits]:
-    """What waits, from tenants and the documents of which something is to hold together."""
-    waiting: list[Waits] = []
-    for number, (tenant, documents) in enumerate(units, 1):
-        unit = number if len(documents) > 1 else 0
-        for document in documents:
-            commit = Commit(Address(tenant, "c", document), 0, 0, unit=unit)
-            waiting.append(Waits(commit, len(waiting)))
-    return waiting
-
-
-@given(Queue, st.integers(1, 40))
-def test_a_fair_order_loses_nothing_keeps_documents_in_order_and_units_together(
-    units: list[tuple[str, list[str]]], batch_max: int
-) -> None:
-    waiting = queue_of(units)
-    ordered = list(in_fair_order(waiting, batch_max))
-    assert sorted(ordered, key=lambda each: each.number) == waiting
-    for address in {each.commit.address for each in waiting}:
-        numbers = [each.number for each in ordered if each.commit.address == address]
-        assert numbers == sorted(numbers)
-    for unit in {each.commit.unit for each in waiting} - {0}:
-        places = [place for place, each in enumerate(ordered) if each.commit.unit == unit]
-        assert places == list(range(places[0], places[0] + len(places)))
-
-
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("123")), min_size=1, max_size=200))
-def test_each_document_has_its_share_of_the_next_batch(waiting: list[tuple[str, str]]) -> None:
-    ordered = in_fair_order(queue_of([(tenant, [document]) for tenant, document in waiting]), 12)
-    batch = Counter(each.commit.address for each in list(ordered)[:12])
-    of_all = Counter((tenant, document) for tenant, document in waiting)
-    for (tenant, document), count in of_all.items():
-        assert batch[Address(tenant, "c", document)] >= min(count, 2)
-
-
-def test_a_tenant_with_many_documents_does_not_crowd_out_another() -> None:
-    waiting = queue_of([("a", [str(n)]) for n in range(5_000)] + [("b", ["1"])])
-    batch = list(in_fair_order(waiting, 1_000))[:1_000]
-    assert Address("b", "c", "1") in [each.commit.address for each in batch]
