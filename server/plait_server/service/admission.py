@@ -85,13 +85,13 @@ class Admission:
             members = {"limit": "document_edits_waiting", "maximum": most}
             raise HotDocument("As many edits of this document are under way as may be.", members)
 
-    def enter(self, tenant: str) -> None:
-        """Let an edit in; it has to `leave`."""
-        if not self._room.take(tenant):
+    def enter(self, tenant: str, edits: int) -> None:
+        """Let edits in; they have to `leave`."""
+        if not self._room.take(tenant, edits):
             raise self._overloaded()
 
-    def leave(self, tenant: str) -> None:
-        self._room.give_back(tenant)
+    def leave(self, tenant: str, edits: int) -> None:
+        self._room.give_back(tenant, edits)
 
     def _overloaded(self) -> Overloaded:
         members = {"limit": "edits_waiting", "maximum": self._limits.edits_waiting_max}

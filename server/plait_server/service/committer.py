@@ -60,6 +60,10 @@ class Committer:
         self.failure: PlaitServerError | None = None
         """Why the last batch failed; None when it did not."""
 
+    @property
+    def full(self) -> bool:
+        return len(self._waiting) >= self._limits.edits_waiting_max
+
     def put(
         self, commit: Commit, document: OpenDocument, revision: Revision | None
     ) -> asyncio.Future[CommitResult]:

@@ -98,14 +98,14 @@ class Editor:
         """Refuse an edit for which there is no room, before it is read. Raises HotDocument, Overloaded."""
         self.admission.check(caller.tenant, document)
 
-    def begin(self, caller: Caller) -> None:
-        """Note that an edit is under way, until `end`. Raises Overloaded."""
+    def begin(self, caller: Caller, edits: int = 1) -> None:
+        """Note that edits are under way, until `end`. Raises Overloaded."""
         if self.closing:
             raise errors.Overloaded("The server is closing.")
-        self.admission.enter(caller.tenant)
+        self.admission.enter(caller.tenant, edits)
 
-    def end(self, caller: Caller) -> None:
-        self.admission.leave(caller.tenant)
+    def end(self, caller: Caller, edits: int = 1) -> None:
+        self.admission.leave(caller.tenant, edits)
         if self.closing and self.admission.idle:
             self._drained.set()
 

@@ -48,7 +48,8 @@ class Rates:
     """Counters kept here; the longest unused ones go first."""
 
     @property
-    def set(self) -> bool:
+    def given(self) -> bool:
+        """Whether anybody is to be counted."""
         return any((self.caller, self.caller_writes, self.tenant, self.tenant_writes))
 
 

@@ -67,7 +67,7 @@ class Service:
         self._clock = clock
         self._random_bytes = random_bytes
         self.hub = Hub(limits.live, monotonic)
-        self.quotas = Quotas(limits.rates, monotonic, random_bytes) if limits.rates.set else None
+        self.quotas = Quotas(limits.rates, monotonic, random_bytes) if limits.rates.given else None
         """None where nobody's requests are counted."""
         self._on_committed = on_committed
         self._collections = collections

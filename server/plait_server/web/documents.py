@@ -15,7 +15,15 @@ from plait_server.service.moment import format_moment
 from plait_server.web import models
 from plait_server.web.conditions import BadHeader, etag, read_tags, view_etag
 from plait_server.web.door import Parser, read_body
-from plait_server.web.edits import EDIT_HEADERS, JSON, EditAnswers, caller_of, document_of, edit_of
+from plait_server.web.edits import (
+    EDIT_HEADERS,
+    JSON,
+    EditAnswers,
+    caller_of,
+    check_room,
+    document_of,
+    edit_of,
+)
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_response
 from plait_server.web.problems import WEAK_TAG_HINT, Problem
 from plait_server.web.routes import COLLECTION, DOCUMENT, Route
@@ -142,7 +150,7 @@ class Documents:
                 "unsupported-patch", f"Send one of {ACCEPT_PATCH['Accept-Patch']}.", None, ACCEPT_PATCH
             )
         caller, document = caller_of(request), document_of(request)
-        self._service.check_room(caller, document)
+        check_room(self._service, request, caller, document)
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
         content = await self._parser.patch(body)
         edit = (
@@ -199,7 +207,7 @@ class Documents:
     ) -> tuple[Json, bytes]:
         if _media_type(request) != JSON:
             raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
-        self._service.check_room(caller, document)
+        check_room(self._service, request, caller, document)
         settings = self._settings
         body = await read_body(
             request, settings.document_bytes_max, settings.body_timeout_s, "document_bytes"

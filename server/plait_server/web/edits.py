@@ -8,6 +8,7 @@ from multidict import istr
 
 from plait_merge.values import ABSENT, Json
 from plait_server import wire
+from plait_server.errors import Unavailable
 from plait_server.service import Answer, Caller, DocumentKey, Edit, EditKind, IdempotencyKey, IfMatch, Service
 from plait_server.web.conditions import (
     BadHeader,
@@ -25,6 +26,7 @@ from plait_server.web.written import WrittenAtOnce
 
 TENANT: Final = "default"
 JSON: Final = "application/json"
+RESPOND_ASYNC: Final = "respond-async"
 
 # Names looked up for every edit; an istr is not lowered again each time.
 _BASE: Final = istr("Plait-Base")
@@ -58,6 +60,18 @@ def document_of(request: web.Request) -> DocumentKey:
     """Name the document of the path."""
     named = request.match_info
     return DocumentKey(named["collection"], named["id"])
+
+
+def check_room(service: Service, request: web.Request, caller: Caller, document: DocumentKey) -> None:
+    """Refuse an edit for which there is no room, before its body is read; but who asks for it is queued.
+
+    Raises HotDocument, Overloaded.
+    """
+    try:
+        service.check_room(caller, document)
+    except Unavailable:
+        if RESPOND_ASYNC not in request.headers.get(_PREFER, ""):
+            raise
 
 
 def edit_of(request: web.Request, kind: EditKind, content: Json, body: bytes) -> Edit:
