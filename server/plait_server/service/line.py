@@ -43,7 +43,7 @@ class Line(Generic[Each]):
         self._arrived.append(each)
 
     def take(self, most: int) -> list[Each]:
-        """Give those whose turn it is, `most` of them at most; a unit that is longer comes alone."""
+        """Give those whose turn it is: `most` of them, and those that the last one holds together with."""
         arrived, lanes = self._arrived, self._lanes
         self._arrived = []
         if not lanes.count and len(arrived) <= most:
@@ -96,11 +96,9 @@ class _Lanes(Generic[Each]):
 
     def take(self, most: int) -> list[Each]:
         taken: list[Each] = []
-        while self.count:
+        while self.count and len(taken) < most:
             tenant, lanes = next(iter(self._by_tenant.items()))
             lane = next(iter(lanes))
-            if taken and len(taken) + len(lane.units[0]) > most:
-                break
             unit = lane.units.popleft()
             taken += unit
             self.count -= len(unit)

@@ -18,7 +18,8 @@ class Waits(NamedTuple):
 
 Unit = tuple[str, list[str]]
 """A tenant, and those of its documents that something is to hold together of."""
-Documents = st.lists(st.sampled_from("123456"), min_size=1, max_size=4, unique=True)
+UNIT_MAX = 4
+Documents = st.lists(st.sampled_from("123456"), min_size=1, max_size=UNIT_MAX, unique=True)
 Steps = st.lists(st.one_of(st.tuples(st.sampled_from("ab"), Documents), st.integers(1, 9)), max_size=60)
 
 
@@ -44,7 +45,7 @@ def test_nothing_is_lost_documents_stay_in_order_and_units_together(steps: list[
     for step in steps:
         if isinstance(step, int):
             batches.append(desk.line.take(step))
-            assert len(batches[-1]) <= step or len({each.commit.unit for each in batches[-1]}) == 1
+            assert len(batches[-1]) < step + UNIT_MAX
         else:
             desk.put(*step)
         served = [each for batch in batches for each in batch]
