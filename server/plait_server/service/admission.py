@@ -11,7 +11,7 @@ from plait_server.errors import HotDocument, Overloaded
 from plait_server.service.document import OpenDocument
 from plait_server.service.documents import Documents
 from plait_server.service.limits import ServiceLimits
-from plait_server.service.request import DocumentKey
+from plait_server.service.request import Caller, DocumentKey
 from plait_server.store import Address
 
 SHARE: Final = 4
@@ -27,10 +27,9 @@ class Room:
         self.left = places
         self._taken: dict[str, int] = {}
 
-    def has(self, tenant: str, places: int = 1) -> bool:
-        """Say whether a tenant may take so many places."""
-        left = self.left
-        return places <= left and self._taken.get(tenant, 0) < SHARE * left
+    def has(self, tenant: str) -> bool:
+        """Say whether a tenant may take a place."""
+        return self._taken.get(tenant, 0) < SHARE * self.left
 
     def take(self, tenant: str, places: int = 1) -> bool:
         """Take places, if the tenant may."""
@@ -50,49 +49,42 @@ class Room:
             self._taken.pop(tenant, None)
 
 
-class Admission:
-    """Counts the edits under way. Raises HotDocument, Overloaded."""
+class Admission(Room):
+    """The room of all edits under way, and who may not come in."""
 
-    __slots__ = ("_calm_left", "_documents", "_limits", "_room")
+    __slots__ = ("_calm_left", "_document_max", "_documents", "_most")
 
     def __init__(self, limits: ServiceLimits, documents: Documents) -> None:
-        self._limits = limits
+        super().__init__(limits.edits_waiting_max)
         self._documents = documents
-        self._room = Room(limits.edits_waiting_max)
+        self._most = limits.edits_waiting_max
+        self._document_max = limits.document_edits_waiting_max
         # While more than that is left, no document and no tenant can have too many.
-        most = limits.edits_waiting_max
-        self._calm_left = max(most // (SHARE + 1), most - limits.document_edits_waiting_max)
+        self._calm_left = max(self._most // (SHARE + 1), self._most - self._document_max)
 
     @property
     def idle(self) -> bool:
         """Whether nothing is under way."""
-        return self._room.left == self._limits.edits_waiting_max
+        return self.left == self._most
 
-    def check(self, tenant: str, document: DocumentKey) -> None:
-        """Refuse an edit of which it can be said now that there is no room for it."""
-        if self._room.left > self._calm_left:
+    def check(self, caller: Caller, document: DocumentKey) -> None:
+        """Refuse an edit for which there is no room, as far as it can be told. Raises HotDocument, Overloaded."""
+        if self.left > self._calm_left:
             return
-        if not self._room.has(tenant):
-            raise self._overloaded()
-        opened = self._documents.get(Address(tenant, document.collection, document.id))
-        if opened is not None:
-            self.check_open(opened)
+        if not self.has(caller.tenant):
+            raise self.overloaded()
+        opened = self._documents.get(Address(caller.tenant, document.collection, document.id))
+        if opened is not None and self.is_hot(opened):
+            raise self.hot_document()
 
-    def check_open(self, document: OpenDocument) -> None:
-        """Refuse one more edit of a document, whose users are the edits of it."""
-        most = self._limits.document_edits_waiting_max
-        if document.users >= most:
-            members = {"limit": "document_edits_waiting", "maximum": most}
-            raise HotDocument("As many edits of this document are under way as may be.", members)
+    def is_hot(self, document: OpenDocument) -> bool:
+        """Say whether as many edits of a document are under way as may be; they are its users."""
+        return document.users >= self._document_max
 
-    def enter(self, tenant: str, edits: int) -> None:
-        """Let edits in; they have to `leave`."""
-        if not self._room.take(tenant, edits):
-            raise self._overloaded()
+    def hot_document(self) -> HotDocument:
+        members = {"limit": "document_edits_waiting", "maximum": self._document_max}
+        return HotDocument("As many edits of this document are under way as may be.", members)
 
-    def leave(self, tenant: str, edits: int) -> None:
-        self._room.give_back(tenant, edits)
-
-    def _overloaded(self) -> Overloaded:
-        members = {"limit": "edits_waiting", "maximum": self._limits.edits_waiting_max}
+    def overloaded(self) -> Overloaded:
+        members = {"limit": "edits_waiting", "maximum": self._most}
         return Overloaded("As many edits are under way as may be, or as one tenant may have.", members)

@@ -75,7 +75,8 @@ class Editor:
                 if round_ > 1:
                     await self._pause(round_)
                 document = pipeline.documents.get(address) or await pipeline.documents.open(address)
-                self.admission.check_open(document)
+                if self.admission.is_hot(document):
+                    raise self.admission.hot_document()
                 document.users += 1
                 try:
                     rules = pipeline.collections.of(caller.tenant, key.collection)
@@ -94,18 +95,15 @@ class Editor:
         finally:
             self.end(caller)
 
-    def check_room(self, caller: Caller, document: DocumentKey) -> None:
-        """Refuse an edit for which there is no room, before it is read. Raises HotDocument, Overloaded."""
-        self.admission.check(caller.tenant, document)
-
     def begin(self, caller: Caller, edits: int = 1) -> None:
         """Note that edits are under way, until `end`. Raises Overloaded."""
         if self.closing:
             raise errors.Overloaded("The server is closing.")
-        self.admission.enter(caller.tenant, edits)
+        if not self.admission.take(caller.tenant, edits):
+            raise self.admission.overloaded()
 
     def end(self, caller: Caller, edits: int = 1) -> None:
-        self.admission.leave(caller.tenant, edits)
+        self.admission.give_back(caller.tenant, edits)
         if self.closing and self.admission.idle:
             self._drained.set()
 

@@ -129,7 +129,7 @@ class Service:
 
     def check_room(self, caller: Caller, document: DocumentKey) -> None:
         """Refuse an edit for which there is no room, before it is read. Raises HotDocument, Overloaded."""
-        self._editor.check_room(caller, document)
+        self._editor.admission.check(caller, document)
 
     def edit(self, caller: Caller, document: DocumentKey, edit: Edit) -> Coroutine[None, None, Answer]:
         """Take an edit; the answer comes when it is durable. Raises what it is refused with."""
