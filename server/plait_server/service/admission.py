@@ -68,7 +68,7 @@ class Admission(Room):
         return self.left == self._most
 
     def check(self, caller: Caller, document: DocumentKey) -> None:
-        """Refuse an edit for which there is no room, as far as it can be told. Raises HotDocument, Overloaded."""
+        """Refuse an edit for which there is plainly no room. Raises HotDocument, Overloaded."""
         if self.left > self._calm_left:
             return
         if not self.has(caller.tenant):
