@@ -95,6 +95,7 @@ class Committer:
             if self._waiting:
                 await self._gather()
                 await self._write_batch()
+                self._writing = []
             elif self._wants_snapshot:
                 await self._write_snapshots()
             elif self._closing:
