@@ -39,6 +39,11 @@ class Lease(Struct, eq=False):
     """Where it is, from which revision on; None: what it guards is gone. Begins with the durable head."""
 
     @property
+    def hold(self) -> Hold:
+        """What an edit names it by."""
+        return Hold(self.id, self.fence)
+
+    @property
     def place(self) -> Tokens | None:
         """Where it is at the document's tip."""
         return self.course[-1][1]
@@ -93,7 +98,8 @@ class Leases:
         return len(self._by_id)
 
     def __iter__(self) -> Iterator[Lease]:
-        return iter(self._by_id.values())
+        # A copy: large edits are looked at off the event loop.
+        return iter(list(self._by_id.values()))
 
     def get(self, id: str) -> Lease | None:
         return self._by_id.get(id)
@@ -101,8 +107,8 @@ class Leases:
     def add(self, lease: Lease) -> None:
         self._by_id[lease.id] = lease
 
-    def drop(self, id: str) -> None:
-        self._by_id.pop(id, None)
+    def drop(self, id: str) -> Lease | None:
+        return self._by_id.pop(id, None)
 
     def held(self, hold: Hold, caller: str, now: float) -> Lease | None:
         """Give the lease that a caller names, if it is his and stands."""
@@ -123,7 +129,7 @@ class Leases:
     def trespassed(
         self, value: Json | Absent, operations: Sequence[Operation], now: float, own: str | None = None
     ) -> Lease | None:
-        """Give the first lease but one's own under which operations write. They apply to the tip's `value`."""
+        """Give the first lease but one's own under which operations, that apply to `value`, write."""
         guarding = self._guarding(now, own)
         places = follow([guarded for _, guarded in guarding], operations, Replayed(value))
         return next(
@@ -151,6 +157,10 @@ class Leases:
                 lease.course.append((revision.n, now_at))
             while len(lease.course) > 1 and lease.course[1][0] <= head:
                 del lease.course[0]
+
+    def followed(self, head: int) -> int:
+        """Give the oldest revision that a lease has not been led beyond; `head`, where there is none."""
+        return min((lease.followed for lease in self if lease.place is not None), default=head)
 
     def rewind(self, head: int) -> None:
         """Forget where the leases were led by revisions that failed."""

@@ -79,6 +79,27 @@ class Hold(Struct, frozen=True):
     fence: int
 
 
+class LockRecord(Struct, frozen=True):
+    """A lease. `pointer` is where it was at `revision`; `fence` is given by the store: 0 until it is there.
+
+    It ends at `expires`, `ttl_ms` after it was granted or renewed.
+    """
+
+    address: Address
+    id: str
+    pointer: str
+    revision: int
+    holder: str
+    caller: str
+    ttl_ms: int
+    expires: int
+    fence: int = 0
+
+
+HeldLock = tuple[Address, Hold]
+"""A lease of a document."""
+
+
 class OperationDone(Struct, frozen=True):
     """What came of an edit that was queued; from `expires` on nobody may ask for it any more."""
 
