@@ -8,6 +8,7 @@ memory as long as they stand, and in the store, so that they stand after a resta
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from hashlib import blake2b
 
 from msgspec import Struct
 
@@ -21,7 +22,7 @@ from plait_server.service.identifier import identifier
 from plait_server.service.lease import Lease, Leases, revive
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.moment import format_moment
-from plait_server.service.request import Caller, DocumentKey
+from plait_server.service.request import Caller, DocumentKey, IdempotencyKey
 from plait_server.service.revision import STORED
 from plait_server.store import Address, HeldLock, Hold, LockRecord, Store
 
@@ -42,6 +43,8 @@ class LockView(Struct, frozen=True, kw_only=True):
     ttl_s: float
     expires: int
     hold: Hold | None
+    replayed: bool = False
+    """Whether it was granted to an earlier request with the same idempotency key."""
 
 
 async def load_leases(store: Store, now: float, wall: int) -> dict[Address, Leases]:
@@ -84,9 +87,15 @@ class Locks:
         return self._count
 
     async def acquire(
-        self, caller: Caller, document: DocumentKey, pointer: str, ttl_s: float | None = None
+        self,
+        caller: Caller,
+        document: DocumentKey,
+        pointer: str,
+        ttl_s: float | None = None,
+        key: IdempotencyKey | None = None,
     ) -> LockView:
-        """Grant a lease on what is at a pointer of the head.
+        """Grant a lease on what is at a pointer of the head; again, where it stands and was asked for with
+        the same key.
 
         Raises NotFound where nothing is there, Deleted, Locked where another lease overlaps it (also one's
         own), InvalidValue, TooLarge, or Overloaded.
@@ -100,6 +109,10 @@ class Locks:
                 raise errors.NotFound("The document has nothing at this pointer.", {"pointer": pointer})
             now, wall = self._monotonic(), self._wall()
             leases = self._leases.get(opened.address, Leases())
+            id = identifier(wall, self._random_bytes) if key is None else _id_of(caller, key)
+            granted = leases.get(id)
+            if granted is not None and granted.stands(now) and granted.place is not None:
+                return self._view(caller, document, granted, granted.place, head.n, replayed=True)
             gone = self._drop_over(opened.address, leases, now, head.n)
             self._ended += gone
             blocking = leases.around([place], now)
@@ -107,7 +120,7 @@ class Locks:
                 raise self._locked(blocking, head.n)
             self._check_room(caller, leases)
             lease = Lease(
-                id=identifier(wall, self._random_bytes),
+                id=id,
                 holder=caller.author,
                 caller=caller.subject,
                 fence=0,
@@ -124,10 +137,11 @@ class Locks:
     async def renew(
         self, caller: Caller, document: DocumentKey, hold: Hold, ttl_s: float | None = None
     ) -> LockView:
-        """Let a lease last from now on. Raises StaleFence, TooLarge."""
-        ttl_ms = self._ttl_ms(ttl_s)
+        """Let a lease last from now on: as long as last time, where it is not said. Raises StaleFence, TooLarge."""
+        asked_ms = None if ttl_s is None else self._ttl_ms(ttl_s)
         async with self._settled(caller, document) as opened:
             lease, place = self._held(caller, opened, hold)
+            ttl_ms = lease.ttl_ms if asked_ms is None else asked_ms
             before = lease.deadline, lease.expires, lease.ttl_ms
             lease.renew(self._monotonic(), self._wall() + ttl_ms, ttl_ms)
             try:
@@ -305,7 +319,13 @@ class Locks:
         )
 
     def _view(
-        self, caller: Caller, document: DocumentKey, lease: Lease, place: Tokens, head: int
+        self,
+        caller: Caller,
+        document: DocumentKey,
+        lease: Lease,
+        place: Tokens,
+        head: int,
+        replayed: bool = False,
     ) -> LockView:
         return LockView(
             document=document,
@@ -315,6 +335,7 @@ class Locks:
             ttl_s=lease.ttl_ms / 1000,
             expires=lease.moment(self._monotonic(), self._wall()),
             hold=lease.hold if lease.caller == caller.subject else None,
+            replayed=replayed,
         )
 
     def _wall(self) -> int:
@@ -323,6 +344,12 @@ class Locks:
 
 def _address(caller: Caller, document: DocumentKey) -> Address:
     return Address(caller.tenant, document.collection, document.id)
+
+
+def _id_of(caller: Caller, key: IdempotencyKey) -> str:
+    """Make the id of a lease of the request that asks for it: the same one for the same request."""
+    said = "\0".join((caller.tenant, caller.subject, key.key, key.fingerprint))
+    return blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _record(document: OpenDocument, lease: Lease, place: Tokens) -> LockRecord:

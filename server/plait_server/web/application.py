@@ -22,6 +22,7 @@ from plait_server.web.events import Events
 from plait_server.web.health import Health
 from plait_server.web.history import History
 from plait_server.web.live import Live
+from plait_server.web.locks import Locks
 from plait_server.web.openapi import Description
 from plait_server.web.problems import Problem, problem_of_refusal, problem_response
 from plait_server.web.requests import request_id_of
@@ -51,6 +52,7 @@ def create_app(service: Service, settings: Settings) -> web.Application:
         *Documents(service, settings).routes(),
         *History(service, settings).routes(),
         *Conflicts(service, settings).routes(),
+        *Locks(service, settings).routes(),
         *Collections(service, settings).routes(),
         *Live(service, settings, tickets).routes(),
         *Events(service, settings).routes(),

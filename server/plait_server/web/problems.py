@@ -7,7 +7,8 @@
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from math import ceil
+from typing import Any, Final
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -50,12 +51,14 @@ _REFUSALS: Final[Mapping[type[errors.PlaitServerError], int]] = {
     errors.IdempotencyInProgress: 409,
     errors.Deleted: 410,
     errors.CursorExpired: 410,
+    errors.StaleFence: 409,
     errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.InvalidValue: 422,
     errors.PatchInapplicable: 422,
     errors.SchemaViolation: 422,
     errors.IdempotencyKeyReused: 422,
+    errors.Locked: 423,
     errors.PreconditionRequired: 428,
     errors.HotDocument: 503,
     errors.Overloaded: 503,
@@ -105,11 +108,13 @@ class Problem(Exception):
 
 def problem_of_refusal(error: errors.PlaitServerError, named: Mapping[str, str]) -> Problem:
     """Say what the service refused. `named` are the variables of the path: a kept conflict lies below it."""
-    members = dict(error.members)
+    members: dict[str, Any] = dict(error.members)
     headers = {}
     if isinstance(error, errors.MergeConflict) and "conflict" in members:
         conflict = members.pop("conflict")
         members["instance"] = f"/v1/docs/{named['collection']}/{named['id']}/conflicts/{conflict}"
+    if "retry_after_s" in members:
+        headers["Retry-After"] = str(max(1, ceil(members.pop("retry_after_s"))))
     revision = members.get("head_revision", members.get("revision"))
     if isinstance(revision, int):
         headers["Plait-Revision"] = str(revision)
@@ -137,6 +142,6 @@ def problem_response(problem: Problem, request_id: str, base: str) -> web.Respon
     headers["Plait-Should-Retry"] = "true" if kind.retry else "false"
     headers["X-Request-Id"] = request_id
     headers["Server"] = "plait"
-    if kind.retry:
+    if kind.retry and "Retry-After" not in headers:
         headers["Retry-After"] = str(random.randint(*RETRY_AFTER_S))
     return web.Response(status=kind.status, body=wire.encode(body), headers=headers)
