@@ -137,7 +137,7 @@ class Locks:
     async def renew(
         self, caller: Caller, document: DocumentKey, hold: Hold, ttl_s: float | None = None
     ) -> LockView:
-        """Let a lease last from now on: as long as last time, where it is not said. Raises StaleFence, TooLarge."""
+        """Let a lease last from now on, by default as long as last time. Raises StaleFence, TooLarge."""
         asked_ms = None if ttl_s is None else self._ttl_ms(ttl_s)
         async with self._settled(caller, document) as opened:
             lease, place = self._held(caller, opened, hold)

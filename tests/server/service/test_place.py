@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plait_merge import Tokens, apply, format_pointer, parse_pointer, read_patch
-from plait_merge.patch import Replay
+from plait_merge import apply, format_pointer, parse_pointer, read_patch
 from plait_server.service.place import Fixed, Place, Replayed, follow, overlap
 from plait_server.service.revision import STORED
+from server.service.shapes import SHAPES, at, containers_in, marked, patches, places_in
 
 VALUE: Any = {"lines": [{"n": 0}, {"n": 1}, {"n": 2}, {"n": 3}], "1": {"2": 0}, "a": {"b": [1]}}
-MOVES = [
+MOVES: list[tuple[Any, str, str]] = [
     ({"op": "add", "path": "/lines/0", "value": 1}, "/lines/1/n", "/lines/2/n"),
     ({"op": "add", "path": "/lines/1", "value": 1}, "/lines/1", "/lines/2"),
     ({"op": "add", "path": "/lines/2", "value": 1}, "/lines/1", "/lines/1"),
@@ -119,70 +119,11 @@ def test_one_place_overlaps_another_where_one_is_in_the_other() -> None:
 # Laws, on documents in which every object and every array holds a mark of its own.
 
 
-def marked(shape: Any, marks: list[int]) -> Any:
-    """Give every container of a shape a mark: a member of an object, the first element of an array."""
-    marks.append(len(marks))
-    mark = f"mark {len(marks)}"
-    if isinstance(shape, dict):
-        return {"mark": mark, **{name: marked(part, marks) for name, part in shape.items()}}
-    if isinstance(shape, list):
-        return [mark, *(marked(part, marks) for part in shape)]
-    return shape
-
-
-SHAPES = st.recursive(
-    st.just(0),
-    lambda parts: (
-        st.lists(parts, max_size=3)
-        | st.dictionaries(st.sampled_from(["a", "b", "0", "1"]), parts, max_size=3)
-    ),
-    max_leaves=12,
-).filter(lambda shape: shape != 0)
-
-
-def places_in(value: Any, at: Tokens = ()) -> list[Tokens]:
-    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [at, *(place for name, part in parts for place in places_in(part, (*at, str(name))))]
-
-
-@st.composite
-def patches(draw: st.DrawFn, value: Any) -> list[dict[str, Any]]:
-    """Draw operations that apply one after the other."""
-    patch: list[dict[str, Any]] = []
-    for _ in range(draw(st.integers(1, 4))):
-        operation = draw(operations(value))
-        try:
-            after = apply(value, [operation], STORED)
-        except Exception:  # a move into itself, a number that is added to text: another one then
-            continue
-        value, patch = after, [*patch, operation]
-    return patch
-
-
-@st.composite
-def operations(draw: st.DrawFn, value: Any) -> dict[str, Any]:
-    places = places_in(value)
-    there = draw(st.sampled_from(places))
-    new = (*draw(st.sampled_from(places)), draw(st.sampled_from(["a", "b", "c", "0", "1", "2", "-"])))
-    kind = draw(st.sampled_from(["add", "remove", "replace", "move", "copy"]))
-    if kind in ("remove", "replace"):
-        return {"op": kind, "path": format_pointer(there), "value": "new"} | (
-            {} if kind == "replace" else {"value": None}
-        )
-    source = {"from": format_pointer(there)} if kind in ("move", "copy") else {"value": ["new"]}
-    return {"op": kind, "path": format_pointer(new), **source}
-
-
-def at(value: Any, place: Tokens) -> Any:
-    return Replay(value, STORED).find(place)
-
-
 @given(st.data())
 def test_what_a_place_names_is_untouched_as_long_as_nothing_is_written(data: st.DataObject) -> None:
     """Whatever others do elsewhere, it names the same thing, and that is what it was."""
     value = marked(data.draw(SHAPES), [])
-    containers = [place for place in places_in(value) if isinstance(at(value, place), dict | list)]
-    guarded = data.draw(st.sampled_from(containers))
+    guarded = data.draw(st.sampled_from(containers_in(value)))
     before = at(value, guarded)
     patch = data.draw(patches(value))
     place = followed(patch, format_pointer(guarded), value)
@@ -195,8 +136,7 @@ def test_what_a_place_names_is_untouched_as_long_as_nothing_is_written(data: st.
 def test_what_changes_the_value_at_a_place_was_a_write(data: st.DataObject) -> None:
     """Where nothing named the same is left anywhere in the document, somebody wrote."""
     value = marked(data.draw(SHAPES), [])
-    containers = [place for place in places_in(value) if isinstance(at(value, place), dict | list)]
-    guarded = data.draw(st.sampled_from(containers))
+    guarded = data.draw(st.sampled_from(containers_in(value)))
     before = at(value, guarded)
     patch = data.draw(patches(value))
     after = apply(value, patch, STORED)
