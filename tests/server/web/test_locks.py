@@ -128,8 +128,22 @@ async def test_an_edit_body_names_it_too_and_never_another_one(order: ClientSess
 
 @pytest.mark.parametrize(
     "stated",
-    ["", "x", "x;fence=", "x;fence=0", "x;fence=-1", "x;fence=1_0", "x;fence=٣", ";fence=1", "x fence=1"]
-    + ["x;fence=" + "9" * 19, "a" * 65 + ";fence=1", '"x;fence=1', "x;fence=1;fence=2", "x/../y;fence=1"],
+    [
+        "",
+        "x",
+        "x;fence=",
+        "x;fence=0",
+        "x;fence=-1",
+        "x;fence=1_0",
+        "x;fence=٣",
+        ";fence=1",
+        "x fence=1",
+        f"x;fence={'9' * 19}",
+        f"{'a' * 65};fence=1",
+        '"x;fence=1',
+        "x;fence=1;fence=2",
+        "x/../y;fence=1",
+    ],
 )
 async def test_a_header_that_names_no_lease_is_refused(order: ClientSession, stated: str) -> None:
     status, problem = await edit(order, "/title", "B", **{"Plait-Lock": stated.encode().decode("latin-1")})
@@ -155,7 +169,7 @@ async def test_a_quoted_lease_is_one_too(order: ClientSession) -> None:
         (b'{"pointer": "", "ttl_s": -1}', "invalid-value"),
         (b'{"pointer": "", "ttl_s": "5"}', "invalid-value"),
         (b'{"pointer": "", "ttl_s": true}', "invalid-value"),
-        (b'{"pointer": "", "ttl_s": 1e400}', "malformed-json"),
+        (b'{"pointer": "", "ttl_s": 1e400}', "invalid-value"),
         (b'{"pointer": "", "ttl_s": %b}' % (b"9" * 999), "invalid-value"),
         (b'{"pointer": "", "ttl_s": 3600.5}', "too-large"),
         (b'{"pointer": "", "wait_s": 5}', "invalid-value"),
