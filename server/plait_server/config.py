@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     lock_ttl_max_s: Seconds = Field(3_600, description="How long a lease lasts at most.")
     document_locks_max: Count = Field(100, description="Leases in one document.")
     caller_locks_max: Count = Field(1_000, description="Leases of one caller.")
-    locks_max: Count = Field(100_000, description="Leases of everybody; one more is answered 503.")
+    locks_max: Count = Field(10_000, description="Leases of everybody; one more is answered 503.")
 
     live_connections_max: Count = Field(10_000, description="Live connections at once.")
     live_subscriptions_max: Count = Field(1_000, description="Documents one live connection may follow.")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from plait_merge import ABSENT
-from plait_server.errors import StoreUnavailable
+from plait_server.errors import BaseUnavailable, StoreUnavailable
 from plait_server.service.document import OpenDocument
 from plait_server.service.lease import Leases
 from plait_server.service.limits import ServiceLimits
@@ -153,7 +153,11 @@ class Documents:
         leases = self._leases.get(document.address)
         if leases is not None:
             head = document.head.n
-            before, revisions = await self.span(document, leases.followed(head), head)
+            try:
+                before, revisions = await self.span(document, leases.followed(head), head)
+            except BaseUnavailable:
+                leases.lose(head)
+                revisions = []
             for revision in revisions:
                 leases.follow(before.value, revision, head)
                 before = revision

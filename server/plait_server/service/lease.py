@@ -9,13 +9,13 @@ Time is measured in seconds of a clock that only goes forward. The clock on the 
 restart, and then grants nothing beyond what was granted.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
 from plait_merge import ABSENT, Absent, Json, Operation, Tokens, parse_pointer
 from plait_merge.patch import Replay
-from plait_server.service.place import Replayed, follow, overlap
+from plait_server.service.place import Place, Replayed, follow, overlap
 from plait_server.service.revision import STORED, Revision
 from plait_server.store import Hold, LockRecord
 
@@ -33,6 +33,8 @@ class Lease(Struct, eq=False):
     ttl_ms: int
     expires: int
     deadline: float
+    kept: int
+    """The revision the store has its place at."""
     followed: int
     """The newest revision that its place was led to."""
     course: list[tuple[int, Tokens | None]]
@@ -81,6 +83,7 @@ def revive(record: LockRecord, now: float, wall: int) -> Lease:
         ttl_ms=record.ttl_ms,
         expires=wall + left_ms,
         deadline=now + left_ms / 1000,
+        kept=record.revision,
         followed=record.revision,
         course=[(record.revision, parse_pointer(record.pointer))],
     )
@@ -89,10 +92,12 @@ def revive(record: LockRecord, now: float, wall: int) -> Lease:
 class Leases:
     """The leases of one document. They follow its tip; `rewind` where that fails."""
 
-    __slots__ = ("_by_id",)
+    __slots__ = ("_by_id", "_led")
 
     def __init__(self) -> None:
         self._by_id: dict[str, Lease] = {}
+        self._led: tuple[Sequence[Operation], Json | Absent, Mapping[str, Place]] | None = None
+        """Operations, what they apply to, and where they lead."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -106,6 +111,7 @@ class Leases:
 
     def add(self, lease: Lease) -> None:
         self._by_id[lease.id] = lease
+        self._led = None
 
     def drop(self, id: str) -> Lease | None:
         return self._by_id.pop(id, None)
@@ -129,12 +135,19 @@ class Leases:
     def trespassed(
         self, value: Json | Absent, operations: Sequence[Operation], now: float, own: str | None = None
     ) -> Lease | None:
-        """Give the first lease but one's own under which operations, that apply to `value`, write."""
-        guarding = self._guarding(now, own)
-        places = follow([guarded for _, guarded in guarding], operations, Replayed(value))
-        return next(
-            (lease for (lease, _), place in zip(guarding, places, strict=True) if place.written), None
-        )
+        """Give the first lease but one's own under which operations write. `value` is the tip's."""
+        places = self._lead(value, operations)
+        written = (lease for lease, _ in self._guarding(now, own) if places[lease.id].written)
+        return next(written, None)
+
+    def _lead(self, value: Json | Absent, operations: Sequence[Operation]) -> Mapping[str, Place]:
+        """Follow the places of all leases through operations; once for the check and for what comes of it."""
+        led = self._led
+        if led is None or led[0] is not operations or led[1] is not value:
+            guarded = {lease.id: lease.place for lease in self if lease.place is not None}
+            places = follow(guarded.values(), operations, Replayed(value))
+            led = self._led = operations, value, dict(zip(guarded, places, strict=True))
+        return led[2]
 
     def _guarding(self, now: float, own: str | None) -> list[tuple[Lease, Tokens]]:
         return [
@@ -145,16 +158,19 @@ class Leases:
 
     def follow(self, before: Json | Absent, revision: Revision, head: int) -> None:
         """Lead the leases from the value before a revision to it; `head` is the newest durable one."""
-        leases = [lease for lease in self if lease.followed == revision.n - 1]
-        known = [lease for lease in leases if lease.place is not None]
-        tokens = [lease.place for lease in known if lease.place is not None]
-        for lease in leases:
+        places = self._lead(before, revision.operations)
+        self._led = None
+        after = Replay(revision.value, STORED)
+        for lease in self:
+            if lease.followed != revision.n - 1:
+                continue
             lease.followed = revision.n
-        for lease, place in zip(known, follow(tokens, revision.operations, Replayed(before)), strict=True):
-            is_there = place.there and Replay(revision.value, STORED).find(place.tokens) is not ABSENT
-            now_at = place.tokens if is_there else None
-            if now_at != lease.place:
-                lease.course.append((revision.n, now_at))
+            if lease.place is not None:
+                place = places[lease.id]
+                is_there = place.there and after.find(place.tokens) is not ABSENT
+                now_at = place.tokens if is_there else None
+                if now_at != lease.place:
+                    lease.course.append((revision.n, now_at))
             while len(lease.course) > 1 and lease.course[1][0] <= head:
                 del lease.course[0]
 
@@ -162,8 +178,16 @@ class Leases:
         """Give the oldest revision that a lease has not been led beyond; `head`, where there is none."""
         return min((lease.followed for lease in self if lease.place is not None), default=head)
 
+    def lose(self, head: int) -> None:
+        """End the leases that cannot be led on to the head: what they missed was compacted away."""
+        for lease in self:
+            if lease.followed < head:
+                lease.followed = head
+                lease.course.append((head, None))
+
     def rewind(self, head: int) -> None:
         """Forget where the leases were led by revisions that failed."""
+        self._led = None
         for lease in self:
             lease.followed = min(lease.followed, head)
             while len(lease.course) > 1 and lease.course[-1][0] > head:

@@ -66,7 +66,7 @@ class ServiceLimits:
     lock_ttl_max_s: float = 3_600
     document_locks_max: int = 100
     caller_locks_max: int = 1_000
-    locks_max: int = 100_000
+    locks_max: int = 10_000
     """Leases of all tenants: they are held in memory."""
     page_items_max: int = 500
     page_bytes_max: int = 1_048_576

@@ -6,13 +6,13 @@ memory as long as they stand, and in the store, so that they stand after a resta
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from hashlib import blake2b
 
 from msgspec import Struct
 
-from plait_merge import ABSENT, InvalidPointer, Tokens, format_pointer, parse_pointer
+from plait_merge import ABSENT, InvalidPointer, Tokens, format_pointer, parse_pointer, read_patch
 from plait_merge.patch import Replay
 from plait_server import errors
 from plait_server.service.decision import Change, Decision, Overlap, deleted
@@ -127,10 +127,11 @@ class Locks:
                 ttl_ms=ttl_ms,
                 expires=wall + ttl_ms,
                 deadline=now + ttl_ms / 1000,
+                kept=head.n,
                 followed=head.n,
                 course=[(head.n, place)],
             )
-            lease.fence = await self._store.put_lock(_record(opened, lease, place), gone)
+            lease.fence = await self._store.put_lock(_record(opened.address, lease, place, head.n), gone)
             self._add(opened, leases, lease)
             return self._view(caller, document, lease, place, head.n)
 
@@ -145,7 +146,7 @@ class Locks:
             before = lease.deadline, lease.expires, lease.ttl_ms
             lease.renew(self._monotonic(), self._wall() + ttl_ms, ttl_ms)
             try:
-                stands = await self._store.renew_lock(_record(opened, lease, place))
+                stands = await self._store.renew_lock(_record(opened.address, lease, place, opened.head.n))
             except errors.Unavailable:
                 lease.deadline, lease.expires, lease.ttl_ms = before
                 raise
@@ -195,7 +196,10 @@ class Locks:
         if isinstance(decision, Change):
             lease = leases.trespassed(document.tip.value, decision.operations, now, own)
         elif isinstance(decision, Overlap):
-            lease = leases.around(map(parse_pointer, _places(decision)), now, own)
+            clean = read_patch(list(decision.conflicted.clean_patch), STORED)
+            lease = leases.around(_places(decision), now, own) or leases.trespassed(
+                document.tip.value, clean, now, own
+            )
         if lease is not None:
             raise self._locked(lease, document.head.n)
 
@@ -206,19 +210,35 @@ class Locks:
             self._drop(document.address, hold.lock)
         return _stale(hold)
 
-    async def prune(self) -> None:
-        """Drop the leases that have ended, in memory and in the store."""
-        now = self._monotonic()
+    async def tidy(self) -> None:
+        """Forget the leases that have ended, and write down where the others are now, so that after a
+        restart they have not far to follow."""
+        now, moved = self._monotonic(), []
         for address, leases in list(self._leases.items()):
             opened = self._documents.peek(address)
             head = ALL_DURABLE if opened is None else opened.head.n
             self._ended += self._drop_over(address, leases, now, head)
+            moved += [(address, lease) for lease in leases if lease.kept < min(lease.followed, head)]
         ended, self._ended = self._ended, []
-        if ended:
-            try:
+        try:
+            if ended:
                 await self._store.drop_locks(ended)
-            except errors.Unavailable:
-                self._ended += ended
+                ended = []
+            await self._keep_places(moved)
+        except errors.Unavailable:
+            self._ended += ended
+
+    async def _keep_places(self, moved: Sequence[tuple[Address, Lease]]) -> None:
+        records = []
+        for address, lease in moved:
+            opened = self._documents.peek(address)
+            head = lease.followed if opened is None else min(lease.followed, opened.head.n)
+            place = lease.place_at(head)
+            if place is not None:
+                records.append(_record(address, lease, place, head))
+                lease.kept = head
+        if records:
+            await self._store.move_locks(records)
 
     @asynccontextmanager
     async def _settled(self, caller: Caller, document: DocumentKey) -> AsyncIterator[OpenDocument]:
@@ -352,12 +372,12 @@ def _id_of(caller: Caller, key: IdempotencyKey) -> str:
     return blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def _record(document: OpenDocument, lease: Lease, place: Tokens) -> LockRecord:
+def _record(address: Address, lease: Lease, place: Tokens, head: int) -> LockRecord:
     return LockRecord(
-        address=document.address,
+        address=address,
         id=lease.id,
         pointer=format_pointer(place),
-        revision=document.head.n,
+        revision=head,
         holder=lease.holder,
         caller=lease.caller,
         ttl_ms=lease.ttl_ms,
@@ -366,12 +386,10 @@ def _record(document: OpenDocument, lease: Lease, place: Tokens) -> LockRecord:
     )
 
 
-def _places(overlap: Overlap) -> list[str]:
-    """List where a conflict is in the document as it is."""
-    return [
-        each.pointer if each.pointer_theirs is None else each.pointer_theirs
-        for each in overlap.conflicted.conflicts
-    ]
+def _places(overlap: Overlap) -> list[Tokens]:
+    """List where the parts of a conflict are in the document as it is, as far as they are there."""
+    pointers = (each.pointer_theirs for each in overlap.conflicted.conflicts)
+    return [parse_pointer(pointer) for pointer in pointers if pointer is not None]
 
 
 def _stale(hold: Hold) -> errors.StaleFence:

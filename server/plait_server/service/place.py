@@ -130,28 +130,36 @@ def _is_in(some: Tokens, other: Tokens) -> bool:
 class Replayed:
     """The shape of a value while operations are applied to it: caught up with only when it is asked for."""
 
-    __slots__ = ("_late", "_replay")
+    __slots__ = ("_array", "_late", "_replay")
 
     def __init__(self, value: Json | Absent) -> None:
         self._replay = Replay(value, STORED)
         self._late: list[Operation] = []
+        self._array: tuple[Tokens, bool] | None = None
+        """What was asked last, and the answer: all places ask the same of one operation."""
 
     def is_array(self, path: Tokens) -> bool:
-        self._catch_up()
-        return type(self._replay.find(path)) is list
+        if self._array is None or self._array[0] != path:
+            self._catch_up()
+            self._array = path, type(self._replay.find(path)) is list
+        return self._array[1]
 
     def end_of(self, path: Tokens) -> int:
+        self._catch_up()
         return len(self._replay.find(path))
 
     def step(self, operation: Operation) -> None:
         self._late.append(operation)
+        self._array = None
 
     def take(self, path: Tokens) -> Json:
         self._catch_up()
+        self._array = None
         return self._replay.take(path)
 
     def put(self, path: Tokens, value: Json) -> None:
         self._replay.put(path, value)
+        self._array = None
 
     def _catch_up(self) -> None:
         for operation in self._late:

@@ -395,7 +395,7 @@ class Service:
             await asyncio.sleep(TICK_S)
             tick += 1
             self._documents.sweep(int(self.limits.open_idle_s / TICK_S))
-            await self.locks.prune()
+            await self.locks.tidy()
             if tick % TICKS_BETWEEN_PRUNES == 0 or self._committer.failure is not None:
                 await self._prune()
 

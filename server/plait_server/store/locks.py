@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from plait_server.store import statements as sql
-from plait_server.store.record import Address, HeldLock, Hold, LockRecord
+from plait_server.store.record import Address, HeldLock, LockRecord
 
 
 def put_lock(connection: sqlite3.Connection, record: LockRecord, gone: Sequence[HeldLock]) -> int:
@@ -26,9 +26,13 @@ def put_lock(connection: sqlite3.Connection, record: LockRecord, gone: Sequence[
 
 
 def renew_lock(connection: sqlite3.Connection, record: LockRecord) -> bool:
-    key = _key((record.address, Hold(record.id, record.fence)))
-    row = (record.pointer, record.revision, record.ttl_ms, record.expires, *key)
+    row = (record.pointer, record.revision, record.ttl_ms, record.expires, *_key(record.held))
     return connection.execute(sql.RENEW_LOCK, row).rowcount == 1
+
+
+def move_locks(connection: sqlite3.Connection, records: Sequence[LockRecord]) -> None:
+    rows = [(record.pointer, record.revision, *_key(record.held)) for record in records]
+    connection.executemany(sql.MOVE_LOCK, rows)
 
 
 def drop_locks(connection: sqlite3.Connection, locks: Sequence[HeldLock]) -> None:

@@ -128,6 +128,10 @@ class Store(Protocol):
         """Write what changed of a lease; False where it does not stand with that fence any more."""
         ...
 
+    async def move_locks(self, records: Sequence[LockRecord]) -> None:
+        """Write where leases are now, as far as they stand with those fences."""
+        ...
+
     async def drop_locks(self, locks: Sequence[HeldLock]) -> None:
         """Drop leases as far as they stand with those fences, durably."""
         ...

@@ -79,6 +79,10 @@ class Hold(Struct, frozen=True):
     fence: int
 
 
+HeldLock = tuple[Address, Hold]
+"""A lease of a document."""
+
+
 class LockRecord(Struct, frozen=True):
     """A lease. `pointer` is where it was at `revision`; `fence` is given by the store: 0 until it is there.
 
@@ -95,9 +99,10 @@ class LockRecord(Struct, frozen=True):
     expires: int
     fence: int = 0
 
-
-HeldLock = tuple[Address, Hold]
-"""A lease of a document."""
+    @property
+    def held(self) -> HeldLock:
+        """What it is named by."""
+        return self.address, Hold(self.id, self.fence)
 
 
 class OperationDone(Struct, frozen=True):

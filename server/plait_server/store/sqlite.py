@@ -25,7 +25,7 @@ from plait_server.errors import OutcomeUnknown, StoreRefused, StoreUnavailable
 from plait_server.store import statements as sql
 from plait_server.store.batch import BatchWriter, CommitFailed
 from plait_server.store.chain import find_revisions, read_revisions
-from plait_server.store.locks import drop_locks, put_lock, read_locks, renew_lock
+from plait_server.store.locks import drop_locks, move_locks, put_lock, read_locks, renew_lock
 from plait_server.store.record import (
     Address,
     ChangeRow,
@@ -205,6 +205,9 @@ class SqliteStore:
 
     async def renew_lock(self, record: LockRecord) -> bool:
         return await self._write(lambda connection: renew_lock(connection, record))
+
+    async def move_locks(self, records: Sequence[LockRecord]) -> None:
+        await self._write(lambda connection: move_locks(connection, records))
 
     async def drop_locks(self, locks: Sequence[HeldLock]) -> None:
         await self._write(lambda connection: drop_locks(connection, locks))

@@ -71,6 +71,10 @@ RENEW_LOCK = """
 UPDATE locks SET pointer = ?, revision = ?, ttl_ms = ?, expires = ?
 WHERE tenant = ? AND collection = ? AND document = ? AND id = ? AND fence = ?
 """
+MOVE_LOCK = """
+UPDATE locks SET pointer = ?, revision = ?
+WHERE tenant = ? AND collection = ? AND document = ? AND id = ? AND fence = ?
+"""
 DELETE_LOCK = """
 DELETE FROM locks WHERE tenant = ? AND collection = ? AND document = ? AND id = ? AND fence = ?
 """

@@ -25,6 +25,7 @@ def lease(pointer: str, id: str = "l", deadline: float = 30, n: int = 1) -> Leas
         ttl_ms=30_000,
         expires=WALL + 30_000,
         deadline=deadline,
+        kept=n,
         followed=n,
         course=[(n, parse_pointer(pointer))],
     )
@@ -159,3 +160,10 @@ def test_a_lease_guards_the_same_element_after_whatever_others_do(data: st.DataO
             {"op": "replace", "path": format_pointer(one.place), "value": 0},
         ):
             assert held.trespassed(value, read_patch([write], STORED), 0) is one
+
+
+def test_what_cannot_be_followed_any_more_has_ended() -> None:
+    held = leases(one := lease("/lines/0"), other := lease("/lines/1", id="m", n=5))
+    held.lose(5)
+    assert (one.place, other.place) == (None, ("lines", "1"))
+    assert held.over(0, head=5) == [one]

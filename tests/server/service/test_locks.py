@@ -252,7 +252,7 @@ async def test_it_ends_when_its_holder_removes_what_it_is_on(bench: Bench) -> No
     assert await pointers(bench) == []
     assert await write(bench, ANN, "/title", "B", lock=granted) == "stale-fence"
     assert await write(bench, BOB, "/lines/1/n", 5) == "applied"
-    await bench.service.locks.prune()
+    await bench.service.locks.tidy()
     assert await bench.store.locks() == []
 
 
@@ -317,7 +317,7 @@ async def test_leases_are_bounded(bench: Bench) -> None:
     await locks.release(ANN, names[1], third)
     await locks.acquire(ANN, names[2], "/a")
     steady.now += 60
-    await locks.prune()
+    await locks.tidy()
     assert (len(locks), await bench.store.locks()) == (0, [])
     for pointer in ("/a", "/b"):
         await locks.acquire(ANN, names[0], pointer)
@@ -384,7 +384,7 @@ async def test_a_lease_that_ended_in_what_failed_stands(bench: Bench) -> None:
     remove = Edit(kind="patch", content=[{"op": "remove", "path": "/lines/1"}], lock=granted)
     failing = begin(decided(bench.service.edit(ANN, ORDER, remove)))
     await turns()
-    await bench.service.locks.prune()
+    await bench.service.locks.tidy()
     bench.store.gate.set()
     assert await failing == "store-unavailable"
     assert await write(bench, BOB, "/lines/1/n", 5) == "locked"
@@ -544,7 +544,7 @@ async def test_a_clock_set_while_it_runs_changes_nothing(
     granted = hold(await acquire(bench, ttl_s=30))
     bench.clock.now += set_by_s
     steady.now += 29
-    await bench.service.locks.prune()
+    await bench.service.locks.tidy()
     error = await refusal(bench.service.edit(BOB, ORDER, replacing("/lines/1/n", 5)))
     assert error.members["retry_after_s"] == 1.0
     (view,) = await bench.service.locks.standing(ANN, ORDER)
@@ -571,7 +571,7 @@ async def test_the_store_forgets_what_has_ended(bench: Bench, steady: Clock) -> 
     await acquire(bench, ttl_s=10)
     await acquire(bench, "/title", ttl_s=20)
     steady.now += 10
-    await bench.service.locks.prune()
+    await bench.service.locks.tidy()
     assert [lock.pointer for lock in await bench.store.locks()] == ["/title"]
     assert len(bench.service.locks) == 1
 
@@ -608,3 +608,35 @@ async def test_an_edit_without_leases_in_play_meets_none(bench: Bench) -> None:
     opened = await bench.service._documents.open(ADDRESS)
     assert opened.leases is None
     assert len(bench.service.locks) == 0
+
+
+@pytest.mark.usefixtures("steady")
+async def test_where_it_is_is_written_down_now_and_then(bench: Bench) -> None:
+    """So that after a restart it need not follow all that happened since it was granted."""
+    await acquire(bench)
+    for _ in range(3):
+        await bench.service.edit(BOB, ORDER, FIRST)
+    await bench.service.locks.tidy()
+    assert [(lock.pointer, lock.revision) for lock in await bench.store.locks()] == [("/lines/4", 4)]
+    bench.store.gate.clear()
+    waiting = begin(bench.service.edit(BOB, ORDER, FIRST))
+    await turns()
+    await bench.service.locks.tidy()
+    assert [(lock.pointer, lock.revision) for lock in await bench.store.locks()] == [("/lines/4", 4)]
+    bench.store.gate.set()
+    await waiting
+    await bench.reopen()
+    assert await pointers(bench) == ["/lines/5"]
+
+
+@pytest.mark.usefixtures("steady")
+async def test_an_edit_with_a_conflict_elsewhere_is_refused_for_what_is_clean(bench: Bench) -> None:
+    await write(bench, BOB, "/title", "B")
+    await acquire(bench)
+    both = [
+        {"op": "replace", "path": "/title", "value": "C"},
+        {"op": "replace", "path": "/lines/1/n", "value": 5},
+    ]
+    assert await decided(bench.service.edit(BOB, ORDER, Edit(kind="patch", content=both, base=1))) == "locked"
+    alone = Edit(kind="patch", content=both[:1], base=1)
+    assert await decided(bench.service.edit(BOB, ORDER, alone)) == "merge-conflict"
