@@ -123,7 +123,7 @@ class Documents:
                 self.post,
                 "Create a document under an id the server chooses",
                 {201: models.EditResult},
-                (*WRITE_PROBLEMS, "schema-violation", "unsupported-media-type"),
+                (*WRITE_PROBLEMS, "schema-violation", "stale-fence", "unsupported-media-type"),
                 {JSON: None},
                 headers=("Idempotency-Key", "Prefer", "Plait-Author", "traceparent"),
             ),
