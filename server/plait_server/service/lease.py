@@ -9,7 +9,7 @@ Time is measured in seconds of a clock that only goes forward. The clock on the 
 restart, and then grants nothing beyond what was granted.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -123,14 +123,9 @@ class Leases:
             return None
         return lease if (lease.fence, lease.caller) == (hold.fence, caller) else None
 
-    def around(self, places: Iterable[Tokens], now: float, own: str | None = None) -> Lease | None:
-        """Give the first lease but one's own that overlaps one of some places of the tip."""
-        guarding = self._guarding(now, own)
-        for place in places:
-            for lease, guarded in guarding:
-                if overlap(place, guarded):
-                    return lease
-        return None
+    def around(self, place: Tokens, now: float) -> Lease | None:
+        """Give the first lease that overlaps a place of the tip."""
+        return next((lease for lease, guarded in self._guarding(now) if overlap(place, guarded)), None)
 
     def trespassed(
         self, value: Json | Absent, operations: Sequence[Operation], now: float, own: str | None = None
@@ -149,7 +144,7 @@ class Leases:
             led = self._led = operations, value, dict(zip(guarded, places, strict=True))
         return led[2]
 
-    def _guarding(self, now: float, own: str | None) -> list[tuple[Lease, Tokens]]:
+    def _guarding(self, now: float, own: str | None = None) -> list[tuple[Lease, Tokens]]:
         return [
             (lease, lease.place)
             for lease in self

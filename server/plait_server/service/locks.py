@@ -12,7 +12,20 @@ from hashlib import blake2b
 
 from msgspec import Struct
 
-from plait_merge import ABSENT, InvalidPointer, Tokens, format_pointer, parse_pointer, read_patch
+from plait_merge import (
+    ABSENT,
+    Absent,
+    ChoiceError,
+    InvalidPointer,
+    Json,
+    Operation,
+    Tokens,
+    format_pointer,
+    parse_pointer,
+    read_patch,
+    resolve,
+)
+from plait_merge.outcome import Choice
 from plait_merge.patch import Replay
 from plait_server import errors
 from plait_server.service.decision import Change, Decision, Overlap, deleted
@@ -21,6 +34,7 @@ from plait_server.service.documents import Documents
 from plait_server.service.identifier import identifier
 from plait_server.service.lease import Lease, Leases, revive
 from plait_server.service.limits import ServiceLimits
+from plait_server.service.misfit import Misfit
 from plait_server.service.moment import format_moment
 from plait_server.service.request import Caller, DocumentKey, IdempotencyKey
 from plait_server.service.revision import STORED
@@ -115,7 +129,7 @@ class Locks:
                 return self._view(caller, document, granted, granted.place, head.n, replayed=True)
             gone = self._drop_over(opened.address, leases, now, head.n)
             self._ended += gone
-            blocking = leases.around([place], now)
+            blocking = leases.around(place, now)
             if blocking is not None:
                 raise self._locked(blocking, head.n)
             self._check_room(caller, leases)
@@ -187,19 +201,18 @@ class Locks:
     def check_decision(self, document: OpenDocument, hold: Hold | None, decision: Decision) -> None:
         """Refuse what was decided where it writes under a lease that the edit does not name. Raises Locked.
 
-        A conflict under a lease is one that could not be settled as long as it stands.
+        A conflict counts as what the edit would write if it had its way: it could not have it as long as the
+        lease stands.
         """
-        leases, now, own = document.leases, self._monotonic(), None if hold is None else hold.lock
+        leases, value, own = document.leases, document.tip.value, None if hold is None else hold.lock
         if leases is None:
             return
-        lease = None
+        operations: Sequence[Operation] = ()
         if isinstance(decision, Change):
-            lease = leases.trespassed(document.tip.value, decision.operations, now, own)
+            operations = decision.operations
         elif isinstance(decision, Overlap):
-            clean = read_patch(list(decision.conflicted.clean_patch), STORED)
-            lease = leases.around(_places(decision), now, own) or leases.trespassed(
-                document.tip.value, clean, now, own
-            )
+            operations = _insisting(decision, value)
+        lease = leases.trespassed(value, operations, self._monotonic(), own)
         if lease is not None:
             raise self._locked(lease, document.head.n)
 
@@ -386,10 +399,16 @@ def _record(address: Address, lease: Lease, place: Tokens, head: int) -> LockRec
     )
 
 
-def _places(overlap: Overlap) -> list[Tokens]:
-    """List where the parts of a conflict are in the document as it is, as far as they are there."""
-    pointers = (each.pointer_theirs for each in overlap.conflicted.conflicts)
-    return [parse_pointer(pointer) for pointer in pointers if pointer is not None]
+def _insisting(overlap: Overlap, value: Json | Absent) -> Sequence[Operation]:
+    """Give what an edit would write if it had its way everywhere; nothing where it cannot."""
+    conflicted = overlap.conflicted
+    if isinstance(conflicted, Misfit):
+        return ()
+    choices: dict[str, Choice] = {each.id: "yours" for each in conflicted.conflicts}
+    try:
+        return read_patch(resolve(value, conflicted, choices), STORED)
+    except ChoiceError:
+        return ()
 
 
 def _stale(hold: Hold) -> errors.StaleFence:

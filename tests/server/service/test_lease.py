@@ -68,9 +68,9 @@ def test_only_a_lease_that_stands_is_in_the_way() -> None:
     assert held.trespassed(LINES, write, 29.9) is not None
     assert held.trespassed(LINES, write, 30) is None
     assert held.trespassed(LINES, write, 0, own="l") is None
-    assert held.around([("lines",)], 29.9) is not None
-    assert held.around([("lines",)], 30) is None
-    assert held.around([("title",)], 0) is None
+    assert held.around(("lines",), 29.9) is not None
+    assert held.around(("lines",), 30) is None
+    assert held.around(("title",), 0) is None
 
 
 def test_a_lease_follows_the_tip_and_is_told_as_it_is_at_the_head() -> None:

@@ -160,6 +160,18 @@ async def test_a_conflict_under_a_lease_is_not_opened(bench: Bench) -> None:
 
 
 @pytest.mark.usefixtures("steady")
+async def test_a_conflict_about_where_something_stands_is_one(bench: Bench) -> None:
+    """To move what is leased is not to write, also where two do it."""
+    await acquire(bench)
+    move = {"op": "move", "from": "/lines/1", "path": "/lines/0"}
+    assert await decided(bench.service.edit(BOB, ORDER, Edit(kind="patch", content=[move]))) == "applied"
+    other = [{**move, "path": "/lines/2"}]
+    assert await decided(bench.service.edit(BOB, ORDER, Edit(kind="patch", content=other, base=1))) == (
+        "merge-conflict"
+    )
+
+
+@pytest.mark.usefixtures("steady")
 async def test_a_resolution_obeys_leases_and_may_name_one(bench: Bench) -> None:
     await write(bench, BOB, "/lines/1/n", 5)
     error = await refusal(bench.service.edit(ANN, ORDER, replacing("/lines/1/n", 6, base=1)))

@@ -12,8 +12,9 @@ from plait_server.service import Caller, Edit, Hold
 from server.service.bench import ORDER, Bench, Clock, begin, decided, put, refusal, turns
 
 PEOPLE = [Caller("acme", f"{name}-token", name) for name in ("ann", "bob", "cleo")]
-ACCEPTED = {"applied", "merged", "noop"}
-UNLUCKY = {"merge-conflict", "store-unavailable", "patch-inapplicable"}
+ACCEPTED = {"applied", "merged"}
+UNLUCKY = {"merge-conflict", "store-unavailable", "patch-inapplicable", "noop"}
+"""What may become of any edit: others were faster, also with the same edit, or the disk was full."""
 STEPS = 60
 
 
@@ -42,10 +43,8 @@ class Story:
         await put(self.bench.service, {"lines": [{"number": number, "n": 0} for number in range(self.made)]})
 
     async def step(self) -> None:
-        kind = self.random.choice(
-            ["acquire", "edit", "edit", "edit", "release", "renew", "wait", "open", "tidy"]
-        )
-        await getattr(self, kind)()
+        kinds = [self.acquire, self.release, self.renew, self.wait, self.open, self.tidy]
+        await self.random.choice([*kinds, self.edit, self.edit, self.edit])()
         await self.check()
 
     async def state(self) -> tuple[int, list[int]]:
@@ -188,4 +187,4 @@ async def test_leases_are_where_they_should_be_whatever_happens(bench: Bench, se
     await story.begin()
     for _ in range(STEPS):
         await story.step()
-    assert story.accepted > STEPS / 4, "the story proves too little"
+    assert story.accepted > STEPS / 8, "the story proves too little"
