@@ -187,7 +187,7 @@ class AlreadyResolved(Overtaken):
 
 
 class Locked(Overtaken):
-    """Somebody has a lease there. Members: `holder`, `pointer`, `expires`; `retry_after_s` is left of it."""
+    """Somebody has a lease there. Members: `holder`, `pointer`, `expires`, `retry_after_s`."""
 
     code = "locked"
     title = "Locked"

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from hashlib import blake2b
+from math import ceil
 
 from msgspec import Struct
 
@@ -347,7 +348,7 @@ class Locks:
                 "holder": lease.holder,
                 "pointer": format_pointer(place),
                 "expires": format_moment(lease.moment(now, self._wall())),
-                "retry_after_s": max(0.0, lease.deadline - now),
+                "retry_after_s": max(1, ceil(lease.deadline - now)),
             },
         )
 

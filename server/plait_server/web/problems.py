@@ -7,8 +7,7 @@
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -17,7 +16,8 @@ from plait_server import errors, wire
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = (1, 3)
-"""Between these, at random, so that those who were refused together do not come back together."""
+"""Between these, at random, so that those who were refused together do not come back together; a refusal
+that knows better says so in its member `retry_after_s`."""
 
 
 WEAK_TAG_HINT: Final = (
@@ -108,13 +108,11 @@ class Problem(Exception):
 
 def problem_of_refusal(error: errors.PlaitServerError, named: Mapping[str, str]) -> Problem:
     """Say what the service refused. `named` are the variables of the path: a kept conflict lies below it."""
-    members: dict[str, Any] = dict(error.members)
+    members = dict(error.members)
     headers = {}
     if isinstance(error, errors.MergeConflict) and "conflict" in members:
         conflict = members.pop("conflict")
         members["instance"] = f"/v1/docs/{named['collection']}/{named['id']}/conflicts/{conflict}"
-    if "retry_after_s" in members:
-        headers["Retry-After"] = str(max(1, ceil(members.pop("retry_after_s"))))
     revision = members.get("head_revision", members.get("revision"))
     if isinstance(revision, int):
         headers["Plait-Revision"] = str(revision)
@@ -142,6 +140,6 @@ def problem_response(problem: Problem, request_id: str, base: str) -> web.Respon
     headers["Plait-Should-Retry"] = "true" if kind.retry else "false"
     headers["X-Request-Id"] = request_id
     headers["Server"] = "plait"
-    if kind.retry and "Retry-After" not in headers:
-        headers["Retry-After"] = str(random.randint(*RETRY_AFTER_S))
+    if kind.retry:
+        headers["Retry-After"] = str(problem.members.get("retry_after_s", random.randint(*RETRY_AFTER_S)))
     return web.Response(status=kind.status, body=wire.encode(body), headers=headers)

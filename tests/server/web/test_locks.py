@@ -74,8 +74,9 @@ async def test_others_are_told_whose_it_is_and_when_to_come_back(order: ClientSe
     lease = await take(order, ttl_s=20)
     async with order.patch(DOC, json=set_to("/lines/1/n", 5), headers={**PATCH, **BOB}) as answer:
         assert (answer.status, answer.headers["Plait-Should-Retry"]) == (423, "true")
-        assert 1 <= int(answer.headers["Retry-After"]) <= 20
         problem = await answer.json()
+        assert answer.headers["Retry-After"] == str(problem.pop("retry_after_s"))
+        assert 19 <= int(answer.headers["Retry-After"]) <= 20
     assert problem.pop("request_id")
     assert problem == {
         "type": "urn:plait:errors:locked",
