@@ -2,6 +2,7 @@
 
 from plait_server.service.answer import (
     Answer,
+    BatchAnswer,
     ConflictView,
     DocumentEntry,
     DocumentView,
@@ -12,6 +13,7 @@ from plait_server.service.answer import (
 )
 from plait_server.service.limits import LiveLimits, ServiceLimits
 from plait_server.service.request import (
+    Batch,
     Caller,
     DocumentKey,
     Edit,
@@ -25,6 +27,8 @@ from plait_server.service.service import Service
 
 __all__ = [
     "Answer",
+    "Batch",
+    "BatchAnswer",
     "Caller",
     "CollectionSettings",
     "ConflictView",

@@ -12,6 +12,7 @@ from plait_server.config import Settings
 from plait_server.errors import PlaitServerError
 from plait_server.service import LiveLimits, Service, ServiceLimits
 from plait_server.web.asyncapi import AsyncDescription
+from plait_server.web.batch import Batches
 from plait_server.web.changes import Changes
 from plait_server.web.collections import Collections
 from plait_server.web.conditions import BadHeader
@@ -51,6 +52,7 @@ def create_app(service: Service, settings: Settings) -> web.Application:
         *Documents(service, settings).routes(),
         *History(service, settings).routes(),
         *Conflicts(service, settings).routes(),
+        *Batches(service, settings).routes(),
         *Collections(service, settings).routes(),
         *Live(service, settings, tickets).routes(),
         *Events(service, settings).routes(),
@@ -91,6 +93,7 @@ def service_limits(settings: Settings) -> ServiceLimits:
         recent_bytes_max=settings.recent_bytes_max,
         snapshot_revisions_max=settings.snapshot_revisions_max,
         edits_waiting_max=settings.edits_waiting_max,
+        batch_operations_max=settings.batch_operations_max,
         collections_max=settings.collections_max,
         schema_bytes_max=settings.schema_bytes_max,
         page_items_max=settings.page_items_max,
