@@ -112,9 +112,8 @@ class BatchEditor:
     async def _open(self, addresses: Sequence[Address], opened: list[OpenDocument]) -> None:
         """Open documents, note that they are used, and append them to `opened`."""
         documents = self._pipeline.documents
-        closed = [address for address in addresses if documents.get(address) is None]
-        if closed:
-            await asyncio.gather(*map(documents.open, closed))
+        if any(documents.get(address) is None for address in addresses):
+            await asyncio.gather(*map(documents.open, addresses))
         for address in addresses:
             document = documents.get(address) or await documents.open(address)
             document.users += 1
@@ -136,7 +135,7 @@ class _BatchAttempt(Struct):
     batch: Batch
     attempts: list[Attempt]
     key_record: KeyRecord | None = None
-    result: asyncio.Future[list[CommitResult]] | None = None
+    result: asyncio.Future[CommitResult] | None = None
 
     def submit_at_once(self) -> bool:
         """Decide and propose without waiting for anything; False where that cannot be, or takes long."""
@@ -199,13 +198,12 @@ class _BatchAttempt(Struct):
         if not any(records) and self.key_record is None:
             return
         # Also those that change nothing: a guard holds when the others are written, or nothing is.
-        unit, key, results = pipeline.committer.new_unit(), self.key_record, []
+        unit, key = pipeline.committer.new_unit(), self.key_record
         for attempt, record in zip(attempts, records, strict=True):
             document = attempt.document
             commit = Commit(document.address, attempt.tip.n, at, record, key, unit=unit)
-            results.append(pipeline.committer.put(commit, document, attempt.revision))
+            self.result = pipeline.committer.put(commit, document, attempt.revision, self.result)
             key = None
-        self.result = asyncio.gather(*results)
 
     def _keep_answer(self, refused: Sequence[int], at: int) -> None:
         """Note what is to be kept under the key: the answers, or all refusals where those are answers."""
@@ -230,9 +228,9 @@ class _BatchAttempt(Struct):
             if not await self._durable():
                 return None
         else:
-            results = await self.result
-            if not all(isinstance(result, Committed) for result in results):
-                return await self._not_committed(results)
+            result = await self.result
+            if not isinstance(result, Committed):
+                return await self._not_committed(result)
             if self.key_record is not None:
                 self.pipeline.keys.remember(self.caller, self.key_record)
         refused = self._refused
@@ -249,15 +247,14 @@ class _BatchAttempt(Struct):
                 return False
         return True
 
-    async def _not_committed(self, results: Sequence[CommitResult]) -> BatchAnswer | None:
-        taken = next((result for result in results if isinstance(result, KeyTaken)), None)
-        if taken is None:
+    async def _not_committed(self, result: CommitResult) -> BatchAnswer | None:
+        if not isinstance(result, KeyTaken):
             return None
         # The first request with this key was answered: this one has no effect.
         pipeline, key = self.pipeline, self.batch.key
         assert key is not None
-        stored = read_answers(taken.record, key)
-        pipeline.keys.remember(self.caller, taken.record)
+        stored = read_answers(result.record, key)
+        pipeline.keys.remember(self.caller, result.record)
         return await pipeline.replay.batch(self.caller, self.batch, stored)
 
     async def _refusal(self, refused: Sequence[int]) -> errors.BatchRefused:

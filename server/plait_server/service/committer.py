@@ -67,14 +67,19 @@ class Committer:
         return len(self._waiting) >= self._limits.edits_waiting_max
 
     def put(
-        self, commit: Commit, document: OpenDocument, revision: Revision | None
+        self,
+        commit: Commit,
+        document: OpenDocument,
+        revision: Revision | None,
+        result: asyncio.Future[CommitResult] | None = None,
     ) -> asyncio.Future[CommitResult]:
         """Queue a commit. The future gives its result, or raises StoreUnavailable or OutcomeUnknown.
 
-        Whoever waits may be cancelled: the commit goes its way.
+        What is put for one unit shares the `result` that was given for the first of it: why one does not
+        hold, if that is so. Whoever waits may be cancelled: the commit goes its way.
         """
-        result: asyncio.Future[CommitResult] = asyncio.get_running_loop().create_future()
-        self._newest = result
+        if result is None:
+            result = self._newest = asyncio.get_running_loop().create_future()
         self._waiting.append(Waiting(commit, document, revision, result))
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
@@ -178,6 +183,10 @@ class Committer:
             self._give_up(document)
 
     def _acknowledge(self, batch: list[Waiting], results: list[CommitResult]) -> None:
+        for waiting, result in zip(batch, results, strict=True):
+            # Where a unit does not hold, one of its commits knows why; the others only moved with it.
+            if not (waiting.commit.unit and isinstance(result, HeadMoved)):
+                _answer(waiting, result)
         for waiting, result in zip(batch, results, strict=True):
             _answer(waiting, result)
 

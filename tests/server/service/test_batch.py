@@ -57,7 +57,7 @@ async def refused(awaitable: Awaitable[object]) -> dict[int, str]:
     return {number: each.code for number, each in caught.value.refusals.items()}
 
 
-async def moments(count: int = 30) -> None:
+async def moments(count: int = 60) -> None:
     """Let everything that can go on without the disk go on, off the event loop too."""
     for _ in range(count):
         await asyncio.to_thread(int)
@@ -202,7 +202,8 @@ async def test_who_reads_while_a_batch_is_given_up_sees_what_is_acknowledged(ben
 async def test_a_unit_is_never_split_between_two_transactions(bench: Bench) -> None:
     """Here 999 edits wait before it, and a thousand commits are as many as are taken at a time."""
     await bench.reopen()
-    await bench.service.edit(ANN, A, replacing("/n", 1))
+    for each in DOCUMENTS:
+        await bench.service.read(ANN, each)
     bench.store.gate.clear()
     bench.store.batches.clear()
     holding = begin(bench.service.edit(ANN, A, replacing("/n", 2)))
