@@ -107,6 +107,7 @@ class Attempt(Struct):
         """Decide and propose without waiting for anything; False where that cannot be, or takes long."""
         if self.document.deciding.locked() or not self.find_base() or self.takes_long():
             return False
+        self.index()
         self.decide()
         self._propose()
         return True
@@ -116,6 +117,7 @@ class Attempt(Struct):
         where it takes long."""
         async with self.document.deciding:
             await self.read_base()
+            self.index()
             if self.takes_long():
                 await asyncio.to_thread(self.decide)
             else:
@@ -140,7 +142,6 @@ class Attempt(Struct):
         if self.ground is None:
             return False
         self.since = document.since(self.base, tip.n)
-        document.index(self.rules.policy)
         return True
 
     async def read_base(self) -> None:
@@ -150,11 +151,15 @@ class Attempt(Struct):
         try:
             documents = self.pipeline.documents
             self.ground, self.since = await documents.span(self.document, self.base, self.tip.n)
-            self.document.index(self.rules.policy)
         except errors.StoreUnavailable:
             raise
         except errors.PlaitServerError as refusal:
             self.refusal = refusal
+
+    def index(self) -> None:
+        """Make what tells a late decision who touched what; on the event loop, where that changes."""
+        if self.since:
+            self.document.index(self.rules.policy)
 
     def takes_long(self) -> bool:
         """Say whether the decision belongs off the event loop."""

@@ -145,6 +145,8 @@ class _BatchAttempt(Struct):
                 return False
         if self._takes_long():
             return False
+        for attempt in self.attempts:
+            attempt.index()
         self._decide()
         self._propose()
         return True
@@ -157,6 +159,7 @@ class _BatchAttempt(Struct):
                 await turn.enter_async_context(attempt.document.deciding)
             for attempt in self.attempts:
                 await attempt.read_base()
+                attempt.index()
                 await asyncio.sleep(0)  # others go on between what each of these has to work out
             if self._takes_long():
                 await asyncio.to_thread(self._decide)
@@ -170,8 +173,9 @@ class _BatchAttempt(Struct):
         size, late = self.batch.weight_bytes, 0
         for attempt in self.attempts:
             if attempt.refusal is None:
-                late += attempt.tip.n - attempt.base
                 size += attempt.document.size_bound if attempt.reads_all else 0
+            if attempt.since:
+                late += len(attempt.since) + attempt.document.unindexed(attempt.rules.policy)
         return late > LATE_REVISIONS or size > self.pipeline.limits.offload_bytes_min
 
     def _decide(self) -> None:
