@@ -67,15 +67,16 @@ class Admission(Room):
         """Whether nothing is under way."""
         return self.left == self._most
 
-    def check(self, caller: Caller, document: DocumentKey) -> None:
+    def check(self, caller: Caller, document: DocumentKey | None) -> None:
         """Refuse an edit for which there is plainly no room. Raises HotDocument, Overloaded."""
         if self.left > self._calm_left:
             return
         if not self.has(caller.tenant):
             raise self.overloaded()
-        opened = self._documents.get(Address(caller.tenant, document.collection, document.id))
-        if opened is not None and self.is_hot(opened):
-            raise self.hot_document()
+        if document is not None:
+            opened = self._documents.get(Address(caller.tenant, document.collection, document.id))
+            if opened is not None and self.is_hot(opened):
+                raise self.hot_document()
 
     def is_hot(self, document: OpenDocument) -> bool:
         """Say whether as many edits of a document are under way as may be; they are its users."""

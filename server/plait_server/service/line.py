@@ -4,7 +4,6 @@ tenant's in turn, and of a tenant every document's.
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from typing import Generic, Protocol, TypeVar
 
 from plait_server.store import Address, Commit
@@ -55,11 +54,15 @@ class Line(Generic[Each]):
 
 def units(waiting: Iterable[Each]) -> Iterator[list[Each]]:
     """Give what holds together: commits that follow each other with one number, each of the others alone."""
-    for unit, members in groupby(waiting, key=lambda each: each.commit.unit):
-        if unit:
-            yield list(members)
-        else:
-            yield from ([each] for each in members)
+    unit: list[Each] = []
+    for each in waiting:
+        number = each.commit.unit
+        if unit and (not number or unit[0].commit.unit != number):
+            yield unit
+            unit = []
+        unit.append(each)
+    if unit:
+        yield unit
 
 
 class _Lane(Generic[Each]):

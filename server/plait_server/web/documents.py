@@ -49,8 +49,6 @@ WRITE_PROBLEMS: Final = (
     "store-unavailable",
     "outcome-unknown",
 )
-NOT_NAMED: Final = ""
-"""The id of a document that gets one later."""
 Stated = TypeVar("Stated", int, str, Hold)
 MERGE_PROBLEMS: Final = (
     "merge-conflict",
@@ -206,13 +204,13 @@ class Documents:
     async def post(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
         caller, collection = caller_of(request), request.match_info["collection"]
-        content, body = await self._document_in(request, caller, DocumentKey(collection, NOT_NAMED))
+        content, body = await self._document_in(request, caller, None)
         edit = edit_of(request, "create", content, body)
         answer = await self._service.create(caller, collection, edit)
         return await self._answers.respond(request, caller, answer, known_base=True)
 
     async def _document_in(
-        self, request: web.Request, caller: Caller, document: DocumentKey
+        self, request: web.Request, caller: Caller, document: DocumentKey | None
     ) -> tuple[Json, bytes]:
         if _media_type(request) != JSON:
             raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plait_server.errors import PlaitServerError
-from plait_server.service import Caller, DocumentKey, Edit, IdempotencyKey, ServiceLimits
+from plait_server.service import Batch, Caller, DocumentKey, Edit, IdempotencyKey, ServiceLimits
 from plait_server.service.admission import Room
 from server.service.bench import ANN, ORDER, Bench, begin, decided, put, refusal, replacing, turns
 
@@ -98,6 +98,43 @@ async def test_a_refusal_for_want_of_room_burns_no_key(bench: Bench) -> None:
     await first
     answer = await service.edit(ANN, ORDER, keyed)
     assert (answer.revision, answer.replayed) == (3, False)
+
+
+def batch(value: int, documents: int) -> Batch:
+    """The same edit of several documents, the first of them `ORDER`."""
+    keys = [DocumentKey("orders", str(n)) for n in range(1, documents + 1)]
+    return Batch(edits=tuple([(key, replacing("/n", value)) for key in keys]))
+
+
+async def test_the_edits_of_a_batch_count_one_by_one(bench: Bench) -> None:
+    service = await bench.reopen(ServiceLimits(edits_waiting_max=6))
+    for key, _ in batch(0, 5).edits:
+        await put(service, {"n": 0}, key)
+    bench.store.gate.clear()
+    edits = [begin(service.edit(ANN, ORDER, replacing("/n", n))) for n in (1, 2)]
+    await turns()
+    refused = begin(service.batch(ANN, batch(9, 5)))
+    await turns()
+    bench.store.gate.set()
+    assert (await refusal(refused)).code == "overloaded"
+    await asyncio.gather(*edits)
+    for value in (3, 4, 5):
+        assert len((await service.batch(ANN, batch(value, 5))).answers) == 5
+
+
+async def test_a_batch_with_a_hot_document_is_refused_and_gives_the_others_back(bench: Bench) -> None:
+    service = await bench.reopen(ServiceLimits(document_edits_waiting_max=1))
+    await put(service, {"n": 0})
+    await put(service, {"n": 0}, OTHER)
+    bench.store.gate.clear()
+    edit = begin(service.edit(ANN, OTHER, replacing("/n", 1)))
+    await turns()
+    refused = begin(service.batch(ANN, batch(9, 2)))
+    await turns()
+    bench.store.gate.set()
+    assert (await refusal(refused)).code == "hot-document"
+    await edit
+    assert len((await service.batch(ANN, batch(2, 2))).answers) == 2
 
 
 async def test_every_way_an_edit_ends_gives_its_place_back(bench: Bench) -> None:
