@@ -1,0 +1,34 @@
+"""How far a long command is: a bar on a terminal, nothing anywhere else."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Advance = Callable[[int], None]
+"""Told how many more are done."""
+
+
+@contextmanager
+def progress(doing: str, total: int | None, unit: str = "") -> Iterator[Advance]:
+    """Show a bar on stderr while something is done; `total` None: nobody knows how much it is.
+
+    A `unit` of "bytes" is written as such.
+    """
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    columns = TextColumn("{task.description}"), BarColumn(), amount, TextColumn(unit), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(doing, total=total)
+        yield lambda count: shown.advance(task, count)

@@ -1,0 +1,349 @@
+"""What holds in every store at every moment, checked over the whole of one.
+
+    file         SQLite finds nothing wrong with the file
+    chain        a document's revisions lead from its head back to the oldest, by number and by seq
+    fold         each revision applies to the one before it and is of the kind it says
+    head         the document's row says what its last revision does
+    snapshot     a snapshot is what the revisions up to it come to
+    stray        nothing belongs to a document that is not there
+    key          the answer to an idempotency key can be read and names a revision that exists
+    conflict     a conflict can be read and names revisions that exist
+    collection   settings are numbered without gaps and can be used
+    label        a label names a revision that is kept
+    lock         a lease is in a document, at a revision of it, with a fencing number that was given
+    operation    a queued edit waits, or is finished in full
+
+Reads only. Tests, benchmarks and `plait doctor` ask the same function.
+"""
+
+import sqlite3
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from msgspec import Struct, json
+
+from plait_merge import ABSENT, Absent, Json, MalformedPatch, read_patch, same
+from plait_server import errors
+from plait_server.service.conflict import read_kept
+from plait_server.service.fold import Fold, Unfit
+from plait_server.service.idempotency import StoredAnswer
+from plait_server.service.limits import ServiceLimits
+from plait_server.service.revision import STORED
+from plait_server.service.rules import CollectionSettings, read_rules
+from plait_server.store import Address, CollectionRecord
+from plait_server.store.archive import Archive, HeadRecord, LinkedRevision, StoredSnapshot
+from plait_server.wire import decode
+
+REPORTED_REVISIONS: Final = 1_000
+ACCEPTED: Final = frozenset({"created", "applied", "merged", "deleted"})
+"""Outcomes of edits that made the revision they name."""
+
+Broken = (ValueError, TypeError, RecursionError)
+"""What comes of reading something that is not what the server writes."""
+
+
+class Finding(Struct, frozen=True):
+    """Something that does not hold: the name of the invariant, where, and what is there instead."""
+
+    invariant: str
+    place: str
+    detail: str
+
+
+def check(
+    archive: Archive,
+    limits: ServiceLimits | None = None,
+    on_revisions: Callable[[int], None] = lambda count: None,
+) -> Iterator[Finding]:
+    """Check everything; give what does not hold, as it is found.
+
+    `limits` are those the settings of collections have to be usable under; `on_revisions` is told how many
+    revisions were looked at since it was told before. Takes the memory of one document. Cost: about 15 µs a
+    revision, and what SQLite takes to read the file.
+    """
+    yield from _guarded("file", _check_file(archive))
+    yield from _guarded("chain", _check_documents(archive, on_revisions))
+    yield from _guarded("stray", _check_strays(archive))
+    yield from _guarded("key", _check_keys(archive))
+    yield from _guarded("conflict", _check_conflicts(archive))
+    yield from _guarded("collection", _check_collections(archive, limits or ServiceLimits()))
+    yield from _guarded("lock", _check_locks(archive))
+    yield from _guarded("operation", _check_operations(archive))
+
+
+def _guarded(invariant: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Let what cannot be read be a finding, and the other checks go on."""
+    try:
+        yield from findings
+    except sqlite3.Error as error:
+        yield Finding(invariant, "the file", f"It cannot be read on: {error}.")
+
+
+def _check_file(archive: Archive) -> Iterator[Finding]:
+    for said in archive.faults():
+        yield Finding("file", "the file", said)
+
+
+def _check_documents(archive: Archive, on_revisions: Callable[[int], None]) -> Iterator[Finding]:
+    linked = 0
+    for head in archive.documents():
+        seqs = archive.chain(head.latest)
+        linked += len(seqs)
+        yield from _History(archive, head, seqs).check(on_revisions)
+    if linked != archive.count("revisions"):
+        yield from _unlinked(archive)
+
+
+class _History:
+    """One document: its row, its revisions, its snapshots and its labels, walked through together."""
+
+    def __init__(self, archive: Archive, head: HeadRecord, seqs: "array[int]") -> None:
+        self._archive = archive
+        self._head = head
+        self._seqs = seqs
+        self._place = place_of(head.address)
+        self._fold = Fold()
+        # Whether the value of the fold is that of its revision: not before the first snapshot of a compacted
+        # history, and not after a revision that does not apply.
+        self._known = True
+        self._snapshots = archive.snapshots(head.address)
+        self._snapshot = next(self._snapshots, None)
+        self._labels = {label.n: label.name for label in archive.labels(head.address)}
+
+    def check(self, on_revisions: Callable[[int], None]) -> Iterator[Finding]:
+        head, last = self._head, None
+        for count, linked in enumerate(self._archive.revisions(self._seqs), 1):
+            yield from self._check_link(linked, last)
+            yield from self._check_step(linked)
+            yield from self._check_snapshot(linked)
+            last = linked
+            if count % REPORTED_REVISIONS == 0:
+                on_revisions(REPORTED_REVISIONS)
+        on_revisions(len(self._seqs) % REPORTED_REVISIONS)
+        if last is None or last.record.n != head.head:
+            yield self._finding("head", f"The head is revision {head.head}, and it is not there.")
+        else:
+            yield from self._check_head(last)
+        if self._snapshot is not None:
+            yield self._finding(
+                "snapshot", f"A snapshot is of revision {self._snapshot.snapshot.n}, which is not there."
+            )
+        for n, name in self._labels.items():
+            yield self._finding("label", f"{name!r} is at revision {n}, which is not there.")
+
+    def _check_link(self, linked: LinkedRevision, last: LinkedRevision | None) -> Iterator[Finding]:
+        n, oldest = linked.record.n, self._head.oldest
+        if linked.address != self._head.address:
+            yield self._finding("chain", f"The way back leads to {place_of(linked.address)} revision {n}.")
+        if last is None:
+            if linked.previous is not None:
+                yield self._finding(
+                    "chain", f"Revision {n} is said to have one before it, which is not there."
+                )
+            if oldest == 1 != n or n > oldest:
+                yield self._finding("chain", f"The oldest kept revision is {n}, and {oldest} should be.")
+        elif n <= oldest:
+            if last.record.n >= n:
+                yield self._finding("chain", f"Revision {last.record.n} is said to be before {n}.")
+        elif last.record.n != n - 1:
+            yield self._finding("chain", f"Revision {n} comes after {last.record.n}.")
+        if n < oldest and n not in self._labels:
+            yield self._finding("chain", f"Revision {n} is kept, has no label and is before {oldest}.")
+        self._labels.pop(n, None)
+
+    def _check_step(self, linked: LinkedRevision) -> Iterator[Finding]:
+        record, fold = linked.record, self._fold
+        if fold.n != record.n - 1:
+            # What was between is compacted away, or missing, which was said: a snapshot has the value.
+            self._known = False
+        if not self._known:
+            yield from self._begin_again(linked)
+            return
+        try:
+            fold.step(record, decode(record.patch))
+            if record.submitted is not None:
+                read_patch(decode(record.submitted), STORED, extended=True)
+        except (Unfit, MalformedPatch, *Broken) as error:
+            yield self._finding("fold", f"Revision {record.n}: {error}")
+            fold.n, self._known = record.n, False
+
+    def _begin_again(self, linked: LinkedRevision) -> Iterator[Finding]:
+        """Take the value of a snapshot where the revisions before do not give it."""
+        record, snapshot = linked.record, self._snapshot
+        self._fold.n = record.n
+        if record.kind == "delete":
+            self._fold.value, self._known = ABSENT, True
+        elif snapshot is not None and snapshot.snapshot.n == record.n:
+            value = _value_of(snapshot)
+            if value is not ABSENT:
+                self._fold.value, self._known = value, True
+        elif record.n <= self._head.oldest:
+            yield self._finding("snapshot", f"Revision {record.n} has none, and those before it are gone.")
+
+    def _check_snapshot(self, linked: LinkedRevision) -> Iterator[Finding]:
+        n = linked.record.n
+        while (stored := self._snapshot) is not None and stored.snapshot.n <= n:
+            self._snapshot = next(self._snapshots, None)
+            if stored.snapshot.n < n:
+                yield self._finding(
+                    "snapshot", f"One is of revision {stored.snapshot.n}, which is not there."
+                )
+                continue
+            if stored.seq != linked.record.seq:
+                yield self._finding("snapshot", f"That of revision {n} is filed under another one.")
+            value = _value_of(stored)
+            if value is ABSENT:
+                yield self._finding("snapshot", f"That of revision {n} is no JSON.")
+            elif self._known and not same(value, self._fold.value):
+                yield self._finding("snapshot", f"That of revision {n} is not what its revisions come to.")
+
+    def _check_head(self, last: LinkedRevision) -> Iterator[Finding]:
+        head, record = self._head, last.record
+        if not 1 <= head.oldest <= head.head:
+            yield self._finding("head", f"The oldest revision is said to be {head.oldest} of {head.head}.")
+        if head.deleted != (record.kind == "delete"):
+            yield self._finding("head", f"It is {'' if head.deleted else 'not '}marked as deleted.")
+        if head.updated != record.at:
+            yield self._finding("head", f"It was updated at {record.at}; its row says {head.updated}.")
+        if head.oldest == 1 and len(self._seqs):
+            (first,) = self._archive.revisions(self._seqs[:1])
+            if first.record.n == 1 and first.record.at != head.created:
+                yield self._finding(
+                    "head", f"It was created at {first.record.at}; its row says {head.created}."
+                )
+
+    def _finding(self, invariant: str, detail: str) -> Finding:
+        return Finding(invariant, self._place, detail)
+
+
+def _value_of(stored: StoredSnapshot) -> Json | Absent:
+    try:
+        return decode(stored.snapshot.value)
+    except Broken:
+        return ABSENT
+
+
+def _unlinked(archive: Archive) -> Iterator[Finding]:
+    """Name revisions that no document leads to: the newest of each such chain."""
+    for row in archive.rows(_UNLINKED):
+        *address, n, seq = row
+        yield Finding("chain", place_of(Address(*address)), f"No way leads to revision {n}, with seq {seq}.")
+
+
+def _check_strays(archive: Archive) -> Iterator[Finding]:
+    for table in ("revisions", "snapshots", "conflicts", "labels", "locks"):
+        for address in archive.rows(_STRAYS.format(table=table)):
+            yield Finding(
+                "stray", place_of(Address(*address)), f"There is no such document, but {table} of it."
+            )
+
+
+def _check_keys(archive: Archive) -> Iterator[Finding]:
+    for tenant, caller, key, answer in archive.rows("SELECT tenant, caller, key, answer FROM idempotency"):
+        place = f"{tenant}/{caller or '(nobody)'}, key {key}"
+        try:
+            stored = _answers.decode(answer)
+        except Broken as error:
+            yield Finding("key", place, f"The answer cannot be read: {error}.")
+            continue
+        yield from _check_answer(archive, tenant, place, stored)
+
+
+def _check_answer(archive: Archive, tenant: str, place: str, stored: StoredAnswer) -> Iterator[Finding]:
+    head = archive.document(Address(tenant, stored.collection, stored.id))
+    newest = 0 if head is None else head.head
+    # A refusal may name revision 0 of a document that is not there yet.
+    if not (1 if stored.outcome in ACCEPTED else 0) <= stored.revision <= newest:
+        document = f"{stored.collection}/{stored.id}"
+        yield Finding(
+            "key", place, f"The answer names revision {stored.revision} of {document}, which is at {newest}."
+        )
+
+
+def _check_conflicts(archive: Archive) -> Iterator[Finding]:
+    for address, record in archive.conflicts():
+        place = f"{place_of(address)}, conflict {record.id}"
+        head = archive.document(address)
+        newest = 0 if head is None else head.head
+        if not 1 <= record.base <= record.head <= newest:
+            yield Finding(
+                "conflict", place, f"It is between {record.base} and {record.head} of {newest} revisions."
+            )
+        if (record.resolved is None) != (record.resolved_revision is None):
+            yield Finding("conflict", place, "It is half settled.")
+        if record.resolved_revision is not None and not 1 <= record.resolved_revision <= newest:
+            yield Finding(
+                "conflict", place, f"Revision {record.resolved_revision} settled it, and is not there."
+            )
+        try:
+            read_kept(record)
+        except Broken as error:
+            yield Finding("conflict", place, f"It cannot be read: {error}.")
+
+
+def _check_collections(archive: Archive, limits: ServiceLimits) -> Iterator[Finding]:
+    # What was accepted once is not refused again because a limit was lowered.
+    limits = replace(limits, schema_bytes_max=2**62)
+    last: CollectionRecord | None = None
+    for record in archive.collections():
+        is_next = last is not None and (last.tenant, last.name) == (record.tenant, record.name)
+        expected = last.n + 1 if last is not None and is_next else 1
+        place = f"{record.tenant}/{record.name}"
+        if record.n != expected:
+            yield Finding("collection", place, f"Revision {record.n} stands where {expected} should.")
+        try:
+            settings = _settings.decode(record.body)
+            read_rules(settings, record.n, record.author, record.at, limits)
+        except (errors.Invalid, *Broken) as error:
+            yield Finding("collection", place, f"Revision {record.n} cannot be used: {error}")
+        last = record
+
+
+def _check_locks(archive: Archive) -> Iterator[Finding]:
+    fence = next(archive.rows("SELECT fence FROM store"))[0]
+    for row in archive.rows(_LOCKS):
+        *address, id, revision, own_fence, head = row
+        place = f"{place_of(Address(*address))}, lock {id}"
+        if not 1 <= own_fence <= fence:
+            yield Finding("lock", place, f"Its fencing number is {own_fence}; {fence} is the newest given.")
+        if head is not None and not 0 <= revision <= head:
+            yield Finding("lock", place, f"It is at revision {revision} of {head}.")
+
+
+def _check_operations(archive: Archive) -> Iterator[Finding]:
+    for tenant, id, body, done, answer, expires in archive.rows(_OPERATIONS):
+        place = f"{tenant}, operation {id}"
+        if len({done is None, answer is None, expires is None}) > 1:
+            yield Finding("operation", place, "It is half finished.")
+        for name, stored in (("edit", body), ("answer", answer)):
+            try:
+                if stored is not None:
+                    decode(stored)
+            except Broken as error:
+                yield Finding("operation", place, f"Its {name} cannot be read: {error}.")
+
+
+def place_of(address: Address) -> str:
+    """Name a document for people: tenant/collection/id."""
+    return "/".join(address)
+
+
+_answers = json.Decoder(StoredAnswer)
+_settings = json.Decoder(CollectionSettings)
+_UNLINKED = """
+SELECT tenant, collection, document, n, seq FROM revisions
+WHERE seq NOT IN (SELECT previous FROM revisions WHERE previous IS NOT NULL)
+AND seq NOT IN (SELECT latest FROM documents) ORDER BY seq
+"""
+_STRAYS = """
+SELECT DISTINCT tenant, collection, document FROM {table} AS stray WHERE NOT EXISTS (
+    SELECT 1 FROM documents AS d
+    WHERE (d.tenant, d.collection, d.id) = (stray.tenant, stray.collection, stray.document))
+"""
+_LOCKS = """
+SELECT l.tenant, l.collection, l.document, l.id, l.revision, l.fence, d.head FROM locks AS l
+LEFT JOIN documents AS d ON (d.tenant, d.collection, d.id) = (l.tenant, l.collection, l.document)
+"""
+_OPERATIONS = "SELECT tenant, id, body, done, answer, expires FROM operations ORDER BY place"
