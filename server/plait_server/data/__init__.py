@@ -4,14 +4,18 @@
     backup     copy it, while a server writes to it
     export     write documents, with their history, as lines of JSON
     import_    read such lines into a store that nobody serves
+    incoming   one document on its way into it
     line       what those lines are
     progress   how far it is, on a terminal
 
 This module is what the command line loads; the rest is imported when a command runs.
 """
 
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, BinaryIO, Literal, NoReturn
 
 import typer
 
@@ -24,6 +28,7 @@ Database = Annotated[
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="Settings file.", show_default="plait.toml if it is there")
 ]
+STREAM = Path("-")
 FAILED = 1
 NOT_OPENED = 2
 
@@ -32,6 +37,8 @@ def register(command: typer.Typer) -> None:
     """Add the commands to the root command."""
     command.command()(doctor)
     command.command()(backup)
+    command.command("export")(export)
+    command.command("import")(import_)
 
 
 def doctor(
@@ -77,6 +84,80 @@ def backup(
     except (ConfigError, StoreRefused, BackupFailed) as refusal:
         _refuse(str(refusal))
     typer.echo(str(made))
+
+
+def export(
+    db: Database = None,
+    config: ConfigFile = None,
+    collection: Annotated[
+        str | None, typer.Option(help="Only the documents of this one.", show_default="all")
+    ] = None,
+    history: Annotated[
+        bool, typer.Option("--history/--no-history", help="With every revision, or documents as they are.")
+    ] = True,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write; - is stdout.")] = STREAM,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a file that broke off.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+) -> None:
+    """Write documents and their history as lines of JSON, also while a server writes.
+
+    It is all of one moment: what is written later is not in it. A file that
+    broke off is continued by --resume, as of the same moment. What is not a
+    document or its history is not in it: answers to idempotency keys, open
+    conflicts, leases, queued edits; a backup has them.
+    """
+    from plait_server.data.export import Export, ExportFailed
+    from plait_server.data.export import export as write
+
+    wanted = Export(history, collection)
+    file = None if output == STREAM else output
+    try:
+        write(_settings(db, config).db, wanted, file, resume=resume, force=force)
+    except (ConfigError, StoreRefused, ExportFailed) as refusal:
+        _refuse(str(refusal))
+    except BrokenPipeError as error:
+        # Whoever read it has enough. Nothing more is flushed to where nobody listens.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(FAILED) from error
+    except OSError as error:
+        _refuse(f"{output} cannot be written: {error.strerror}. Continue it with --resume.")
+
+
+def import_(
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="An export; - is stdin.", show_default=False)
+    ],
+    db: Database = None,
+    config: ConfigFile = None,
+    on_existing: Annotated[
+        Literal["fail", "skip", "append"],
+        typer.Option(help="What to do with a document that is there and is another one."),
+    ] = "fail",
+) -> None:
+    """Read an export into a database that no server holds; it is made where it is not there.
+
+    Documents come in whole, with their numbers, authors and times. What is
+    there already is left as it is, so a file can be imported again after
+    whatever went wrong. A document that is there and is another one ends the
+    import, is skipped, or gets the revisions appended that follow its own.
+    """
+    from plait_server.data.import_ import ImportFailed, import_file
+    from plait_server.data.incoming import OnExisting
+
+    try:
+        settings = _settings(db, config)
+        with _opened(source) as file:
+            size = None if source == STREAM else source.stat().st_size
+            imported = import_file(file, str(source), size, settings, OnExisting(on_existing))
+    except (ConfigError, StoreRefused, ImportFailed) as refusal:
+        _refuse(str(refusal))
+    except OSError as error:
+        _refuse(f"{source} cannot be read: {error.strerror}.")
+    typer.echo(f"{settings.db}: {imported}.")
+
+
+def _opened(source: Path) -> AbstractContextManager[BinaryIO]:
+    return nullcontext(sys.stdin.buffer) if source == STREAM else source.open("rb")
 
 
 def _settings(db: Path | None, config: Path | None) -> Settings:

@@ -78,9 +78,8 @@ class Archive:
     the file is damaged. Open it with `open_archive`.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self.path = path
         self.epoch: str = self._one("SELECT epoch FROM store")
         """Empty in a backup, until a server opens it."""
 
@@ -198,7 +197,7 @@ def open_archive(path: Path, *, any_version: bool = False) -> Iterator[Archive]:
             connection.execute("PRAGMA query_only = ON")
             connection.execute("BEGIN")
             _check_version(connection, path, any_version)
-            archive = Archive(connection, path)
+            archive = Archive(connection)
         except sqlite3.Error as error:
             raise StoreRefused(f"{path} cannot be opened: {error}.") from error
         yield archive
