@@ -1,0 +1,166 @@
+"""Stores with histories of every kind, made by the service itself, or damaged on purpose."""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from io import BytesIO
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from plait_server.config import Settings
+from plait_server.data.export import Export, export
+from plait_server.data.import_ import Import, Imported
+from plait_server.data.incoming import OnExisting
+from plait_server.errors import Deleted, MergeConflict, PatchInapplicable
+from plait_server.service import Caller, CollectionSettings, DocumentKey, Edit, IdempotencyKey, Service
+from plait_server.service.invariants import Finding, check
+from plait_server.store.archive import open_archive
+from plait_server.store.intake import Intake
+from plait_server.store.sqlite import SqliteStore, hold_file
+from plait_server.wire import encode
+
+ANN = Caller("default", "ann", "ann")
+BOB = Caller("default", "bob-token", "Bob é")
+COMMAND = (sys.executable, "-m", "plait_server")
+LABELLED = "INSERT INTO labels VALUES ('default', ?, ?, ?, ?, 'ann', 1700000000123)"
+
+
+def make_store(path: Path, seed: int = 1, edits: int = 60, documents: int = 4) -> None:
+    """Make a store by random edits: merged, conflicting, with keys, deletions and new beginnings."""
+    asyncio.run(_make(path, Random(seed), edits, documents))
+
+
+async def _make(path: Path, random: Random, edits: int, documents: int) -> None:
+    service = await Service.open(await SqliteStore.open(path))
+    try:
+        settings = CollectionSettings(policy={"rules": {"/n": {"scalar": "sum"}}})
+        await service.put_collection(ANN, "orders", settings, None)
+        heads: dict[DocumentKey, int] = {}
+        keys = [DocumentKey("orders" if number % 3 else "stock", f"d{number}") for number in range(documents)]
+        for number in range(edits):
+            key = random.choice(keys)
+            try:
+                answer = await service.edit(
+                    random.choice((ANN, BOB)), key, _edit(random, number, heads.get(key))
+                )
+                heads[key] = answer.revision
+            except (MergeConflict, PatchInapplicable, Deleted):
+                pass  # it is in the store too, under its key
+    finally:
+        await service.close()
+
+
+def _edit(random: Random, number: int, head: int | None) -> Edit:
+    key = IdempotencyKey(f"k{number}", "f") if random.random() < 0.5 else None
+    message = random.choice((None, "why not\n☃"))
+    if head is None or random.random() < 0.1:
+        value = {"n": random.randrange(10**20), "f": random.random(), "items": [None, True, "é\u0000"]}
+        base = None if head is None else head
+        return Edit(
+            kind="put", content=value, base=base, if_none_match=head is None, key=key, message=message
+        )
+    base = random.randrange(max(1, head - 3), head + 1)
+    if random.random() < 0.1:
+        return Edit(kind="delete", base=base, key=key, message=message)
+    operation = random.choice(
+        (
+            {"op": "replace", "path": "/n", "value": random.randrange(100)},
+            {"op": "add", "path": f"/m{random.randrange(3)}", "value": {"x": [number]}},
+            {"op": "add", "path": "/items/0", "value": number / 7},
+            {"op": "inc", "path": "/n", "value": 1},
+            {"op": "remove", "path": "/m1"},
+        )
+    )
+    return Edit(kind="patch", content=[operation], base=base, extended=True, key=key, message=message)
+
+
+def sql(path: Path, *statements: str, rows: Sequence[object] = ()) -> list[Any]:
+    """Do something to the file behind everybody's back; give what the last statement gives."""
+    found: list[Any] = []
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            found = connection.execute(statement, rows).fetchall()
+    return found
+
+
+def label(path: Path, collection: str, id: str, name: str, n: int) -> None:
+    sql(path, LABELLED, rows=(collection, id, name, n))
+
+
+def compact(path: Path, collection: str, id: str, oldest: int) -> None:
+    """Remove the revisions before `oldest`, except labelled ones, as compaction does."""
+    where = f"tenant = 'default' AND collection = '{collection}' AND document = '{id}'"
+    kept = {n for (n,) in sql(path, f"SELECT n FROM labels WHERE {where}")} | {oldest}
+    values = {n: value_at(path, collection, id, n) for n in kept if n <= oldest}
+    seqs = dict(sql(path, f"SELECT n, seq FROM revisions WHERE {where}"))
+    gone = [n for n in seqs if n < oldest and n not in kept]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for n in gone:
+            connection.execute("DELETE FROM revisions WHERE seq = ?", (seqs[n],))
+            connection.execute(f"DELETE FROM snapshots WHERE {where} AND n = ?", (n,))
+        last = None
+        for n in sorted(values):
+            connection.execute("UPDATE revisions SET previous = ? WHERE seq = ?", (last, seqs[n]))
+            last = seqs[n]
+            if values[n] is not None:
+                row = ("default", collection, id, n, seqs[n], values[n])
+                connection.execute(
+                    "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row
+                )
+        row = (oldest, collection, id)
+        connection.execute("UPDATE documents SET oldest = ? WHERE collection = ? AND id = ?", row)
+
+
+def value_at(path: Path, collection: str, id: str, n: int) -> bytes | None:
+    """Read a revision's value through the service; None where it is deleted."""
+
+    async def read() -> bytes | None:
+        service = await Service.open(await SqliteStore.open(path))
+        try:
+            return (await service.read(ANN, DocumentKey(collection, id), n)).body
+        except Deleted:
+            return None
+        finally:
+            await service.close()
+
+    return asyncio.run(read())
+
+
+def findings(path: Path) -> list[Finding]:
+    """Ask for everything that does not hold."""
+    with open_archive(path) as archive:
+        return list(check(archive))
+
+
+def exported(path: Path, **wanted: Any) -> list[bytes]:
+    """Export a store; give the lines after the first, which says when it was."""
+    output = path.with_suffix(".ndjson")
+    export(path, Export(**wanted), output, resume=False, force=True)
+    return output.read_bytes().splitlines(keepends=True)[1:]
+
+
+def file_of(lines: Sequence[bytes | Mapping[str, Any]], header: bool = True) -> bytes:
+    """Put lines together, JSON or bytes as they are."""
+    first: list[Any] = [{"t": "export", "version": 1, "history": True}] if header else []
+    return b"".join(line if isinstance(line, bytes) else encode(line) + b"\n" for line in [*first, *lines])
+
+
+def import_bytes(
+    path: Path, body: bytes, on_existing: OnExisting = OnExisting.FAIL, **settings: Any
+) -> Imported:
+    """Import into a store. Raises Refused."""
+    with hold_file(path) as connection:
+        importer = Import(Intake(connection), BytesIO(body), Settings(**settings), on_existing)
+        importer.run()
+        return importer.imported
+
+
+def run(folder: Path, *arguments: str, prefix: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [*prefix, *COMMAND, *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
