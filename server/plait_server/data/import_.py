@@ -219,6 +219,7 @@ class Import:
     def _take_document(self, line: DocumentLine) -> None:
         """Write a document without history: as created, or as a new revision of what is there."""
         document = self._incoming(line.address)
+        author, at = self._author(line.author), self._moment(line.at)
         check_document(line.value, self._limits)
         before = document.value()
         if document.stored is not None and same(before, line.value):
@@ -234,10 +235,10 @@ class Import:
             patch=encode(patch),
             base=head or None,
             submitted=None,
-            author=self._author(line.author),
-            caller=line.author,
+            author=author,
+            caller=author,
             key=None,
-            at=self._moment(line.at),
+            at=at,
             message=None,
             trace=None,
         )

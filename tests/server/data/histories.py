@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from io import BytesIO
 from pathlib import Path
 from random import Random
@@ -30,32 +30,34 @@ LABELLED = "INSERT INTO labels VALUES ('default', ?, ?, ?, ?, 'ann', 17000000001
 
 
 def make_store(path: Path, seed: int = 1, edits: int = 60, documents: int = 4) -> None:
-    """Make a store by random edits: merged, conflicting, with keys, deletions and new beginnings."""
-    asyncio.run(_make(path, Random(seed), edits, documents))
+    """Make random edits, in a store that may be new: merged, conflicting, deletions and new beginnings."""
+    heads = {}
+    if path.exists():
+        rows = sql(path, "SELECT collection, id, head FROM documents")
+        heads = {DocumentKey(collection, id): head for collection, id, head in rows}
+    asyncio.run(_make(path, seed, heads, edits, documents))
 
 
-async def _make(path: Path, random: Random, edits: int, documents: int) -> None:
+async def _make(path: Path, seed: int, heads: dict[DocumentKey, int], edits: int, documents: int) -> None:
+    random = Random(seed)
     service = await Service.open(await SqliteStore.open(path))
     try:
-        settings = CollectionSettings(policy={"rules": {"/n": {"scalar": "sum"}}})
-        await service.put_collection(ANN, "orders", settings, None)
-        heads: dict[DocumentKey, int] = {}
+        if not heads:
+            settings = CollectionSettings(policy={"rules": {"/n": {"scalar": "sum"}}})
+            await service.put_collection(ANN, "orders", settings, None)
         keys = [DocumentKey("orders" if number % 3 else "stock", f"d{number}") for number in range(documents)]
         for number in range(edits):
             key = random.choice(keys)
-            try:
-                answer = await service.edit(
-                    random.choice((ANN, BOB)), key, _edit(random, number, heads.get(key))
-                )
-                heads[key] = answer.revision
-            except (MergeConflict, PatchInapplicable, Deleted):
-                pass  # it is in the store too, under its key
+            edit = _edit(random, f"{seed}-{number}", heads.get(key))
+            # What is refused is in the store too: as a conflict, and under its key.
+            with suppress(MergeConflict, PatchInapplicable, Deleted):
+                heads[key] = (await service.edit(random.choice((ANN, BOB)), key, edit)).revision
     finally:
         await service.close()
 
 
-def _edit(random: Random, number: int, head: int | None) -> Edit:
-    key = IdempotencyKey(f"k{number}", "f") if random.random() < 0.5 else None
+def _edit(random: Random, name: str, head: int | None) -> Edit:
+    key = IdempotencyKey(name, "f") if random.random() < 0.5 else None
     message = random.choice((None, "why not\n☃"))
     if head is None or random.random() < 0.1:
         value = {"n": random.randrange(10**20), "f": random.random(), "items": [None, True, "é\u0000"]}
@@ -69,8 +71,8 @@ def _edit(random: Random, number: int, head: int | None) -> Edit:
     operation = random.choice(
         (
             {"op": "replace", "path": "/n", "value": random.randrange(100)},
-            {"op": "add", "path": f"/m{random.randrange(3)}", "value": {"x": [number]}},
-            {"op": "add", "path": "/items/0", "value": number / 7},
+            {"op": "add", "path": f"/m{random.randrange(3)}", "value": {"x": [name]}},
+            {"op": "add", "path": "/items/0", "value": random.random()},
             {"op": "inc", "path": "/n", "value": 1},
             {"op": "remove", "path": "/m1"},
         )

@@ -92,7 +92,7 @@ DAMAGES = [
     ("lock", "INSERT INTO locks VALUES ('default', 'orders', 'd1', 'l', '', 1, '', '', 7, 1, 1)"),
     ("lock", "INSERT INTO locks VALUES ('default', 'orders', 'd1', 'l', '', 999, '', '', 0, 1, 1)"),
     ("operation", "INSERT INTO operations VALUES (1, 'default', 'o', 'c', 'd', '', '', '{}', 1, 2, NULL, 3)"),
-    ("operation", "INSERT INTO operations VALUES (1, 'default', 'o', '', '', '', '', 'x', 1, NULL, NULL, NULL)"),
+    ("operation", "INSERT INTO operations VALUES (1, '', '', '', '', '', '', 'x', 1, NULL, NULL, NULL)"),
 ]  # fmt: skip
 
 
