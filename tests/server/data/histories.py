@@ -113,8 +113,8 @@ def compact(path: Path, collection: str, id: str, oldest: int) -> None:
                 connection.execute(
                     "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row
                 )
-        row = (oldest, collection, id)
-        connection.execute("UPDATE documents SET oldest = ? WHERE collection = ? AND id = ?", row)
+        moved = (oldest, collection, id)
+        connection.execute("UPDATE documents SET oldest = ? WHERE collection = ? AND id = ?", moved)
 
 
 def value_at(path: Path, collection: str, id: str, n: int) -> bytes | None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -29,7 +30,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def write(path: Path, output: Path, resume: bool = False, force: bool = False, **wanted: bool) -> bytes:
+def write(path: Path, output: Path, resume: bool = False, force: bool = False, **wanted: Any) -> bytes:
     export(path, Export(**wanted), output, resume=resume, force=force)
     return output.read_bytes()
 

@@ -1,5 +1,6 @@
 """What holds in every store: a sound one has no finding, and each damage is found, where it is."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,19 @@ def revision(n: int) -> str:
     return f"seq = {NTH.format(order=ORDER, n=n)}"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sound store; order d1 has many revisions, and others have the rest."""
-    path = tmp_path / "plait.db"
+    path = tmp_path_factory.mktemp("sound") / "plait.db"
     make_store(path, seed=4, edits=150)
     assert sql(path, f"SELECT head > 20 FROM documents WHERE {ROW}") == [(1,)]
     return path
+
+
+@pytest.fixture
+def path(sound: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return Path(shutil.copy(sound, tmp_path))
 
 
 @pytest.mark.parametrize("seed", range(5))
