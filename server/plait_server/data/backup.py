@@ -6,6 +6,7 @@ begin again. It is written beside its destination under another name, checked, s
 
 import fcntl
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -47,6 +48,7 @@ def back_up(source: Path, destination: Path, *, force: bool = False) -> Backup:
     _check_destination(source, destination, force)
     with open_archive(source, any_version=True) as archive, _partial(destination) as file:
         try:
+            shutil.copymode(source, file.name)
             rows = _count(archive.connection)
             _copy(archive, Path(file.name))
             _check(Path(file.name), rows)

@@ -230,7 +230,7 @@ def _history_lines(
     last = 0
     for linked in archive.revisions(seqs):
         line = _revision_line(linked)
-        if linked.record.n != last + 1 and line.kind != "delete":
+        if linked.record.n != last + 1 and line.kind == "edit":
             line = replace(line, value=_value_at(archive, head, linked.record.n))
         yield line
         last = linked.record.n

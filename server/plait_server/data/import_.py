@@ -48,6 +48,9 @@ from plait_server.store.sqlite import hold_file
 from plait_server.web.application import service_limits
 from plait_server.wire import encode
 
+LINE_TIMES: Final = 8
+LINE_BYTES_MIN: Final = 65_536
+"""A line is as long as some documents: it has a patch as it was submitted, and as it was committed."""
 BATCH_REVISIONS: Final = 10_000
 BATCH_BYTES: Final = 16_777_216
 """After so much the next document waits until what was written is synced."""
@@ -112,7 +115,10 @@ class Import:
         self._intake = intake
         self._limits = service_limits(settings)
         self._message_bytes_max = settings.message_bytes_max
-        self._lines = Lines(file, self._limits)
+        line_bytes_max = LINE_TIMES * max(
+            LINE_BYTES_MIN, settings.document_bytes_max, settings.patch_bytes_max
+        )
+        self._lines = Lines(file, self._limits.values, line_bytes_max)
         self._on_existing = on_existing
         self._advance = advance
         self._clock = clock
@@ -184,7 +190,8 @@ class Import:
         place = (line.tenant, line.collection)
         records = self._intake.archive.collections(line.collection)
         there = [record.body for record in records if record.tenant == line.tenant]
-        body = encode(self._read_settings(line))
+        self._check_settings(line)
+        body = encode(line.settings)
         # Without a number, they are what holds now.
         n = line.revision or (len(there) if there and there[-1] == body else len(there) + 1)
         if n <= len(there) and there[n - 1] == body:
@@ -202,8 +209,8 @@ class Import:
         author, at = self._author(line.author), self._moment(line.at)
         self._intake.add_collection(CollectionRecord(*place, n, body, author, at))
 
-    def _read_settings(self, line: CollectionLine) -> CollectionSettings:
-        """Read settings as strictly as those that are sent to a server."""
+    def _check_settings(self, line: CollectionLine) -> None:
+        """Refuse settings as strictly as a server does."""
         try:
             settings = convert(line.settings, CollectionSettings)
             read_rules(settings, 1, line.author, 0, self._limits)
@@ -214,7 +221,6 @@ class Import:
         for name in line.settings:
             if name not in CollectionSettings.__struct_fields__:
                 raise self._refused(f"A collection has no setting {name!r}.")
-        return settings
 
     def _take_document(self, line: DocumentLine) -> None:
         """Write a document without history: as created, or as a new revision of what is there."""
@@ -255,6 +261,7 @@ class Import:
         """Write the revisions of a document that are not there."""
         document = self._incoming(line.address)
         revisions = self._revisions_of(line)
+        alone = {line.oldest, *(label.revision for label in line.labels)}
         created = None if line.created is None else self._moment(line.created)
         labels = [
             LabelRecord(label.label, label.revision, self._author(label.author), self._moment(label.at))
@@ -267,7 +274,7 @@ class Import:
                     if record.n == 1:
                         created = record.at
                     if not document.has(record):
-                        document.add(record, revision.patch, revision.value)
+                        document.add(record, revision.patch, revision.value, record.n in alone)
                 if created is None:
                     raise self._refused("Its first revision is not there, nor is told when it was created.")
                 document.finish(created, line.oldest, labels)

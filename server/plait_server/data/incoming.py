@@ -99,11 +99,18 @@ class Incoming:
             return ABSENT
         return replay(self._intake.archive.stored(self.stored, self.stored.head))[-1].value
 
-    def add(self, record: RevisionRecord, patch: Json, value: Json | UnsetType = UNSET) -> None:
+    def add(
+        self,
+        record: RevisionRecord,
+        patch: Json,
+        value: Json | UnsetType = UNSET,
+        stands_alone: bool = False,
+    ) -> None:
         """Write a revision behind those that are there.
 
-        `patch` is its own, decoded; `value` is what it leads to, needed where the revision before it is
-        missing. Raises Differs where nothing may be added, Unacceptable.
+        `patch` is its own, decoded; `value` is what it leads to, needed where it edits what is missing.
+        `stands_alone`: it has to be readable without those before it. Raises Differs where nothing may be
+        added, Unacceptable.
         """
         if not self._begun:
             self._begin(record)
@@ -111,6 +118,8 @@ class Incoming:
             self._step(record, patch, value)
         else:
             self._leap(record, patch, value)
+        if stands_alone and record.kind == "edit":
+            self._has_to_stand_alone()
         self._latest = self._intake.add_revision(self.address, self._latest, record)
         self._last = record
         self.revisions += 1
@@ -118,7 +127,7 @@ class Incoming:
         self._take_snapshot_where_due()
 
     def finish(self, created: int, oldest: int, labels: Sequence[LabelRecord]) -> None:
-        """Write the row of the document, where anything of it was written, and its labels."""
+        """Write the row of the document and labels of revisions that were written."""
         if self._last is None:
             return
         assert self._latest is not None
@@ -133,7 +142,8 @@ class Incoming:
         )
         self._intake.put_head(head)
         for label in labels:
-            self._intake.add_label(self.address, label)
+            if self.stored is None or label.n > self.stored.head:
+                self._intake.add_label(self.address, label)
 
     def _begin(self, record: RevisionRecord) -> None:
         """Go on from the head in the store."""
@@ -175,18 +185,23 @@ class Incoming:
             self._patch_bytes += len(record.patch)
 
     def _leap(self, record: RevisionRecord, patch: Json, value: Json | UnsetType) -> None:
-        """Begin with the value of a revision: the one before it is gone."""
-        if (record.kind == "delete") != (value is UNSET):
-            raise Unacceptable(
-                f"Revision {record.n - 1} is not there: this one has its whole value, or is a deletion."
-            )
-        check_patch(patch, self._fold.limits)
-        self._fold.n, self._fold.value, self._size_bound = record.n, ABSENT, 0
-        if value is not UNSET:
-            self._size_bound = check_document(value, self._limits)
-            self._fold.value = value
-            # Nothing else has it.
-            self._patches = self._limits.snapshot_revisions_max
+        """Begin with a revision that needs none before it: they are gone."""
+        self._fold.n, self._fold.value, self._size_bound = record.n - 1, ABSENT, 0
+        if record.kind == "create":
+            self._step(record, patch, value)
+        else:
+            check_patch(patch, self._fold.limits)
+            if (record.kind == "edit") != (value is not UNSET):
+                raise Unacceptable("The revision before it is not there: an edit needs its value.")
+            self._fold.n = record.n
+            if value is not UNSET:
+                self._size_bound = check_document(value, self._limits)
+                self._fold.value = value
+        self._has_to_stand_alone()
+
+    def _has_to_stand_alone(self) -> None:
+        """See to it that the value is kept whole: nothing else has it, or will have it."""
+        self._patches = self._limits.snapshot_revisions_max
 
     def _take_snapshot_where_due(self) -> None:
         """Keep the value whole as often as a server does: no document may be slow to open."""

@@ -16,17 +16,15 @@ from typing import Annotated, Any, BinaryIO, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 
-from plait_server.service import ServiceLimits
+from plait_merge import Limits
 from plait_server.store import Address, RevisionKind
 from plait_server.web.edits import TENANT
 from plait_server.web.routes import COLLECTION_PATTERN, ID_PATTERN
 from plait_server.wire import MalformedJson, UnacceptableJson, encode, parse
 
 VERSION: Final = 1
-WRAPPING_LEVELS: Final = 3
-"""A value stands in an operation, in a patch, in a line."""
-LINE_DOCUMENTS_MAX: Final = 8
-"""A line is not longer than so many of the largest documents: a patch, as submitted and as committed."""
+WRAPPING_LEVELS: Final = 4
+"""What may stand around a value: a line, a patch, an operation; around a schema, the settings too."""
 
 Number = Annotated[int, Meta(ge=1, le=2**53)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
@@ -117,8 +115,8 @@ class RevisionLine(
 ):
     """One revision, as history keeps it.
 
-    `value` is what it led to, told where the revision before it is not there. `caller` is told where it is
-    not the author.
+    `value` is what it led to, told of an edit where the revision before it is not there; `caller` is told
+    where it is not the author.
     """
 
     revision: Number
@@ -158,10 +156,10 @@ class Refused(Exception):
 class Lines(Iterator[Line]):
     """Read lines of a stranger, each within the limits of what it holds. `number` is that of the last one."""
 
-    def __init__(self, file: BinaryIO, limits: ServiceLimits) -> None:
+    def __init__(self, file: BinaryIO, values: Limits, bytes_max: int) -> None:
         self._file = file
-        self._limits = limits
-        self._bytes_max = LINE_DOCUMENTS_MAX * limits.document_bytes_max
+        self._values = values
+        self._bytes_max = bytes_max
         self.number = 0
         self.bytes_read = 0
 
@@ -174,9 +172,8 @@ class Lines(Iterator[Line]):
         self.bytes_read += len(body)
         if len(body) > self._bytes_max:
             raise self.refused(f"It is longer than {self._bytes_max} bytes.")
-        values = self._limits.values
         try:
-            read = parse(body, values.depth_max, values.integer_digits_max, WRAPPING_LEVELS)
+            read = parse(body, self._values.depth_max, self._values.integer_digits_max, WRAPPING_LEVELS)
             line: Line = convert(read, Line)
         except MalformedJson as error:
             cut = "" if body.endswith(b"\n") else " The file is cut off here."

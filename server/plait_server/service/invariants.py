@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from msgspec import Struct, json
+from msgspec import Struct, convert, json
 
 from plait_merge import ABSENT, Absent, Json, MalformedPatch, read_patch, same
 from plait_server import errors
@@ -30,6 +30,7 @@ from plait_server.service.conflict import read_kept
 from plait_server.service.fold import Fold, Unfit
 from plait_server.service.idempotency import StoredAnswer
 from plait_server.service.limits import ServiceLimits
+from plait_server.service.request import Edit
 from plait_server.service.revision import STORED
 from plait_server.service.rules import CollectionSettings, read_rules
 from plait_server.store import Address, CollectionRecord
@@ -139,9 +140,7 @@ class _History:
             yield self._finding("chain", f"The way back leads to {place_of(linked.address)} revision {n}.")
         if last is None:
             if linked.previous is not None:
-                yield self._finding(
-                    "chain", f"Revision {n} is said to have one before it, which is not there."
-                )
+                yield self._finding("chain", f"What is said to be before revision {n} is not there.")
             if oldest == 1 != n or n > oldest:
                 yield self._finding("chain", f"The oldest kept revision is {n}, and {oldest} should be.")
         elif n <= oldest:
@@ -149,38 +148,46 @@ class _History:
                 yield self._finding("chain", f"Revision {last.record.n} is said to be before {n}.")
         elif last.record.n != n - 1:
             yield self._finding("chain", f"Revision {n} comes after {last.record.n}.")
-        if n < oldest and n not in self._labels:
+        yield from self._check_kept(linked)
+
+    def _check_kept(self, linked: LinkedRevision) -> Iterator[Finding]:
+        """Look at what has to be readable by itself: the oldest of a compacted history, and labelled ones."""
+        n, oldest = linked.record.n, self._head.oldest
+        is_labelled = self._labels.pop(n, None) is not None
+        if n < oldest and not is_labelled:
             yield self._finding("chain", f"Revision {n} is kept, has no label and is before {oldest}.")
-        self._labels.pop(n, None)
+        has_snapshot = self._snapshot is not None and self._snapshot.snapshot.n == n
+        if (is_labelled or 1 < n == oldest) and linked.record.kind == "edit" and not has_snapshot:
+            yield self._finding("snapshot", f"Revision {n} has none, and those before it may go.")
 
     def _check_step(self, linked: LinkedRevision) -> Iterator[Finding]:
         record, fold = linked.record, self._fold
         if fold.n != record.n - 1:
-            # What was between is compacted away, or missing, which was said: a snapshot has the value.
+            # What was between is compacted away, or missing, which was said.
             self._known = False
-        if not self._known:
-            yield from self._begin_again(linked)
+        if not self._known and not self._begin_again(linked):
             return
         try:
-            fold.step(record, decode(record.patch))
+            if fold.n < record.n:
+                fold.step(record, decode(record.patch))
             if record.submitted is not None:
                 read_patch(decode(record.submitted), STORED, extended=True)
         except (Unfit, MalformedPatch, *Broken) as error:
             yield self._finding("fold", f"Revision {record.n}: {error}")
             fold.n, self._known = record.n, False
 
-    def _begin_again(self, linked: LinkedRevision) -> Iterator[Finding]:
-        """Take the value of a snapshot where the revisions before do not give it."""
-        record, snapshot = linked.record, self._snapshot
-        self._fold.n = record.n
-        if record.kind == "delete":
-            self._fold.value, self._known = ABSENT, True
-        elif snapshot is not None and snapshot.snapshot.n == record.n:
-            value = _value_of(snapshot)
-            if value is not ABSENT:
-                self._fold.value, self._known = value, True
-        elif record.n <= self._head.oldest:
-            yield self._finding("snapshot", f"Revision {record.n} has none, and those before it are gone.")
+    def _begin_again(self, linked: LinkedRevision) -> bool:
+        """Take the value from a revision that needs none before it; False where this is none."""
+        record, fold = linked.record, self._fold
+        fold.n, fold.value = record.n, ABSENT
+        if record.kind == "create":
+            fold.n -= 1
+        elif record.kind == "edit":
+            if self._snapshot is None or self._snapshot.snapshot.n != record.n:
+                return False
+            fold.value = _value_of(self._snapshot)
+        self._known = True
+        return True
 
     def _check_snapshot(self, linked: LinkedRevision) -> Iterator[Finding]:
         n = linked.record.n
@@ -243,23 +250,28 @@ def _check_strays(archive: Archive) -> Iterator[Finding]:
 def _check_keys(archive: Archive) -> Iterator[Finding]:
     for tenant, caller, key, answer in archive.rows("SELECT tenant, caller, key, answer FROM idempotency"):
         place = f"{tenant}/{caller or '(nobody)'}, key {key}"
-        try:
-            stored = _answers.decode(answer)
-        except Broken as error:
-            yield Finding("key", place, f"The answer cannot be read: {error}.")
-            continue
-        yield from _check_answer(archive, tenant, place, stored)
+        yield from _check_answer(archive, "key", tenant, place, answer)
 
 
-def _check_answer(archive: Archive, tenant: str, place: str, stored: StoredAnswer) -> Iterator[Finding]:
-    head = archive.document(Address(tenant, stored.collection, stored.id))
-    newest = 0 if head is None else head.head
-    # A refusal may name revision 0 of a document that is not there yet.
-    if not (1 if stored.outcome in ACCEPTED else 0) <= stored.revision <= newest:
-        document = f"{stored.collection}/{stored.id}"
-        yield Finding(
-            "key", place, f"The answer names revision {stored.revision} of {document}, which is at {newest}."
-        )
+def _check_answer(
+    archive: Archive, invariant: str, tenant: str, place: str, answer: bytes
+) -> Iterator[Finding]:
+    """Check a stored answer; that to a batch has several."""
+    try:
+        read = decode(answer)
+        parts = convert(read.get("answers", [read]), list[StoredAnswer])
+    except (AttributeError, *Broken) as error:
+        yield Finding(invariant, place, f"The answer cannot be read: {error}.")
+        return
+    for stored in parts:
+        head = archive.document(Address(tenant, stored.collection, stored.id))
+        newest = 0 if head is None else head.head
+        # A refusal may name revision 0 of a document that is not there yet.
+        if not (1 if stored.outcome in ACCEPTED else 0) <= stored.revision <= newest:
+            document = f"{stored.collection}/{stored.id}"
+            yield Finding(
+                invariant, place, f"It names revision {stored.revision} of {document}, which is at {newest}."
+            )
 
 
 def _check_conflicts(archive: Archive) -> Iterator[Finding]:
@@ -317,12 +329,13 @@ def _check_operations(archive: Archive) -> Iterator[Finding]:
         place = f"{tenant}, operation {id}"
         if len({done is None, answer is None, expires is None}) > 1:
             yield Finding("operation", place, "It is half finished.")
-        for name, stored in (("edit", body), ("answer", answer)):
+        if answer is not None:
+            yield from _check_answer(archive, "operation", tenant, place, answer)
+        elif done is None:
             try:
-                if stored is not None:
-                    decode(stored)
+                _edits.decode(body)
             except Broken as error:
-                yield Finding("operation", place, f"Its {name} cannot be read: {error}.")
+                yield Finding("operation", place, f"Its edit cannot be read: {error}.")
 
 
 def place_of(address: Address) -> str:
@@ -330,7 +343,7 @@ def place_of(address: Address) -> str:
     return "/".join(address)
 
 
-_answers = json.Decoder(StoredAnswer)
+_edits = json.Decoder(Edit)
 _settings = json.Decoder(CollectionSettings)
 _UNLINKED = """
 SELECT tenant, collection, document, n, seq FROM revisions

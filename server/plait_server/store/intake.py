@@ -61,7 +61,7 @@ class Intake:
             record.trace,
             record.policy,
         )
-        self._connection.execute(sql.INSERT_REVISION, row)
+        self._connection.execute(_INSERT_REVISION, row)
         return self._seq
 
     def add_snapshot(self, address: Address, seq: int, snapshot: SnapshotRecord) -> None:
@@ -94,6 +94,7 @@ class Intake:
         self._connection.execute(sql.INSERT_COLLECTION, row)
 
 
+_INSERT_REVISION = sql.of_rows(sql.INSERT_REVISION, columns=17, rows=1)
 _PUT_HEAD = """
 INSERT INTO documents (tenant, collection, id, head, latest, oldest, deleted, created, updated)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE

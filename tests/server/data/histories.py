@@ -26,6 +26,8 @@ from plait_server.wire import encode
 ANN = Caller("default", "ann", "ann")
 BOB = Caller("default", "bob-token", "Bob é")
 COMMAND = (sys.executable, "-m", "plait_server")
+OF = "tenant = 'default' AND collection = ? AND document = ? AND n = ?"
+SNAPSHOT = "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 LABELLED = "INSERT INTO labels VALUES ('default', ?, ?, ?, ?, 'ann', 1700000000123)"
 
 
@@ -90,31 +92,35 @@ def sql(path: Path, *statements: str, rows: Sequence[object] = ()) -> list[Any]:
 
 
 def label(path: Path, collection: str, id: str, name: str, n: int) -> None:
+    """Label a revision, which can be read by itself from then on."""
     sql(path, LABELLED, rows=(collection, id, name, n))
+    make_whole(path, collection, id, n)
+
+
+def make_whole(path: Path, collection: str, id: str, n: int) -> None:
+    """Keep the value of a revision whole; one that creates or deletes needs no more than its patch."""
+    seq, kind = sql(path, f"SELECT seq, kind FROM revisions WHERE {OF}", rows=(collection, id, n))[0]
+    if kind == "edit":
+        value = value_at(path, collection, id, n)
+        sql(path, SNAPSHOT, rows=("default", collection, id, n, seq, value))
 
 
 def compact(path: Path, collection: str, id: str, oldest: int) -> None:
     """Remove the revisions before `oldest`, except labelled ones, as compaction does."""
+    make_whole(path, collection, id, oldest)
     where = f"tenant = 'default' AND collection = '{collection}' AND document = '{id}'"
-    kept = {n for (n,) in sql(path, f"SELECT n FROM labels WHERE {where}")} | {oldest}
-    values = {n: value_at(path, collection, id, n) for n in kept if n <= oldest}
-    seqs = dict(sql(path, f"SELECT n, seq FROM revisions WHERE {where}"))
-    gone = [n for n in seqs if n < oldest and n not in kept]
-    with closing(sqlite3.connect(path)) as connection, connection:
-        for n in gone:
-            connection.execute("DELETE FROM revisions WHERE seq = ?", (seqs[n],))
-            connection.execute(f"DELETE FROM snapshots WHERE {where} AND n = ?", (n,))
-        last = None
-        for n in sorted(values):
-            connection.execute("UPDATE revisions SET previous = ? WHERE seq = ?", (last, seqs[n]))
-            last = seqs[n]
-            if values[n] is not None:
-                row = ("default", collection, id, n, seqs[n], values[n])
-                connection.execute(
-                    "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row
-                )
-        moved = (oldest, collection, id)
-        connection.execute("UPDATE documents SET oldest = ? WHERE collection = ? AND id = ?", moved)
+    kept = {n for (n,) in sql(path, f"SELECT n FROM labels WHERE {where}")}
+    seqs = dict(sql(path, f"SELECT n, seq FROM revisions WHERE {where} AND n <= {oldest} ORDER BY n"))
+    last = None
+    for n, seq in seqs.items():
+        if n < oldest and n not in kept:
+            sql(path, f"DELETE FROM revisions WHERE seq = {seq}")
+            sql(path, f"DELETE FROM snapshots WHERE seq = {seq}")
+        else:
+            sql(path, "UPDATE revisions SET previous = ? WHERE seq = ?", rows=(last, seq))
+            last = seq
+    moved = (oldest, collection, id)
+    sql(path, "UPDATE documents SET oldest = ? WHERE collection = ? AND id = ?", rows=moved)
 
 
 def value_at(path: Path, collection: str, id: str, n: int) -> bytes | None:

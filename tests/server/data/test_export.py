@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -92,6 +93,23 @@ def test_of_one_collection_only_that_and_its_settings(path: Path) -> None:
     assert "collection" not in {line["t"] for line in told}
     told = [json.loads(line) for line in exported(path, collection="orders")]
     assert [line["collection"] for line in told if line["t"] == "collection"] == ["orders"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_is_labelled_and_compacted_comes_back_as_it_was(tmp_path: Path, seed: int) -> None:
+    """Also where the oldest revision kept creates or deletes the document."""
+    random, path, other = Random(seed), tmp_path / "a.db", tmp_path / "b.db"
+    make_store(path, seed)
+    for collection, id, head in sql(path, "SELECT collection, id, head FROM documents"):
+        for name in "abc":
+            label(path, collection, id, name, random.randint(1, head))
+        compact(path, collection, id, random.randint(1, head))
+    assert findings(path) == []
+    lines = exported(path)
+    import_bytes(other, file_of(lines))
+    assert exported(other) == lines
+    assert findings(other) == []
+    assert exported(path, history=False) == exported(other, history=False)
 
 
 @pytest.mark.parametrize("history", [True, False])

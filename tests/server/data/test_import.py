@@ -106,7 +106,7 @@ BAD: list[tuple[list[Any], int, str]] = [
     ([history(2), revision(1), revision(2, message="x" * 4097)], 2, "4096 bytes"),
     ([history(2), revision(1), revision(2, value={"a": 3})], 2, "value"),
     ([history(2, oldest=2), revision(2, value={"a": 3})], 1, "created"),
-    ([history(2, oldest=2, created=AT), revision(2)], 1, "whole value"),
+    ([history(2, oldest=2, created=AT), revision(2)], 1, "needs its value"),
     ([history(2, oldest=2, created=AT), revision(2, value=deep(65))], 1, "deeper"),
     ([history(2, oldest=2, created=AT), revision(1), revision(2)], 1, "no label"),
     ([history(2, oldest=2, labels=[LABEL]), revision(2, value=1)], 1, "label"),

@@ -96,10 +96,12 @@ DAMAGES = [
     ("collection", "UPDATE collections SET body = 'nonsense'"),
     ("collection", "UPDATE collections SET body = '{\"policy\": 7}'"),
     ("label", "INSERT INTO labels VALUES ('default', 'orders', 'd1', 'a', 999, '', 0)"),
+    ("snapshot", "INSERT INTO labels VALUES ('default', 'orders', 'd1', 'a', 7, '', 0)"),
     ("lock", "INSERT INTO locks VALUES ('default', 'orders', 'd1', 'l', '', 1, '', '', 7, 1, 1)"),
     ("lock", "INSERT INTO locks VALUES ('default', 'orders', 'd1', 'l', '', 999, '', '', 0, 1, 1)"),
     ("operation", "INSERT INTO operations VALUES (1, 'default', 'o', 'c', 'd', '', '', '{}', 1, 2, NULL, 3)"),
     ("operation", "INSERT INTO operations VALUES (1, '', '', '', '', '', '', 'x', 1, NULL, NULL, NULL)"),
+    ("operation", "INSERT INTO operations VALUES (1, '', '', '', '', '', '', '', 1, 2, '{}', 3)"),
 ]  # fmt: skip
 
 
