@@ -22,7 +22,7 @@ from plait_merge import (
 from plait_server import errors
 from plait_server.service import ServiceLimits
 from plait_server.service.decision import bound_size
-from plait_server.service.fold import Fold, Unfit
+from plait_server.service.fold import Fold, Unfit, check_base
 from plait_server.service.refusal import malformed, too_large
 from plait_server.service.revision import replay
 from plait_server.store import Address, RevisionRecord, SnapshotRecord
@@ -30,8 +30,9 @@ from plait_server.store.archive import HeadRecord, LabelRecord, LinkedRevision
 from plait_server.store.intake import Intake
 from plait_server.wire import encode
 
-COMMITTED_OPERATIONS_MAX: Final = 2**31
-"""A merge may make more operations of a patch than anybody may send; the length of a line bounds them."""
+COMMITTED_MAX: Final = 2**31
+"""A merge may make more operations of a patch, and longer pointers, than anybody may send; the length of a
+line bounds them."""
 
 
 class OnExisting(StrEnum):
@@ -68,8 +69,12 @@ class Incoming:
         self._intake = intake
         self._limits = limits
         self._on_existing = on_existing
-        self._there: Iterator[LinkedRevision] | None = None
-        self._fold = Fold(replace(limits.values, operations_max=COMMITTED_OPERATIONS_MAX))
+        # The revision there that is to be compared next, and those after it.
+        self._there: RevisionRecord | None = None
+        self._rest: Iterator[LinkedRevision] | None = None
+        self._fold = Fold(
+            replace(limits.values, operations_max=COMMITTED_MAX, pointer_bytes_max=COMMITTED_MAX)
+        )
         self._begun = self.stored is None
         self._size_bound = 0
         self._latest: int | None = None
@@ -84,13 +89,12 @@ class Incoming:
         """
         if self.stored is None or record.n > self.stored.head:
             return False
-        if self._there is None:
-            self._there = self._intake.archive.revisions(self._intake.archive.chain(self.stored.latest))
-        for linked in self._there:
-            if linked.record.n == record.n and structs.replace(linked.record, seq=0) != record:
-                raise Differs(f"its revision {record.n} is another one")
-            if linked.record.n >= record.n:
-                break
+        if self._rest is None:
+            self._rest = self._intake.archive.revisions(self._intake.archive.chain(self.stored.latest))
+        while self._there is None or self._there.n < record.n:
+            self._there = next(self._rest).record
+        if self._there.n == record.n and structs.replace(self._there, seq=0) != record:
+            raise Differs(f"its revision {record.n} is another one")
         return True
 
     def value(self) -> Json | Absent:
@@ -191,6 +195,10 @@ class Incoming:
             self._step(record, patch, value)
         else:
             check_patch(patch, self._fold.limits)
+            try:
+                check_base(record)
+            except Unfit as error:
+                raise Unacceptable(str(error)) from error
             if (record.kind == "edit") != (value is not UNSET):
                 raise Unacceptable("The revision before it is not there: an edit needs its value.")
             self._fold.n = record.n

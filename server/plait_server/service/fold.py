@@ -37,8 +37,7 @@ class Fold(Struct):
         """
         if record.n != self.n + 1:
             raise Unfit(f"Revision {self.n} is followed by {record.n}.")
-        if record.base is not None and not 1 <= record.base < record.n:
-            raise Unfit(f"Its base is revision {record.base}, which was not there before it.")
+        check_base(record)
         operations = self._read(patch)
         value = self._apply(operations)
         kind = "delete" if value is ABSENT else "create" if self.value is ABSENT else "edit"
@@ -62,3 +61,9 @@ class Fold(Struct):
             raise Unfit(inapplicable(error, operations).detail) from error
         except LimitExceeded as error:
             raise Unfit(too_large(error, self.limits).detail) from error
+
+
+def check_base(record: RevisionRecord) -> None:
+    """Raise Unfit where the author of a revision cannot have seen what it says."""
+    if record.base is not None and not 1 <= record.base < record.n:
+        raise Unfit(f"Its base is revision {record.base}, which was not there before it.")

@@ -9,7 +9,7 @@ import pytest
 
 from plait_server.data.incoming import OnExisting
 from plait_server.data.line import Refused
-from server.data.histories import exported, file_of, findings, import_bytes, make_store, sql
+from server.data.histories import compact, exported, file_of, findings, import_bytes, make_store, sql
 
 AT = "2026-11-20T12:00:00.000Z"
 END = {"t": "end"}
@@ -107,6 +107,7 @@ BAD: list[tuple[list[Any], int, str]] = [
     ([history(2), revision(1), revision(2, value={"a": 3})], 2, "value"),
     ([history(2, oldest=2), revision(2, value={"a": 3})], 1, "created"),
     ([history(2, oldest=2, created=AT), revision(2)], 1, "needs its value"),
+    ([history(2, oldest=2, created=AT), revision(2, value=1, base=2)], 1, "base"),
     ([history(2, oldest=2, created=AT), revision(2, value=deep(65))], 1, "deeper"),
     ([history(2, oldest=2, created=AT), revision(1), revision(2)], 1, "no label"),
     ([history(2, oldest=2, labels=[LABEL]), revision(2, value=1)], 1, "label"),
@@ -199,6 +200,15 @@ def test_a_longer_history_is_refused_skipped_or_appended(tmp_path: Path) -> None
     import_bytes(tmp_path / "new.db", file_of([*LONGER, GOOD, END]))
     assert exported(tmp_path / "new.db") != exported(path)  # GOOD has the time of its import
     assert exported(tmp_path / "new.db")[:6] == exported(path)[:6]
+
+
+def test_what_was_compacted_in_the_store_is_not_compared_and_the_rest_is(tmp_path: Path) -> None:
+    path = tmp_path / "plait.db"
+    import_bytes(path, file_of([*LONGER, END]))
+    compact(path, "orders", "1", 4)
+    assert import_bytes(path, file_of([*LONGER, END])).present == 1
+    other = [*LONGER[:4], revision(4, author="bob"), LONGER[5]]
+    assert "revision 4 is another one" in refusal(path, [*other, END]).reason
 
 
 def test_another_history_is_refused_at_the_revision_where_it_parts_or_skipped(tmp_path: Path) -> None:
