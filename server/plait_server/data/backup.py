@@ -106,7 +106,7 @@ def _copy(archive: Archive, path: Path) -> None:
         # Nobody else sees it before it is whole and synced: no journal, no syncs in between.
         copy.execute("PRAGMA synchronous = OFF")
         copy.execute("PRAGMA journal_mode = MEMORY")
-        (pages,) = next(archive.rows("PRAGMA page_count"))
+        (pages,) = archive.connection.execute("PRAGMA page_count").fetchone()
         with progress("Copying", pages, "pages") as advance:
             archive.connection.backup(copy, pages=PAGES_AT_ONCE, progress=_Pages(advance))
         copy.execute("PRAGMA journal_mode = DELETE").fetchall()

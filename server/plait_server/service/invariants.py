@@ -16,7 +16,6 @@
 Reads only. Tests, benchmarks and `plait doctor` ask the same function.
 """
 
-import sqlite3
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -34,9 +33,10 @@ from plait_server.service.request import Edit
 from plait_server.service.revision import STORED
 from plait_server.service.rules import CollectionSettings, read_rules
 from plait_server.store import Address, CollectionRecord
-from plait_server.store.archive import Archive, HeadRecord, LinkedRevision, StoredSnapshot
+from plait_server.store.archive import Archive, HeadRecord, LinkedRevision, StoredSnapshot, Unreadable
 from plait_server.wire import decode
 
+FILE: Final = "the file"
 REPORTED_REVISIONS: Final = 1_000
 ACCEPTED: Final = frozenset({"created", "applied", "merged", "deleted"})
 """Outcomes of edits that made the revision they name."""
@@ -74,17 +74,17 @@ def check(
     yield from _guarded("operation", _check_operations(archive))
 
 
-def _guarded(invariant: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+def _guarded(invariant: str, findings: Iterator[Finding], place: str = FILE) -> Iterator[Finding]:
     """Let what cannot be read be a finding, and the other checks go on."""
     try:
         yield from findings
-    except sqlite3.Error as error:
-        yield Finding(invariant, "the file", f"It cannot be read on: {error}.")
+    except Unreadable as error:
+        yield Finding(invariant, place, f"It cannot be read on: {error}.")
 
 
 def _check_file(archive: Archive) -> Iterator[Finding]:
     for said in archive.faults():
-        yield Finding("file", "the file", said)
+        yield Finding("file", FILE, said)
 
 
 def _check_documents(archive: Archive, on_revisions: Callable[[int], None]) -> Iterator[Finding]:
@@ -92,9 +92,10 @@ def _check_documents(archive: Archive, on_revisions: Callable[[int], None]) -> I
     for head in archive.documents():
         seqs = archive.chain(head.latest)
         linked += len(seqs)
-        yield from _History(archive, head, seqs).check(on_revisions)
+        history = _History(archive, head, seqs)
+        yield from _guarded("chain", history.check(on_revisions), place_of(head.address))
     if linked != archive.count("revisions"):
-        yield from _unlinked(archive)
+        yield from _check_unlinked(archive)
 
 
 class _History:
@@ -232,25 +233,22 @@ def _value_of(stored: StoredSnapshot) -> Json | Absent:
         return ABSENT
 
 
-def _unlinked(archive: Archive) -> Iterator[Finding]:
+def _check_unlinked(archive: Archive) -> Iterator[Finding]:
     """Name revisions that no document leads to: the newest of each such chain."""
-    for row in archive.rows(_UNLINKED):
-        *address, n, seq = row
-        yield Finding("chain", place_of(Address(*address)), f"No way leads to revision {n}, with seq {seq}.")
+    for address, n, seq in archive.unlinked():
+        yield Finding("chain", place_of(address), f"No way leads to revision {n}, with seq {seq}.")
 
 
 def _check_strays(archive: Archive) -> Iterator[Finding]:
     for table in ("revisions", "snapshots", "conflicts", "labels", "locks"):
-        for address in archive.rows(_STRAYS.format(table=table)):
-            yield Finding(
-                "stray", place_of(Address(*address)), f"There is no such document, but {table} of it."
-            )
+        for address in archive.strays(table):
+            yield Finding("stray", place_of(address), f"There is no such document, but {table} of it.")
 
 
 def _check_keys(archive: Archive) -> Iterator[Finding]:
-    for tenant, caller, key, answer in archive.rows("SELECT tenant, caller, key, answer FROM idempotency"):
-        place = f"{tenant}/{caller or '(nobody)'}, key {key}"
-        yield from _check_answer(archive, "key", tenant, place, answer)
+    for tenant, record in archive.idempotency_keys():
+        place = f"{tenant}/{record.caller or '(nobody)'}, key {record.key}"
+        yield from _check_answer(archive, "key", tenant, place, record.answer)
 
 
 def _check_answer(
@@ -314,26 +312,27 @@ def _check_collections(archive: Archive, limits: ServiceLimits) -> Iterator[Find
 
 
 def _check_locks(archive: Archive) -> Iterator[Finding]:
-    fence = next(archive.rows("SELECT fence FROM store"))[0]
-    for row in archive.rows(_LOCKS):
-        *address, id, revision, own_fence, head = row
-        place = f"{place_of(Address(*address))}, lock {id}"
-        if not 1 <= own_fence <= fence:
-            yield Finding("lock", place, f"Its fencing number is {own_fence}; {fence} is the newest given.")
-        if head is not None and not 0 <= revision <= head:
-            yield Finding("lock", place, f"It is at revision {revision} of {head}.")
+    newest = archive.fence()
+    for lock in archive.locks():
+        place = f"{place_of(lock.address)}, lock {lock.id}"
+        if not 1 <= lock.fence <= newest:
+            yield Finding("lock", place, f"Its fencing number is {lock.fence}; {newest} is the newest given.")
+        head = archive.document(lock.address)
+        if head is not None and not 0 <= lock.revision <= head.head:
+            yield Finding("lock", place, f"It is at revision {lock.revision} of {head.head}.")
 
 
 def _check_operations(archive: Archive) -> Iterator[Finding]:
-    for tenant, id, body, done, answer, expires in archive.rows(_OPERATIONS):
-        place = f"{tenant}, operation {id}"
-        if len({done is None, answer is None, expires is None}) > 1:
+    for operation in archive.operations():
+        place = f"{operation.tenant}, operation {operation.id}"
+        done, answer = operation.done, operation.answer
+        if len({done is None, answer is None, operation.expires is None}) > 1:
             yield Finding("operation", place, "It is half finished.")
         if answer is not None:
-            yield from _check_answer(archive, "operation", tenant, place, answer)
+            yield from _check_answer(archive, "operation", operation.tenant, place, answer)
         elif done is None:
             try:
-                _edits.decode(body)
+                _edits.decode(operation.body)
             except Broken as error:
                 yield Finding("operation", place, f"Its edit cannot be read: {error}.")
 
@@ -345,18 +344,3 @@ def place_of(address: Address) -> str:
 
 _edits = json.Decoder(Edit)
 _settings = json.Decoder(CollectionSettings)
-_UNLINKED = """
-SELECT tenant, collection, document, n, seq FROM revisions
-WHERE seq NOT IN (SELECT previous FROM revisions WHERE previous IS NOT NULL)
-AND seq NOT IN (SELECT latest FROM documents) ORDER BY seq
-"""
-_STRAYS = """
-SELECT DISTINCT tenant, collection, document FROM {table} AS stray WHERE NOT EXISTS (
-    SELECT 1 FROM documents AS d
-    WHERE (d.tenant, d.collection, d.id) = (stray.tenant, stray.collection, stray.document))
-"""
-_LOCKS = """
-SELECT l.tenant, l.collection, l.document, l.id, l.revision, l.fence, d.head FROM locks AS l
-LEFT JOIN documents AS d ON (d.tenant, d.collection, d.id) = (l.tenant, l.collection, l.document)
-"""
-_OPERATIONS = "SELECT tenant, id, body, done, answer, expires FROM operations ORDER BY place"

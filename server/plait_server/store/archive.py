@@ -23,6 +23,7 @@ from plait_server.store.record import (
     Address,
     CollectionRecord,
     ConflictRecord,
+    KeyRecord,
     RevisionRecord,
     SnapshotRecord,
     StoredDocument,
@@ -31,6 +32,7 @@ from plait_server.store.schema import load_schema
 
 PAGE_REVISIONS: Final = 1_000
 BUSY_TIMEOUT_S: Final = 5.0
+Unreadable: Final = sqlite3.Error
 WITHOUT_LOG: Final = b"\x01\x01"
 """What the header of a database says at its 18th byte that has no write-ahead log."""
 
@@ -62,6 +64,27 @@ class StoredSnapshot(Struct, frozen=True):
     snapshot: SnapshotRecord
 
 
+class StoredLock(Struct, frozen=True):
+    """A lease, as far as it refers to something else."""
+
+    address: Address
+    id: str
+    revision: int
+    fence: int
+
+
+class StoredOperation(Struct, frozen=True):
+    """A queued edit and what came of it; `place` orders them."""
+
+    place: int
+    tenant: str
+    id: str
+    body: bytes
+    done: int | None
+    answer: bytes | None
+    expires: int | None
+
+
 class LabelRecord(Struct, frozen=True):
     """A name for a revision."""
 
@@ -74,8 +97,8 @@ class LabelRecord(Struct, frozen=True):
 class Archive:
     """Everything in the file, streamed: no more of it is in memory than the row at hand.
 
-    Except the seqs of one document's revisions, eight bytes each. Every function raises sqlite3.Error where
-    the file is damaged. Open it with `open_archive`.
+    Except the seqs of one document's revisions, eight bytes each. Every function raises Unreadable where the
+    file is damaged. Open it with `open_archive`.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -168,9 +191,34 @@ class Archive:
         for tenant, collection, document, *record in self.connection.execute(statement):
             yield Address(tenant, collection, document), ConflictRecord(*record)
 
-    def rows(self, statement: str, row: tuple[object, ...] = ()) -> Iterator[Any]:
-        """Read whatever else is asked for."""
-        return self.connection.execute(statement, row)
+    def idempotency_keys(self) -> Iterator[tuple[str, KeyRecord]]:
+        """Give all idempotency keys, each with its tenant."""
+        statement = "SELECT tenant, caller, key, fingerprint, answer, 0, expires FROM idempotency"
+        for tenant, *record in self.connection.execute(statement):
+            yield tenant, KeyRecord(*record)
+
+    def locks(self) -> Iterator[StoredLock]:
+        statement = "SELECT tenant, collection, document, id, revision, fence FROM locks"
+        for tenant, collection, document, *rest in self.connection.execute(statement):
+            yield StoredLock(Address(tenant, collection, document), *rest)
+
+    def fence(self) -> int:
+        """Give the newest fencing number."""
+        return int(self._one("SELECT fence FROM store"))
+
+    def operations(self) -> Iterator[StoredOperation]:
+        """Give queued edits and finished ones, in their order."""
+        statement = "SELECT place, tenant, id, body, done, answer, expires FROM operations ORDER BY place"
+        return starmap(StoredOperation, self.connection.execute(statement))
+
+    def unlinked(self) -> Iterator[tuple[Address, int, int]]:
+        """Give revisions that nothing leads to, the newest of each such chain: whose, which, and its seq."""
+        for tenant, collection, document, n, seq in self.connection.execute(_UNLINKED):
+            yield Address(tenant, collection, document), n, seq
+
+    def strays(self, table: str) -> Iterator[Address]:
+        """Give the documents that are not there, and have rows in a table."""
+        return starmap(Address, self.connection.execute(_STRAYS.format(table=table)))
 
     def _one(self, statement: str) -> Any:
         row = self.connection.execute(statement).fetchone()
@@ -267,6 +315,16 @@ def _linked(
 _ADDRESS = "(tenant, collection, id)"
 _OF_DOCUMENT = "tenant = ? AND collection = ? AND document = ?"
 _HEADS = "SELECT tenant, collection, id, head, latest, deleted, created, updated, oldest FROM documents"
+_UNLINKED = """
+SELECT tenant, collection, document, n, seq FROM revisions
+WHERE seq NOT IN (SELECT previous FROM revisions WHERE previous IS NOT NULL)
+AND seq NOT IN (SELECT latest FROM documents) ORDER BY seq
+"""
+_STRAYS = """
+SELECT DISTINCT tenant, collection, document FROM {table} AS stray WHERE NOT EXISTS (
+    SELECT 1 FROM documents AS d
+    WHERE (d.tenant, d.collection, d.id) = (stray.tenant, stray.collection, stray.document))
+"""
 # A link that does not lead back ends the chain: whatever the file holds, this comes to an end.
 _CHAIN = """
 WITH RECURSIVE chain (seq, previous) AS (

@@ -1,6 +1,7 @@
 """`plait backup`: a copy that is whole, or none; and a store of its own each time it is opened."""
 
 import asyncio
+import fcntl
 import shutil
 import sqlite3
 from contextlib import closing
@@ -98,15 +99,22 @@ def test_a_log_beside_the_destination_is_not_written_into_the_copy(path: Path, e
 
 
 def test_one_backup_to_a_destination_at_a_time_and_a_killed_one_is_in_nobodys_way(path: Path) -> None:
-    from plait_server.data.backup import _partial
-
-    destination = path.with_name("copy.db")
-    with _partial(destination), pytest.raises(BackupFailed, match="under way"):
-        back_up(path, destination)
-    Path(f"{destination}.partial").write_bytes(b"half a page")
-    Path(f"{destination}.partial-wal").write_bytes(b"a log")
+    destination, partial = path.with_name("copy.db"), path.with_name("copy.db.partial")
+    with partial.open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(BackupFailed, match="under way"):
+            back_up(path, destination)
+        other.write(b"half a page")
+    assert partial.read_bytes() == b"half a page"
+    Path(f"{partial}-wal").write_bytes(b"a log")
     back_up(path, destination)
     assert [each.name for each in path.parent.glob("copy.db*")] == ["copy.db"]
+
+
+def test_who_may_not_read_the_database_may_not_read_its_copy(path: Path) -> None:
+    path.chmod(0o600)
+    copy = back_up(path, path.with_name("copy.db")).path
+    assert copy.stat().st_mode & 0o777 == 0o600
 
 
 def test_an_older_or_newer_database_can_be_copied(path: Path) -> None:
