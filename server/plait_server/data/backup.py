@@ -15,7 +15,7 @@ from typing import IO
 
 from msgspec import Struct
 
-from plait_server.data.progress import Advance, progress
+from plait_server.data.progress import Advance, counted, progress
 from plait_server.store.archive import Archive, open_archive
 
 PAGES_AT_ONCE = 1_000
@@ -36,7 +36,8 @@ class Backup(Struct, frozen=True):
 
     def __str__(self) -> str:
         documents, revisions = self.rows.get("documents", 0), self.rows.get("revisions", 0)
-        return f"{self.path}: {documents:,} documents, {revisions:,} revisions, {self.size_bytes:,} bytes."
+        rows = f"{counted(documents, 'document')}, {counted(revisions, 'revision')}"
+        return f"{self.path}: {rows}, {counted(self.size_bytes, 'byte')}."
 
 
 def back_up(source: Path, destination: Path, *, force: bool = False) -> Backup:

@@ -5,7 +5,7 @@ import time
 from msgspec import Struct
 
 from plait_server.config import Settings
-from plait_server.data.progress import progress
+from plait_server.data.progress import counted, progress
 from plait_server.service.invariants import Finding, check
 from plait_server.store.archive import open_archive
 from plait_server.web.application import service_limits
@@ -49,16 +49,11 @@ def show(report: Report, *, as_json: bool) -> None:
     if as_json:
         print(encode(report).decode())
         return
-    print(
-        f"{report.db}: {report.documents:,} documents, {report.revisions:,} revisions, "
-        f"{report.seconds:.1f} s: {_verdict(report.findings_total)}"
-    )
+    rows = f"{counted(report.documents, 'document')}, {counted(report.revisions, 'revision')}"
+    found = counted(report.findings_total, "finding") if report.findings_total else "nothing found"
+    print(f"{report.db}: {rows}, {report.seconds:.1f} s: {found}.")
     if report.findings:
         _show_table(report)
-
-
-def _verdict(total: int) -> str:
-    return "nothing found." if not total else f"{total:,} finding{'' if total == 1 else 's'}."
 
 
 def _show_table(report: Report) -> None:

@@ -38,7 +38,7 @@ from plait_server.data.line import (
     name_of,
     read_moment,
 )
-from plait_server.data.progress import Advance, progress
+from plait_server.data.progress import Advance, counted, progress
 from plait_server.service import CollectionSettings
 from plait_server.service.rules import read_rules
 from plait_server.store import Address, CollectionRecord, RevisionRecord
@@ -69,10 +69,8 @@ class Imported(Struct):
     revisions: int = 0
 
     def __str__(self) -> str:
-        return (
-            f"{self.documents:,} documents with {self.revisions:,} new revisions, {self.present:,} that were "
-            f"there already, {self.skipped:,} that are others and were left"
-        )
+        new = f"{counted(self.documents, 'document')} with {counted(self.revisions, 'new revision')}"
+        return f"{new}, {self.present:,} there already, {self.skipped:,} left as they are"
 
 
 def import_file(

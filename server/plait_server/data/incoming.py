@@ -118,10 +118,14 @@ class Incoming:
         """
         if not self._begun:
             self._begin(record)
-        if record.n == self._fold.n + 1:
-            self._step(record, patch, value)
-        else:
-            self._leap(record, patch, value)
+        try:
+            check_base(record)
+            if record.n == self._fold.n + 1:
+                self._step(record, patch, value)
+            else:
+                self._leap(record, patch, value)
+        except Unfit as error:
+            raise Unacceptable(str(error)) from error
         if stands_alone and record.kind == "edit":
             self._has_to_stand_alone()
         self._latest = self._intake.add_revision(self.address, self._latest, record)
@@ -175,8 +179,6 @@ class Incoming:
                 record.patch,
                 self._limits.document_bytes_max,
             )
-        except Unfit as error:
-            raise Unacceptable(str(error)) from error
         except errors.TooLarge as error:
             raise Unacceptable(error.detail) from error
         if value is not UNSET and not same(value, self._fold.value):
@@ -195,10 +197,6 @@ class Incoming:
             self._step(record, patch, value)
         else:
             check_patch(patch, self._fold.limits)
-            try:
-                check_base(record)
-            except Unfit as error:
-                raise Unacceptable(str(error)) from error
             if (record.kind == "edit") != (value is not UNSET):
                 raise Unacceptable("The revision before it is not there: an edit needs its value.")
             self._fold.n = record.n

@@ -37,7 +37,6 @@ class Fold(Struct):
         """
         if record.n != self.n + 1:
             raise Unfit(f"Revision {self.n} is followed by {record.n}.")
-        check_base(record)
         operations = self._read(patch)
         value = self._apply(operations)
         kind = "delete" if value is ABSENT else "create" if self.value is ABSENT else "edit"

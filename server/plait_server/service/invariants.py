@@ -26,7 +26,7 @@ from msgspec import Struct, convert, json
 from plait_merge import ABSENT, Absent, Json, MalformedPatch, read_patch, same
 from plait_server import errors
 from plait_server.service.conflict import read_kept
-from plait_server.service.fold import Fold, Unfit
+from plait_server.service.fold import Fold, Unfit, check_base
 from plait_server.service.idempotency import StoredAnswer
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.request import Edit
@@ -163,6 +163,10 @@ class _History:
 
     def _check_step(self, linked: LinkedRevision) -> Iterator[Finding]:
         record, fold = linked.record, self._fold
+        try:
+            check_base(record)
+        except Unfit as error:
+            yield self._finding("fold", f"Revision {record.n}: {error}")
         if fold.n != record.n - 1:
             # What was between is compacted away, or missing, which was said.
             self._known = False

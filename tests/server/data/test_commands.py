@@ -132,4 +132,4 @@ def test_the_lines_of_the_readme_are_an_import(folder: Path) -> None:
     section = README.read_text().split("\n## Moving data\n")[1].split("\n## ")[0]
     lines = re.findall(r'`(\{"t":.*?\})`', section)
     (folder / "own.ndjson").write_text("\n".join(lines))
-    assert "1 documents" in run(folder, "import", "own.ndjson", "--db", "own.db").stdout
+    assert "1 document with 1 new revision," in run(folder, "import", "own.ndjson", "--db", "own.db").stdout

@@ -90,7 +90,7 @@ def test_a_killed_import_leaves_whole_documents_and_goes_on(file: Path, tmp_path
     assert 0 < there[-1] < DOCUMENTS
     done = run(tmp_path, "import", str(file))
     assert done.returncode == 0
-    assert f"{there[-1]} that were there already" in done.stdout
+    assert f"{there[-1]} there already" in done.stdout
     assert exported(path) == [*lines()[:-1], exported(path)[-1]]
     assert findings(path) == []
 
