@@ -17,7 +17,7 @@ from typing import BinaryIO
 from msgspec import Raw, Struct, json
 from msgspec.structs import replace
 
-from plait_merge import ABSENT
+from plait_merge import ABSENT, Inapplicable, MalformedPatch
 from plait_server.data.line import (
     VERSION,
     CollectionLine,
@@ -35,7 +35,7 @@ from plait_server.data.progress import progress
 from plait_server.service.moment import format_moment
 from plait_server.service.revision import replay
 from plait_server.store import Address
-from plait_server.store.archive import Archive, HeadRecord, LinkedRevision, open_archive
+from plait_server.store.archive import Archive, HeadRecord, LinkedRevision, Unreadable, open_archive
 from plait_server.wire import encode
 
 
@@ -54,8 +54,15 @@ def export(source: Path, wanted: Export, output: Path | None, *, resume: bool, f
     """Write an export to a file, or to stdout. Gives its last line.
 
     A file that is there is continued with `resume`, replaced with `force`. Raises StoreRefused where there is
-    no store, ExportFailed, OSError and sqlite3.Error.
+    no store, ExportFailed and OSError.
     """
+    try:
+        return _export(source, wanted, output, resume, force)
+    except (Unreadable, Inapplicable, MalformedPatch, ValueError, TypeError) as error:
+        raise ExportFailed(f"{source} is damaged; ask `plait doctor`. ({error})") from error
+
+
+def _export(source: Path, wanted: Export, output: Path | None, resume: bool, force: bool) -> End:
     with open_archive(source) as archive:
         header = Header(
             VERSION,

@@ -1,6 +1,7 @@
 """What holds in every store at every moment, checked over the whole of one.
 
     file         SQLite finds nothing wrong with the file
+    type         every column holds what it is declared to hold
     chain        a document's revisions lead from its head back to the oldest, by number and by seq
     fold         each revision applies to the one before it and is of the kind it says
     head         the document's row says what its last revision does
@@ -41,7 +42,7 @@ REPORTED_REVISIONS: Final = 1_000
 ACCEPTED: Final = frozenset({"created", "applied", "merged", "deleted"})
 """Outcomes of edits that made the revision they name."""
 
-Broken = (ValueError, TypeError, RecursionError)
+Broken = (ValueError, TypeError, AttributeError, RecursionError)
 """What comes of reading something that is not what the server writes."""
 
 
@@ -65,6 +66,7 @@ def check(
     revision, and what SQLite takes to read the file.
     """
     yield from _guarded("file", _check_file(archive))
+    yield from _guarded("type", _check_types(archive))
     yield from _guarded("chain", _check_documents(archive, on_revisions))
     yield from _guarded("stray", _check_strays(archive))
     yield from _guarded("key", _check_keys(archive))
@@ -78,13 +80,18 @@ def _guarded(invariant: str, findings: Iterator[Finding], place: str = FILE) -> 
     """Let what cannot be read be a finding, and the other checks go on."""
     try:
         yield from findings
-    except Unreadable as error:
+    except (Unreadable, *Broken) as error:
         yield Finding(invariant, place, f"It cannot be read on: {error}.")
 
 
 def _check_file(archive: Archive) -> Iterator[Finding]:
     for said in archive.faults():
         yield Finding("file", FILE, said)
+
+
+def _check_types(archive: Archive) -> Iterator[Finding]:
+    for table, column, declared, rows in archive.mistyped():
+        yield Finding("type", f"{table}, {column}", f"What it holds in {rows} rows is no {declared}.")
 
 
 def _check_documents(archive: Archive, on_revisions: Callable[[int], None]) -> Iterator[Finding]:
@@ -262,7 +269,7 @@ def _check_answer(
     try:
         read = decode(answer)
         parts = convert(read.get("answers", [read]), list[StoredAnswer])
-    except (AttributeError, *Broken) as error:
+    except Broken as error:
         yield Finding(invariant, place, f"The answer cannot be read: {error}.")
         return
     for stored in parts:
@@ -343,7 +350,7 @@ def _check_operations(archive: Archive) -> Iterator[Finding]:
 
 def place_of(address: Address) -> str:
     """Name a document for people: tenant/collection/id."""
-    return "/".join(address)
+    return "/".join(map(str, address))
 
 
 _edits = json.Decoder(Edit)

@@ -112,6 +112,25 @@ class Archive:
             if said != "ok":
                 yield said
 
+    def mistyped(self) -> Iterator[tuple[str, str, str, int]]:
+        """Give the columns that hold something else than they are declared to: table, column, type, rows.
+
+        SQLite lets any value into any column. Reads all of the file.
+        """
+        tables = self.connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            columns = self.connection.execute(f'PRAGMA table_info("{table}")').fetchall()
+            known = [(name, type_, notnull or key) for _, name, type_, notnull, _, key in columns if type_]
+            sums = ", ".join(
+                f"coalesce(sum(typeof(\"{name}\") NOT IN ('{type_.lower()}'{'' if needed else _OR_NULL})), 0)"
+                for name, type_, needed in known
+            )
+            if sums:
+                found = self.connection.execute(f'SELECT {sums} FROM "{table}"').fetchone()
+                for (name, type_, _), count in zip(known, found, strict=True):
+                    if count:
+                        yield table, name, type_, count
+
     def count(self, table: str) -> int:
         """Count the rows of a table. Cost: about ten million a second."""
         return int(self._one(f'SELECT count(*) FROM "{table}"'))
@@ -246,7 +265,7 @@ def open_archive(path: Path, *, any_version: bool = False) -> Iterator[Archive]:
             connection.execute("BEGIN")
             _check_version(connection, path, any_version)
             archive = Archive(connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError, TypeError) as error:
             raise StoreRefused(f"{path} cannot be opened: {error}.") from error
         yield archive
 
@@ -312,6 +331,7 @@ def _linked(
     return LinkedRevision(Address(tenant, collection, document), previous, RevisionRecord(*record))
 
 
+_OR_NULL = ", 'null'"
 _ADDRESS = "(tenant, collection, id)"
 _OF_DOCUMENT = "tenant = ? AND collection = ? AND document = ?"
 _HEADS = "SELECT tenant, collection, id, head, latest, deleted, created, updated, oldest FROM documents"

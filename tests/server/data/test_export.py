@@ -1,6 +1,7 @@
 """`plait export`: everything, of one moment, whatever happens meanwhile and however often it breaks off."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plait_server.data.export import Export, ExportFailed, export
+from plait_server.data.incoming import OnExisting
+from plait_server.data.line import Refused
 from server.data.histories import (
     compact,
     exported,
@@ -167,3 +170,24 @@ def test_what_is_compacted_away_meanwhile_cannot_be_continued(path: Path) -> Non
     output.write_bytes(whole[: cut + 5])
     with pytest.raises(ExportFailed, match="compacted away"):
         write(path, output, resume=True)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE revisions SET at = 'then' WHERE n = 3",
+        "UPDATE revisions SET patch = 'nonsense' WHERE n = 3",
+        "UPDATE documents SET latest = x'00'",
+        "UPDATE documents SET head = head + 2",
+        "UPDATE snapshots SET value = 7",
+    ],
+)
+def test_what_is_damaged_is_refused_by_the_export_or_by_the_import(path: Path, damage: str) -> None:
+    compact(path, "orders", "d2", 20)
+    make_store(path.with_name("b.db"), edits=0)
+    sql(path, damage)
+    for history in (True, False):
+        # Each of them refuses in words what it cannot use.
+        with suppress(ExportFailed, Refused):
+            import_bytes(path.with_name("b.db"), file_of(exported(path, history=history)), OnExisting.SKIP)
+        assert findings(path.with_name("b.db")) == []
