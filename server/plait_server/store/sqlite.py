@@ -23,6 +23,7 @@ import aiosqlite
 
 from plait_server.errors import OutcomeUnknown, StoreRefused, StoreUnavailable
 from plait_server.store import statements as sql
+from plait_server.store.archive import refuse_foreign_log
 from plait_server.store.batch import BatchWriter, CommitFailed
 from plait_server.store.chain import find_revisions, read_revisions
 from plait_server.store.locks import drop_locks, move_locks, put_lock, read_locks, renew_lock
@@ -93,6 +94,7 @@ class SqliteStore:
         is_new = not _lock_file(path).exists()
         store = cls(path, options, _hold(path))
         try:
+            refuse_foreign_log(path)
             await store._open_writer()
             await store._open_readers(readers)
         except BaseException as error:
@@ -327,6 +329,23 @@ class SqliteStore:
             self._readers.put_nowait(reader)
 
 
+@contextlib.contextmanager
+def hold_file(path: Path) -> Iterator[sqlite3.Connection]:
+    """Hold a file alone, made or migrated, and give the connection that may write to it.
+
+    For work on a store that nobody serves meanwhile. Raises StoreRefused.
+    """
+    options = _Options(0, 0, None, load_schema(), sqlite3.Connection)
+    with contextlib.closing(_hold(path)):
+        refuse_foreign_log(path)
+        with contextlib.closing(sqlite3.connect(path, BUSY_TIMEOUT_S, isolation_level=None)) as connection:
+            try:
+                _prepare(connection, options)
+            except (sqlite3.Error, _Strange) as error:
+                raise StoreRefused(f"{path} cannot be opened: {error}.") from error
+            yield connection
+
+
 @dataclass(frozen=True, slots=True)
 class _Options:
     conflicts_open_max: int
@@ -406,6 +425,8 @@ def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
     for step in range(version + 1, schema.version + 1):
         _execute_all(connection, schema.steps[step])
         connection.execute("UPDATE store SET schema_version = ?", (step,))
+    # A backup has none: each time one is opened it goes a way of its own (docs/decisions/0018).
+    connection.execute("UPDATE store SET epoch = ? WHERE epoch = ''", (secrets.token_hex(8),))
 
 
 def _version(connection: sqlite3.Connection, schema: Schema) -> int:
