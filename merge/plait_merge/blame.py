@@ -3,15 +3,15 @@
 A leaf is a scalar, or an object or array with nothing in it. The patches are followed one by one, and each is
 known by a mark: a revision, a name, whatever the caller tells them apart by.
 
-- `add` and `replace` set everything in the value they bring, also over something that looks alike: `replace` is
-  opaque, as it is in a merge. Only where the very same is put in its place nothing was set.
+- `add` and `replace` set everything in the value they bring, also over something that looks alike: what is
+  replaced is opaque, as it is in a merge. Only where the very same is put in its place nothing was set.
 - `move` sets nothing: what was moved keeps its marks, wherever it goes and whatever its index becomes.
 - `copy` sets what it brings, like an `add` of that value: the copy is the work of who made it, and a merge
   that meets a changed source makes an `add` of it.
 - What takes the last member or element out of a container sets that container, which is a leaf then.
 
-Marks lie beside the value, in containers of the same shape; where everything in a container has one mark, that
-mark stands for all of it. So what nobody touched costs nothing, and an operation the containers on its path.
+Marks lie beside the value, in containers of the same shape; where everything in a container has one mark, it
+stands for all of them. So what nobody touched costs nothing, and an operation the containers on its path.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from plait_merge.values import ABSENT, Absent, Json, Limits, same
 Mark = TypeVar("Mark")
 """What a patch is known by. No `dict`, no `list`, and not ABSENT."""
 Marks: TypeAlias = Any
-"""A mark for everything there, or a container of marks in the shape of the value; ABSENT beside no document."""
+"""A mark for all there is, or a container of marks in the shape of the value; ABSENT beside no document."""
 
 CONTAINER_BYTES: Final = 100
 MEMBER_BYTES: Final = 80
@@ -65,8 +65,8 @@ class Blame(Generic[Mark]):
     ) -> Iterator[tuple[Tokens, Mark]]:
         """Give each leaf at or below *within* with its mark, in the order of the document.
 
-        *after* is one of them: begin with the next. Raises LookupError where there is nothing at *within*, and
-        where *after* is not below it. Cost: the depth for each leaf; to begin, the widths on the way as well.
+        *after* is one of them: begin with the next. Raises LookupError where nothing is at *within*, or
+        where *after* is no leaf below. Cost: the depth for each leaf; to begin, also the widths on the way.
         """
         if value is ABSENT:
             raise LookupError(within)
@@ -98,7 +98,7 @@ def _walk(path: list[str], waiting: list[Entries]) -> Iterator[tuple[Tokens, Any
 
 
 def _rest(within: Tokens, value: Json, marks: Marks, after: Tokens) -> list[Entries]:
-    """Give what comes after a leaf in each container around it. Raises LookupError where there is no such leaf."""
+    """Give what comes after a leaf in each container around it. Raises LookupError where it is no leaf."""
     if after[: len(within)] != within:
         raise LookupError(after)
     waiting: list[Entries] = []
