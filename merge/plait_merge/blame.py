@@ -33,6 +33,7 @@ CONTAINER_BYTES: Final = 100
 MEMBER_BYTES: Final = 80
 ELEMENT_BYTES: Final = 8
 """About what marks take in memory."""
+RECOUNTED_BYTES: Final = 16_384
 
 _BOUNDLESS: Final = Limits(
     depth_max=2**62,
@@ -46,19 +47,21 @@ _BOUNDLESS: Final = Limits(
 class Blame(Generic[Mark]):
     """The marks of one value, which is not kept here: whoever asks gives it. Never changed once made.
 
-    `weight` bounds what it takes in memory, in bytes; what it shares with others it was followed from counts.
+    `weight` is about what it takes in memory, in bytes, up to twice that; what it shares with those it was
+    followed from is counted as well.
     """
 
-    __slots__ = ("_marks", "weight")
+    __slots__ = ("_counted", "_marks", "weight")
 
-    def __init__(self, marks: Marks = ABSENT, weight: int = CONTAINER_BYTES) -> None:
+    def __init__(self, marks: Marks = ABSENT, weight: int = 0, counted: int = 0) -> None:
         """Begin: nothing is there yet, or else everything has one mark."""
         self._marks = marks
+        self._counted = counted
         self.weight = weight
 
     def follower(self, value: Json | Absent) -> Follower[Mark]:
         """Begin to follow patches from *value*, which these are the marks of."""
-        return Follower(value, self._marks, self.weight)
+        return Follower(value, self._marks, self.weight, self._counted)
 
     def leaves(
         self, value: Json | Absent, within: Tokens = (), after: Tokens | None = None
@@ -146,13 +149,14 @@ class Follower(Generic[Mark]):
     the follower began with stays as it was. The same holds for the value.
     """
 
-    def __init__(self, value: Json | Absent, marks: Marks, weight: int) -> None:
+    def __init__(self, value: Json | Absent, marks: Marks, weight: int, counted: int) -> None:
         self._replay = Replay(value, _BOUNDLESS)
         # The document's marks are the member "" of a holder, so that the root needs no rules of its own.
         self._holder: dict[str, Marks] = {} if marks is ABSENT else {"": marks}
         # Containers of one's own, by id and kept alive, so that no id comes back as another's.
         self._own: dict[int, Marks] = {}
-        self._weight = weight
+        # Only what comes is added up; when that may be twice what is there, it is counted anew.
+        self._weight, self._counted = weight, counted
 
     def follow(self, operations: Sequence[Operation], mark: Mark) -> None:
         """Follow a patch, which applies to the value as it is now. Cost: O(operations x depth), and for what
@@ -170,7 +174,10 @@ class Follower(Generic[Mark]):
     def finished(self) -> tuple[Json | Absent, Blame[Mark]]:
         """Give the value it came to, and its marks. The follower is not used any more."""
         self._replay.freeze()
-        return self._replay.find(()), Blame(self._holder.get("", ABSENT), self._weight)
+        marks = self._holder.get("", ABSENT)
+        if self._weight > 2 * self._counted + RECOUNTED_BYTES:
+            self._weight = self._counted = _weigh(marks)
+        return self._replay.find(()), Blame(marks, self._weight, self._counted)
 
     def _set(self, operation: Operation, mark: Mark) -> None:
         """Follow what brings a value, or changes one."""
@@ -237,8 +244,20 @@ class Follower(Generic[Mark]):
         if type(marks) is dict or type(marks) is list:
             return marks.copy()
         container = self._replay.find(path)
-        if type(container) is dict:
-            self._weight += CONTAINER_BYTES + MEMBER_BYTES * len(container)
-            return dict.fromkeys(container, marks)
-        self._weight += CONTAINER_BYTES + ELEMENT_BYTES * len(container)
-        return [marks] * len(container)
+        self._weight += _weight(container)
+        return dict.fromkeys(container, marks) if type(container) is dict else [marks] * len(container)
+
+
+def _weigh(marks: Marks) -> int:
+    """Count what marks take in memory."""
+    weight, waiting = 0, [marks]
+    while waiting:
+        part = waiting.pop()
+        if type(part) is dict or type(part) is list:
+            weight += _weight(part)
+            waiting.extend(part.values() if type(part) is dict else part)
+    return weight
+
+
+def _weight(container: Json) -> int:
+    return CONTAINER_BYTES + len(container) * (MEMBER_BYTES if type(container) is dict else ELEMENT_BYTES)

@@ -238,5 +238,18 @@ def test_a_deep_document_breaks_nothing() -> None:
 
 def test_what_nobody_touched_weighs_nothing() -> None:
     value = {"many": list(range(10_000)), "a": {"b": 1}}
-    assert Blame(0).weight == begun(value).weight < 200
+    assert begun(value).weight == 0
     assert follow(value, [[replace("/a/b", 2)]]).weight < 1_000
+
+
+def test_what_is_gone_weighs_nothing_for_long() -> None:
+    """However much came and went, what is kept of it is about what is there."""
+    value: Json = {"rows": [0]}
+    come_and_gone = [add("/rows/0", {"a": 1}), replace("/rows/0/a", 2), remove("/rows/0")]
+    blame: Blame[int] = Blame(0)
+    for number in range(20):
+        follower = blame.follower(value)
+        follower.follow(read_patch(come_and_gone * 100), number)
+        value, blame = follower.finished()
+    assert blame.weight < 30_000
+    assert told(blame, value) == {"/rows/0": 0}

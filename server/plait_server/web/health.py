@@ -15,10 +15,12 @@ from plait_server.web.problems import Problem
 from plait_server.web.routes import FRONT, Route
 
 FEATURES = (
+    "blame",
     "changes",
     "collections",
     "conditional-requests",
     "conflicts",
+    "diff",
     "dry-run",
     "events",
     "history",
@@ -28,7 +30,9 @@ FEATURES = (
     "merge-modes",
     "prefer",
     "presence",
+    "revert",
     "tickets",
+    "time-travel",
     "views-by-pointer",
 )
 """What a client may rely on; a client detects, it never guesses from a version."""

@@ -50,6 +50,21 @@ class EditBody(Body):
     dry_run: bool = Field(False, description="Decide, but store nothing.")
 
 
+class RevertBody(Body):
+    """What is taken back: a revision, a range of them, or everything after one. Exactly one of the three."""
+
+    revision: Revision | None = Field(None, description="Take this revision back; later ones stay.")
+    from_: Revision | None = Field(None, alias="from", description="Take back from this revision on,")
+    through: Revision | None = Field(None, description="to this one, with it; later ones stay.")
+    to: Revision | None = Field(
+        None, description="Make the document what it was at this revision, also where it is deleted."
+    )
+    epoch: Epoch | None = Field(None, description="The epoch the revisions belong to.")
+    merge: MergeMode = Field("auto", description="Where others were faster, as in an edit.")
+    message: Message | None = Field(None, description='Without one: "Revert revision 41".')
+    dry_run: bool = Field(False, description="Decide, but store nothing.")
+
+
 class ResolutionBody(Body):
     """How a conflict is settled: a choice for each conflict in it, or a patch. Exactly one of the two."""
 
@@ -160,6 +175,24 @@ class RevisionList(BaseModel):
     """One page of history, newest first."""
 
     revisions: list[RevisionBody]
+    cursor: str | None
+
+
+class Leaf(BaseModel):
+    """A scalar, or an empty object or array, and the revision that set it last."""
+
+    pointer: str
+    revision: Revision
+    author: str
+    at: str
+
+
+class BlameBody(BaseModel):
+    """One page of who set what, in the order of the document. Its cursor holds on to the revision."""
+
+    document: str
+    revision: Revision = Field(description="What it is true of.")
+    leaves: list[Leaf]
     cursor: str | None
 
 
