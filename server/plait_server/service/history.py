@@ -298,10 +298,9 @@ class _Cursor(Struct, frozen=True):
 
 def _read_cursor(cursor: str) -> _Cursor:
     numbers = [array_index(each) for each in cursor.split(".")]
-    revision, *places = [number for number in numbers if number is not None]
-    if len(places) + 1 < len(numbers) or not revision:
+    if None in numbers or not numbers[0]:
         raise _bad_cursor()
-    return _Cursor(revision, tuple(places))
+    return _Cursor(numbers[0], tuple([number for number in numbers[1:] if number is not None]))
 
 
 def _bad_cursor() -> errors.BadQuery:
