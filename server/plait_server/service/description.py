@@ -171,13 +171,17 @@ def _show(value: Json | Absent) -> str:
 def _measured(value: Json | Absent) -> str:
     match value:
         case dict():
-            return f"an object of {len(value):,} members"
+            return f"an object of {_count(len(value), 'member')}"
         case list():
-            return f"an array of {len(value):,} elements"
+            return f"an array of {_count(len(value), 'element')}"
         case str():
-            return f"a text of {len(value):,} characters"
+            return f"a text of {_count(len(value), 'character')}"
         case _:
             return _show(value)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _shown(path: Tokens) -> str:

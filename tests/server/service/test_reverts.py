@@ -327,7 +327,7 @@ async def test_a_long_range_is_taken_back_by_its_ends(service: Service) -> None:
     for n in range(1, REVISIONS_MAX + 5):
         await edit(service, {"op": "replace", "path": "/n", "value": n})
     await edit(service, {"op": "replace", "path": "/mine", "value": 1})
-    await undo(service, 2, REVISIONS_MAX + 4)
+    await undo(service, 2, REVISIONS_MAX + 5)
     assert await value_of(service) == {"n": 0, "mine": 1}
 
 
