@@ -17,6 +17,7 @@ from . import alignment, engine
 from .client import client
 from .distinct import distinct
 from .herd import herd
+from .history import history
 from .hot import hot
 from .live import live
 from .memory import memory
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "hot": hot,
     "sizes": sizes,
     "memory": memory,
+    "history": history,
     "live": live,
     "client": client,
     "herd": herd,
