@@ -83,6 +83,8 @@ class History:
         self._limits = pipeline.limits
         self._edit = edit
         self._jobs = asyncio.Semaphore(JOBS_MAX)
+        # A long way back keeps a connection of the store busy: one at a time, so that others are free.
+        self._walking = asyncio.Lock()
         self._blames = Blames(self._documents, store, self._limits, self._aside)
 
     async def at(self, caller: Caller, document: DocumentKey, moment: int) -> int:
@@ -97,7 +99,10 @@ class History:
             if recent.n and recent.record.at <= moment:
                 return n
             n -= 1
-        found = await self._store.revision_at(opened.address, moment) if n > 0 else None
+        found = None
+        if n > 0:
+            async with self._walking:
+                found = await self._store.revision_at(opened.address, moment)
         if found is None:
             raise errors.NotFound("The document was not there yet.")
         return found
