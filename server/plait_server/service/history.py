@@ -10,7 +10,7 @@ restore   an edit that leads back to a revision, also of a deleted document
 import asyncio
 from collections.abc import Awaitable, Callable
 from itertools import islice
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -39,6 +39,9 @@ from plait_server.service.reversal import REVISIONS_MAX, reverse
 from plait_server.service.revision import STORED, Revision, before_the_first
 from plait_server.store import Address, Store
 from plait_server.wire import encode
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 JOBS_MAX = 2
 """Comparisons and the like that are under way at once: they are nothing to those who edit meanwhile."""
@@ -123,11 +126,11 @@ class History:
         It is made of the two values, not of what was done in between: as short as can be, and what was done
         and taken back is not in it. Cost: the size of the document.
         """
-        return await self._aside(_diff, compared, self._limits.values)  # type: ignore[no-any-return]
+        return await self._aside(_diff, compared, self._limits.values)
 
     async def describe(self, compared: Comparison) -> str:
         """Say what is different, to people: at most a few hundred lines."""
-        return await self._aside(_describe, compared, self._limits.values)  # type: ignore[no-any-return]
+        return await self._aside(_describe, compared, self._limits.values)
 
     async def blame(
         self,
@@ -272,10 +275,12 @@ class History:
             raise errors.NotFound(f"There is no revision {n} of this document.")
         return await self._documents.state(opened, n)
 
-    async def _aside(self, job: Callable[..., Any], *arguments: object) -> Any:
+    async def _aside(
+        self, job: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
+    ) -> Result:
         """Run what may take long off the event loop, a few at a time."""
         async with self._jobs:
-            return await asyncio.to_thread(job, *arguments)
+            return await asyncio.to_thread(job, *arguments, **named)
 
 
 def _undone(first: int, last: int) -> str:
