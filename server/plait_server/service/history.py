@@ -161,39 +161,50 @@ class History:
         return BlameView(document=document, revision=n, leaves=leaves, cursor=following)
 
     async def undo(self, caller: Caller, document: DocumentKey, first: int, last: int, edit: Edit) -> Answer:
-        """Take revisions `first` to `last` back, and keep what came later.
+        """Take revisions `first` to `last` back, and keep what came later: see `undoing`.
 
-        An edit that was made against the last of them: what overlaps with later ones is a conflict like any
-        other. `edit` says how, with which message and under which key. Raises InvalidValue where they created
-        the document, and what an edit is refused with.
+        Raises what that does, and what an edit is refused with.
         """
-        return await self._decided(caller, document, edit, self._undoing(caller, document, first, last, edit))
+        return await self._taken(caller, document, await self.undoing(caller, document, first, last, edit))
 
     async def restore(self, caller: Caller, document: DocumentKey, n: int, edit: Edit) -> Answer:
-        """Make the document what it was at a revision, created again where it is deleted.
+        """Make the document what it was at a revision: see `restoring`. Raises as `undo` does."""
+        return await self._taken(caller, document, await self.restoring(caller, document, n, edit))
 
-        An edit of the head: what others do at the same time is merged, or a conflict. Raises InvalidValue
-        where it was deleted then, and what an edit is refused with.
+    async def undoing(
+        self, caller: Caller, document: DocumentKey, first: int, last: int, edit: Edit
+    ) -> Edit | Answer:
+        """Make the edit that takes revisions `first` to `last` back.
+
+        It is made against the last of them: what came later is merged, or a conflict. `edit` says how, with
+        which message and under which key; if it cannot be made, but was before under that key, its answer
+        is given. Raises NotFound, and InvalidValue where they created the document.
         """
-        return await self._decided(caller, document, edit, self._restoring(caller, document, n, edit))
+        return await self._made(caller, edit, self._undoing(caller, document, first, last, edit))
 
-    async def _decided(
-        self, caller: Caller, document: DocumentKey, edit: Edit, made: Awaitable[Edit]
-    ) -> Answer:
-        """Take an edit that has to be made first, which may have been sent before."""
+    async def restoring(self, caller: Caller, document: DocumentKey, n: int, edit: Edit) -> Edit | Answer:
+        """Make the edit that leads to what was at a revision, by creating it again where it is deleted.
+
+        It is made against the head: what others do at the same time is merged, or a conflict. `edit` and what
+        is given are as for `undoing`. Raises NotFound, and InvalidValue where it was deleted then.
+        """
+        return await self._made(caller, edit, self._restoring(caller, document, n, edit))
+
+    async def _taken(self, caller: Caller, document: DocumentKey, made: Edit | Answer) -> Answer:
+        return made if isinstance(made, Answer) else await self._edit(caller, document, made)
+
+    async def _made(self, caller: Caller, edit: Edit, making: Awaitable[Edit]) -> Edit | Answer:
         try:
-            edit = await made
+            return await making
         except errors.Unavailable:
             raise
         except errors.PlaitServerError:
-            # What cannot be made now may have been made, and answered, before.
             stored = None
             if edit.key is not None and not edit.dry_run:
                 stored = await self._pipeline.keys.stored(caller, edit.key)
             if stored is None:
                 raise
             return await self._pipeline.replay.answer(caller, stored)
-        return await self._edit(caller, document, edit)
 
     async def _undoing(
         self, caller: Caller, document: DocumentKey, first: int, last: int, edit: Edit

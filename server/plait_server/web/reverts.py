@@ -50,22 +50,24 @@ class Reverts:
             raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
         stated = self._stated(await self._parser.patch(body))
-        caller = caller_of(request)
-        edit = _edit(request, stated, body)
-        answer = await self._reverted(caller, document_of(request), stated, edit)
+        caller, document = caller_of(request), document_of(request)
+        answer = await self._made(caller, document, stated, _edit(request, stated, body))
+        if isinstance(answer, Edit):
+            answer = await self._service.edit(caller, document, answer)
         return await self._answers.respond(request, caller, answer, known_base=False)
 
-    async def _reverted(
+    async def _made(
         self, caller: Caller, document: DocumentKey, stated: models.RevertBody, edit: Edit
-    ) -> Answer:
+    ) -> Edit | Answer:
+        """Make the edit that was asked for; the answer, if it was made and answered before."""
         history = self._service.history
         match stated:
             case models.RevertBody(revision=int(n), from_=None, through=None, to=None):
-                return await history.undo(caller, document, n, n, edit)
+                return await history.undoing(caller, document, n, n, edit)
             case models.RevertBody(revision=None, from_=int(first), through=int(last), to=None):
-                return await history.undo(caller, document, first, last, edit)
+                return await history.undoing(caller, document, first, last, edit)
             case models.RevertBody(revision=None, from_=None, through=None, to=int(n)):
-                return await history.restore(caller, document, n, edit)
+                return await history.restoring(caller, document, n, edit)
             case _:
                 raise Problem("invalid-value", FORMS)
 
