@@ -11,6 +11,7 @@ from plait_server.service.answer import (
     RevisionView,
 )
 from plait_server.service.limits import LiveLimits, ServiceLimits
+from plait_server.service.locks import LockView
 from plait_server.service.request import (
     Caller,
     DocumentKey,
@@ -22,6 +23,7 @@ from plait_server.service.request import (
 )
 from plait_server.service.rules import CollectionSettings, Rules
 from plait_server.service.service import Service
+from plait_server.store import Hold
 
 __all__ = [
     "Answer",
@@ -33,9 +35,11 @@ __all__ = [
     "DocumentView",
     "Edit",
     "EditKind",
+    "Hold",
     "IdempotencyKey",
     "IfMatch",
     "LiveLimits",
+    "LockView",
     "MergeMode",
     "Outcome",
     "Page",

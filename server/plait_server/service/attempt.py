@@ -32,6 +32,7 @@ from plait_server.service.documents import Documents
 from plait_server.service.idempotency import IdempotencyKeys, StoredAnswer, encode_answer, read_answer
 from plait_server.service.identifier import identifier
 from plait_server.service.limits import ServiceLimits
+from plait_server.service.locks import Locks
 from plait_server.service.replay import Replay
 from plait_server.service.request import Caller, DocumentKey, Edit
 from plait_server.service.revision import Revision, join_missed
@@ -73,6 +74,7 @@ class Pipeline(Struct, frozen=True):
     committer: Committer
     keys: IdempotencyKeys
     replay: Replay
+    locks: Locks
     limits: ServiceLimits
     epoch: str
     clock: Callable[[], float]
@@ -150,6 +152,8 @@ class Attempt(Struct):
 
     def _check_conditions(self) -> None:
         self.base = check_conditions(self.edit, self.tip, self.pipeline.epoch, self._changed_since)
+        if self.edit.lock is not None:
+            self.pipeline.locks.check_hold(self.caller, self.document, self.edit.lock)
 
     def _changed_since(self, n: int) -> list[str] | None:
         if self.document.at(n) is None:
@@ -165,7 +169,10 @@ class Attempt(Struct):
         return self.tip.n - self.base > LATE_REVISIONS
 
     def _decide(self, base: Revision) -> None:
-        self.decision = decide(self.edit, base, self.since, self.document, self.pipeline.limits, self.rules)
+        decision = decide(self.edit, base, self.since, self.document, self.pipeline.limits, self.rules)
+        if self.document.leases is not None:
+            self.pipeline.locks.check_decision(self.document, self.edit.lock, decision)
+        self.decision = decision
 
     def _propose(self) -> None:
         """Put what was decided on the way to the disk: at once, so that the next edit builds on it."""
@@ -184,7 +191,16 @@ class Attempt(Struct):
         if edit.key is not None and (self.refusal is None or isinstance(self.refusal, STORED_REFUSALS)):
             self.key_record = self._answer_to_keep(at)
         if record or conflict or settles or self.key_record:
-            commit = Commit(self.document.address, self.tip.n, at, record, self.key_record, conflict, settles)
+            commit = Commit(
+                self.document.address,
+                self.tip.n,
+                at,
+                record,
+                self.key_record,
+                conflict,
+                settles,
+                held=() if edit.lock is None else (edit.lock,),
+            )
             self.result = self.pipeline.committer.put(commit, self.document, self.revision)
 
     def _revise(self, change: Change, at: int) -> RevisionRecord:
@@ -289,6 +305,8 @@ class Attempt(Struct):
             return await self._answer_of_the_first(result)
         if isinstance(result, AlreadySettled):
             raise self._already_settled(result)
+        if isinstance(result, FenceStale) and self.edit.lock is not None:
+            raise self.pipeline.locks.stale(self.document, self.edit.lock)
         return None
 
     async def _answer_of_the_first(self, taken: KeyTaken) -> Answer:

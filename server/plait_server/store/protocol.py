@@ -11,7 +11,9 @@ from plait_server.store.record import (
     CommitResult,
     ConflictRecord,
     DocumentRow,
+    HeldLock,
     KeyRecord,
+    LockRecord,
     RevisionRecord,
     StoredDocument,
 )
@@ -121,6 +123,29 @@ class Store(Protocol):
 
     async def collections(self) -> list[CollectionRecord]:
         """Read the newest settings of every collection that has some, of all tenants."""
+        ...
+
+    async def put_lock(self, record: LockRecord, gone: Sequence[HeldLock] = ()) -> int:
+        """Write a new lease, durably, and give its fencing number: larger than any before it in this store.
+
+        The leases `gone` are dropped with it: their time is over, and it may be in their place.
+        """
+        ...
+
+    async def renew_lock(self, record: LockRecord) -> bool:
+        """Write what changed of a lease; False where it does not stand with that fence any more."""
+        ...
+
+    async def move_locks(self, records: Sequence[LockRecord]) -> None:
+        """Write where leases are now, as far as they stand with those fences."""
+        ...
+
+    async def drop_locks(self, locks: Sequence[HeldLock]) -> None:
+        """Drop leases as far as they stand with those fences, durably."""
+        ...
+
+    async def locks(self) -> list[LockRecord]:
+        """Read all leases of all tenants, also those whose time is over."""
         ...
 
     async def prune(self, now: int, conflicts_max: int) -> None:

@@ -15,6 +15,7 @@ from plait_server.store import (
     HeadMoved,
     Hold,
     KeyTaken,
+    LockRecord,
     SnapshotRecord,
     Store,
 )
@@ -375,3 +376,74 @@ async def test_what_was_built_on_a_unit_left_out_is_left_out_too(store: Store) -
 async def test_a_commit_under_a_lease_that_does_not_stand_is_left_out(store: Store) -> None:
     results = await store.commit([edit(0), edit(1, held=(Hold("l", 1),)), edit(0, THERE)])
     assert results == [Committed(1), FenceStale("l"), Committed(2)]
+
+
+def lock(id: str, address: Address = HERE, **rest: Any) -> LockRecord:
+    granted = LockRecord(address, id, "/a", 1, "ann", "ann-token", ttl_ms=30_000, expires=NOW)
+    return replace(granted, **rest)
+
+
+async def test_fences_of_leases_only_grow_over_all_documents(reopen: OpenStore) -> None:
+    store = await reopen()
+    fences = [await store.put_lock(lock("a")), await store.put_lock(lock("b", THERE))]
+    await store.drop_locks([(HERE, Hold("a", fences[0])), (THERE, Hold("b", fences[1]))])
+    store = await reopen()
+    fences.append(await store.put_lock(lock("c")))
+    assert fences == sorted(set(fences))
+
+
+async def test_leases_are_there_after_opening_it_again(reopen: OpenStore) -> None:
+    store = await reopen()
+    first = lock("a", pointer='/é~1"/0', holder="bob")
+    second = lock("b", THERE, revision=7, ttl_ms=1)
+    granted = [replace(each, fence=await store.put_lock(each)) for each in (first, second)]
+    store = await reopen()
+    assert sorted(await store.locks(), key=lambda each: each.id) == granted
+
+
+async def test_a_lease_is_renewed_and_dropped_only_with_its_fence(store: Store) -> None:
+    fence = await store.put_lock(lock("a"))
+    renewed = lock("a", pointer="/b", revision=9, ttl_ms=5, expires=NOW + 5, fence=fence)
+    assert not await store.renew_lock(replace(renewed, fence=fence + 1))
+    assert not await store.renew_lock(replace(renewed, address=THERE))
+    assert await store.renew_lock(renewed)
+    await store.drop_locks([(HERE, Hold("a", fence + 1)), (THERE, Hold("a", fence))])
+    assert await store.locks() == [renewed]
+    await store.drop_locks([(HERE, Hold("a", fence)), (HERE, Hold("none", 1))])
+    assert await store.locks() == []
+    assert not await store.renew_lock(renewed)
+    await store.drop_locks([])
+
+
+async def test_a_lease_takes_the_place_of_those_that_are_over(store: Store) -> None:
+    over = Hold("a", await store.put_lock(lock("a")))
+    fence = await store.put_lock(lock("b"), [(HERE, over)])
+    assert await store.locks() == [lock("b", fence=fence)]
+
+
+async def test_a_commit_holds_only_while_the_leases_it_names_stand(store: Store) -> None:
+    """Whatever else is in its batch, which it does not disturb."""
+    await store.commit([edit(0), edit(0, THERE)])
+    standing = Hold("a", await store.put_lock(lock("a")))
+    for hold, holds in (
+        (standing, True),
+        (Hold("a", standing.fence + 1), False),
+        (Hold("b", standing.fence), False),
+    ):
+        head = (await revisions_of(store))[-1]
+        (there,) = (await revisions_of(store, THERE))[-1:]
+        results = await store.commit([edit(there, THERE), edit(head, held=(hold,))])
+        assert isinstance(results[0], Committed)
+        assert isinstance(results[1], Committed) if holds else results[1] == FenceStale(hold.lock)
+    foreign = await store.commit([edit(4, THERE, held=(standing,))])
+    assert foreign == [FenceStale("a")]
+    await store.drop_locks([(HERE, standing)])
+    assert await store.commit([edit(2, held=(standing,))]) == [FenceStale("a")]
+
+
+async def test_a_key_with_an_answer_has_it_also_after_the_lease(store: Store) -> None:
+    hold = Hold("a", await store.put_lock(lock("a")))
+    await store.commit([edit(0), edit(1, held=(hold,), key=key("k"))])
+    await store.drop_locks([(HERE, hold)])
+    (result,) = await store.commit([edit(2, held=(hold,), key=key("k"))])
+    assert isinstance(result, KeyTaken)
