@@ -40,7 +40,14 @@ class Reverts:
                 {200: models.EditResult, 201: models.EditResult, 204: None},
                 (*WRITE_PROBLEMS, *MERGE_PROBLEMS, "schema-violation", "unsupported-media-type"),
                 {JSON: models.RevertBody},
-                headers=("If-Match", "Idempotency-Key", "Prefer", "Plait-Author", "traceparent"),
+                headers=(
+                    "If-Match",
+                    "Plait-Lock",
+                    "Idempotency-Key",
+                    "Prefer",
+                    "Plait-Author",
+                    "traceparent",
+                ),
             ),
         )
 

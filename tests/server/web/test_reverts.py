@@ -89,6 +89,17 @@ async def test_preferences_and_keys_are_as_for_any_edit(client: ClientSession) -
     assert await value_of(client) == {"a": 1, "b": 1}
 
 
+async def test_a_lease_guards_against_taking_back_too(client: ClientSession) -> None:
+    async with client.post(f"{DOC}/locks", json={"pointer": "/a"}, headers={"Plait-Author": "bob"}) as taken:
+        lease = await taken.json()
+    assert (await revert(client, {"revision": 2}, Plait_Author="ann")).status == 423
+    assert (await revert(client, {"to": 1}, Plait_Author="ann")).status == 423
+    assert (await revert(client, {"revision": 3}, Plait_Author="ann")).status == 200
+    held = f"{lease['lock']};fence={lease['fence']}"
+    assert (await revert(client, {"revision": 2}, Plait_Author="bob", Plait_Lock=held)).status == 200
+    assert await value_of(client) == {"a": 1, "b": 1}
+
+
 async def refused(client: ClientSession, answer: ClientResponse, status: int, code: str) -> dict[str, Any]:
     problem: dict[str, Any] = await answer.json(content_type="application/problem+json")
     assert (answer.status, problem["type"]) == (status, f"urn:plait:errors:{code}")
