@@ -36,7 +36,7 @@ from plait_server.service.description import describe
 from plait_server.service.document import OpenDocument
 from plait_server.service.request import Caller, DocumentKey, Edit
 from plait_server.service.reversal import REVISIONS_MAX, reverse
-from plait_server.service.revision import STORED, Revision, before_the_first
+from plait_server.service.revision import STORED, Revision, before_the_first, follow
 from plait_server.store import Address, Store
 from plait_server.wire import encode
 
@@ -213,24 +213,19 @@ class History:
         self._check_epoch(edit, opened)
         if first > last:
             raise errors.InvalidValue("The range has no revisions: it ends before it begins.")
-        head = opened.head
-        after = await self._state(opened, last)
-        before = await self._state(opened, first - 1) if first > 1 else before_the_first()
+        before, revisions = await self._span(opened, first, last)
         if not before.live:
             raise errors.InvalidValue(
                 f"Revision {first} created the document; to take that back, delete it.",
                 {"hint": "DELETE the document. Its history stays."},
             )
-        if not after.live:
-            if last == head.n:
-                return self._restoration(before, head, edit, _undone(first, last))
+        if not revisions[-1].live:
+            if last == opened.head.n:
+                return self._restoration(before, opened.head, edit, _undone(first, last))
             raise errors.InvalidValue(
                 f"Revision {last} deleted the document, which was created again since.",
                 {"hint": f'Restore what was there before: {{"to": {before.n}}}.'},
             )
-        revisions = [after]
-        if last - first < REVISIONS_MAX:
-            before, revisions = await self._documents.span(opened, before.n, last)
         return replace(
             edit,
             kind="patch",
@@ -240,6 +235,18 @@ class History:
             message=edit.message or _undone(first, last),
             weight_bytes=sum(len(revision.patch) for revision in revisions),
         )
+
+    async def _span(self, opened: OpenDocument, first: int, last: int) -> tuple[Revision, list[Revision]]:
+        """Give the state before some revisions, and these, with their values; of very many only the last."""
+        after = await self._state(opened, last)
+        before = await self._state(opened, first - 1) if first > 1 else before_the_first()
+        if first == last or last - first >= REVISIONS_MAX:
+            return before, [after]
+        if opened.at(before.n) is not None:
+            return before, opened.since(before.n, last)
+        revisions = await self._documents.chain(opened.address, before.n, last)
+        await self._aside(follow, before, revisions)
+        return before, revisions
 
     async def _restoring(self, caller: Caller, document: DocumentKey, n: int, edit: Edit) -> Edit:
         opened = await self._existing(caller, document)
