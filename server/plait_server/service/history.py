@@ -240,7 +240,7 @@ class History:
         """Give the state before some revisions, and these, with their values; of very many only the last."""
         after = await self._state(opened, last)
         before = await self._state(opened, first - 1) if first > 1 else before_the_first()
-        if first == last or last - first >= REVISIONS_MAX:
+        if first == 1 or first == last or last - first >= REVISIONS_MAX:
             return before, [after]
         if opened.at(before.n) is not None:
             return before, opened.since(before.n, last)
