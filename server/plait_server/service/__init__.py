@@ -2,6 +2,7 @@
 
 from plait_server.service.answer import (
     Answer,
+    BatchAnswer,
     ConflictView,
     DocumentEntry,
     DocumentView,
@@ -13,6 +14,7 @@ from plait_server.service.answer import (
 from plait_server.service.limits import LiveLimits, ServiceLimits
 from plait_server.service.locks import LockView
 from plait_server.service.request import (
+    Batch,
     Caller,
     DocumentKey,
     Edit,
@@ -27,6 +29,8 @@ from plait_server.store import Hold
 
 __all__ = [
     "Answer",
+    "Batch",
+    "BatchAnswer",
     "Caller",
     "CollectionSettings",
     "ConflictView",

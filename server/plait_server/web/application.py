@@ -12,6 +12,7 @@ from plait_server.config import Settings
 from plait_server.errors import PlaitServerError
 from plait_server.service import LiveLimits, Service, ServiceLimits
 from plait_server.web.asyncapi import AsyncDescription
+from plait_server.web.batch import Batches
 from plait_server.web.changes import Changes
 from plait_server.web.collections import Collections
 from plait_server.web.conditions import BadHeader
@@ -55,6 +56,7 @@ def create_app(service: Service, settings: Settings) -> web.Application:
         *Reverts(service, settings).routes(),
         *Conflicts(service, settings).routes(),
         *Locks(service, settings).routes(),
+        *Batches(service, settings).routes(),
         *Collections(service, settings).routes(),
         *Live(service, settings, tickets).routes(),
         *Events(service, settings).routes(),
@@ -96,6 +98,7 @@ def service_limits(settings: Settings) -> ServiceLimits:
         snapshot_revisions_max=settings.snapshot_revisions_max,
         blame_bytes_max=settings.blame_bytes_max,
         edits_waiting_max=settings.edits_waiting_max,
+        batch_operations_max=settings.batch_operations_max,
         collections_max=settings.collections_max,
         schema_bytes_max=settings.schema_bytes_max,
         lock_ttl_s=settings.lock_ttl_s,

@@ -153,29 +153,34 @@ class EditAnswers:
             fields += f"ETag: {etag(answer.revision)}\r\n"
         if wanted is Return.MINIMAL or answer.outcome == "deleted":
             return WrittenAtOnce(201 if created else 204, fields, b"")
-        more = b""
-        if answer.settled is not None:
-            more = b',"settled":"%b"' % answer.settled.encode()
-        if answer.notes:
-            more += b',"notes":%b' % wire.encode(answer.notes)
+        value = b""
         if wanted is Return.REPRESENTATION:
-            more += b',"value":%b' % await self._value(caller, answer)
-        body = _RESULT % (
-            document.encode(),
-            answer.revision,
-            b"null" if answer.base is None else b"%d" % answer.base,
-            answer.outcome.encode(),
-            answer.patch,
-            b"null" if answer.missed is None else answer.missed,
-            answer.epoch.encode(),
-            more,
-        )
+            value = b',"value":%b' % await self._value(caller, answer)
+        body = result_of(answer, document, value)
         return WrittenAtOnce(201 if created else 200, f"{fields}Content-Type: {JSON}\r\n", body)
 
     async def _value(self, caller: Caller, answer: Answer) -> bytes:
         if answer.value is not ABSENT:
             return wire.encode(answer.value)
         return (await self._service.read(caller, answer.document, answer.revision)).body
+
+
+def result_of(answer: Answer, document: str, more: bytes = b"") -> bytes:
+    """Write what became of an edit of `document`; `more` are further members, each after a comma."""
+    if answer.notes:
+        more = b',"notes":%b%b' % (wire.encode(answer.notes), more)
+    if answer.settled is not None:
+        more = b',"settled":"%b"%b' % (answer.settled.encode(), more)
+    return _RESULT % (
+        document.encode(),
+        answer.revision,
+        b"null" if answer.base is None else b"%d" % answer.base,
+        answer.outcome.encode(),
+        answer.patch,
+        b"null" if answer.missed is None else answer.missed,
+        answer.epoch.encode(),
+        more,
+    )
 
 
 def _holds_the_document(answer: Answer, wanted: Return | None, known_base: bool) -> bool:
