@@ -161,6 +161,9 @@ class Settings(BaseSettings):
     recent_revisions_max: Count = Field(1_000, description="Revisions of an open document kept in memory.")
     recent_bytes_max: Bytes = Field(1_048_576, description="Bytes of those patches.")
     snapshot_revisions_max: Count = Field(1_000, description="Patches between two snapshots at most.")
+    blame_bytes_max: Bytes = Field(
+        33_554_432, description="Who set what in the documents asked about last, kept in memory."
+    )
     edits_waiting_max: Count = Field(
         10_000,
         description="Edits under way before 503; one tenant has four fifths of them at most.",

@@ -18,6 +18,7 @@ from .batch import batch
 from .client import client
 from .distinct import distinct
 from .herd import herd
+from .history import history
 from .hot import hot
 from .live import live
 from .memory import memory
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "hot": hot,
     "sizes": sizes,
     "memory": memory,
+    "history": history,
     "live": live,
     "client": client,
     "herd": herd,

@@ -100,6 +100,8 @@ class ServiceLimits:
     page_items_max: int = 500
     page_bytes_max: int = 1_048_576
     """Patches in one page of history."""
+    blame_bytes_max: int = 33_554_432
+    """Who set what, kept in memory for the documents asked about last."""
     offload_bytes_min: int = 16_384
     """Work on more bytes than this leaves the event loop."""
     live: LiveLimits = field(default=LiveLimits())

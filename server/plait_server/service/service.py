@@ -30,6 +30,7 @@ from plait_server.service.document import OpenDocument
 from plait_server.service.documents import Documents
 from plait_server.service.edit import Editor
 from plait_server.service.feed import feed_cursor, read_feed_cursor
+from plait_server.service.history import History
 from plait_server.service.hub import Hub
 from plait_server.service.idempotency import IdempotencyKeys
 from plait_server.service.identifier import identifier
@@ -94,6 +95,7 @@ class Service:
             random_bytes,
         )
         self._editor = Editor(pipeline)
+        self.history = History(store, pipeline, self.edit)
         self._batch_editor = BatchEditor(self._editor)
         self._housekeeping = asyncio.create_task(self._keep_house(), name="housekeeping")
 

@@ -70,6 +70,14 @@ class Store(Protocol):
         """Read revisions with above < n <= upto; end with the one that makes them weigh over `bytes_max`."""
         ...
 
+    async def revision_at(self, address: Address, at: int) -> int | None:
+        """Give the number of the newest revision made at a moment or before.
+
+        Clocks step back, so this is the newest by number, not by moment. Cost: about a microsecond for each
+        revision that is newer.
+        """
+        ...
+
     async def documents(self, tenant: str, collection: str, *, after: str, limit: int) -> list[DocumentRow]:
         """List documents that are not deleted, by id, from the first one after `after`."""
         ...

@@ -144,6 +144,10 @@ class SqliteStore:
             lambda connection: _revisions(connection, address, above, upto, limit, newest_first, bytes_max)
         )
 
+    async def revision_at(self, address: Address, at: int) -> int | None:
+        rows = await self._fetch(sql.MOMENT, (*address, at))
+        return rows[0][0] if rows else None
+
     async def documents(self, tenant: str, collection: str, *, after: str, limit: int) -> list[DocumentRow]:
         rows = await self._fetch(sql.DOCUMENTS, (tenant, collection, after, limit))
         return [DocumentRow(*row) for row in rows]

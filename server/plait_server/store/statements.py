@@ -108,6 +108,16 @@ WITH RECURSIVE chain (seq, previous, n) AS (
 )
 SELECT seq FROM chain WHERE n BETWEEN ?4 + 1 AND ?5
 """
+# From a document's head back to the first revision met that was made at ?4 or before.
+MOMENT = """
+WITH RECURSIVE chain (previous, n, at) AS (
+    SELECT previous, n, at FROM revisions WHERE seq = (
+        SELECT latest FROM documents WHERE tenant = ?1 AND collection = ?2 AND id = ?3)
+    UNION ALL
+    SELECT r.previous, r.n, r.at FROM chain JOIN revisions AS r ON r.seq = chain.previous WHERE chain.at > ?4
+)
+SELECT n FROM chain WHERE at <= ?4
+"""
 # Revisions by their seqs, a JSON array, in its order: a cross join goes through its left side as it comes.
 REVISIONS = """
 SELECT n, kind, patch, base, submitted, author, caller, revisions.key, at, message, trace, policy, seq

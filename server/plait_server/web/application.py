@@ -28,6 +28,7 @@ from plait_server.web.openapi import Description
 from plait_server.web.problems import Problem, problem_of_refusal, problem_response
 from plait_server.web.quotas import Meter
 from plait_server.web.requests import request_id_of
+from plait_server.web.reverts import Reverts
 from plait_server.web.routes import Handler, Route, register
 from plait_server.web.tickets import Tickets
 from plait_server.web.written import WrittenAtOnce
@@ -53,6 +54,7 @@ def create_app(service: Service, settings: Settings) -> web.Application:
     routes = (
         *Documents(service, settings).routes(),
         *History(service, settings).routes(),
+        *Reverts(service, settings).routes(),
         *Conflicts(service, settings).routes(),
         *Locks(service, settings).routes(),
         *Batches(service, settings).routes(),
@@ -99,6 +101,7 @@ def service_limits(settings: Settings) -> ServiceLimits:
         recent_revisions_max=settings.recent_revisions_max,
         recent_bytes_max=settings.recent_bytes_max,
         snapshot_revisions_max=settings.snapshot_revisions_max,
+        blame_bytes_max=settings.blame_bytes_max,
         edits_waiting_max=settings.edits_waiting_max,
         document_edits_waiting_max=settings.document_edits_waiting_max,
         batch_operations_max=settings.batch_operations_max,

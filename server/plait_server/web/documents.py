@@ -11,7 +11,7 @@ from plait_merge.values import ABSENT, Absent, Json
 from plait_server import wire
 from plait_server.config import Settings
 from plait_server.service import Caller, DocumentKey, DocumentView, Edit, EditKind, Hold, Service
-from plait_server.service.moment import format_moment
+from plait_server.service.moment import format_moment, parse_moment
 from plait_server.web import models
 from plait_server.web.conditions import BadHeader, etag, read_tags, view_etag
 from plait_server.web.door import Parser, read_body
@@ -97,7 +97,7 @@ class Documents:
                 "Read a document, a part of it or an earlier revision",
                 {200: None, 304: None},
                 ("bad-header", "bad-query", "deleted", "precondition-failed", "store-unavailable"),
-                query=("revision", "pointer"),
+                query=("revision", "at", "pointer"),
                 headers=("If-None-Match", "If-Match"),
             ),
             Route(
@@ -234,8 +234,11 @@ class Documents:
         return response
 
     async def get(self, request: web.Request) -> web.Response:
-        only_query(request, "revision", "pointer")
-        view = await self._service.read(caller_of(request), document_of(request), revision_of(request))
+        only_query(request, "revision", "at", "pointer")
+        caller, document, revision = caller_of(request), document_of(request), revision_of(request)
+        if "at" in request.query:
+            revision = await self._service.history.at(caller, document, moment_of(request, revision))
+        view = await self._service.read(caller, document, revision)
         pointer = request.query.get("pointer", "")
         body = wire.encode(_part(view, pointer)) if pointer else view.body
         tag = view_etag(view.revision, pointer) if pointer else etag(view.revision)
@@ -250,7 +253,7 @@ class Documents:
         if view.author:
             headers["Plait-Author"] = view.author
         headers["Link"] = _links(view)
-        if _is_unchanged(request, tag):
+        if is_unchanged(request, tag):
             response.set_status(304)
             return response
         headers["Content-Type"] = JSON
@@ -319,6 +322,17 @@ def revision_of(request: web.Request) -> int | None:
     return int(stated)
 
 
+def moment_of(request: web.Request, revision: int | None) -> int:
+    """Read ?at=, in milliseconds since 1970; it stands for a revision, beside which it says nothing."""
+    if revision is not None:
+        raise Problem("bad-query", "Name a revision or a moment, not both.")
+    try:
+        return parse_moment(request.query["at"])
+    except ValueError:
+        detail = "The parameter at takes a moment such as 2026-11-20T12:00:00Z."
+        raise Problem("bad-query", detail) from None
+
+
 def _part(view: DocumentView, pointer: str) -> Json:
     try:
         tokens = parse_pointer(pointer)
@@ -345,7 +359,8 @@ def _links(view: DocumentView) -> str:
     return history if view.head else f'{history}, <{path}>; rel="latest-version"'
 
 
-def _is_unchanged(request: web.Request, tag: str) -> bool:
+def is_unchanged(request: web.Request, tag: str) -> bool:
+    """Say whether the caller has what this tag names. Raises Problem where it insists on another."""
     required = read_tags(request.headers, "If-Match")
     if required is not None and not required.matches_strongly(tag):
         members = {"weak_etag": True, "hint": WEAK_TAG_HINT} if required.weak else None

@@ -15,11 +15,13 @@ from plait_server.web.problems import Problem
 from plait_server.web.routes import FRONT, Route
 
 FEATURES = (
+    "blame",
     "batch",
     "changes",
     "collections",
     "conditional-requests",
     "conflicts",
+    "diff",
     "dry-run",
     "events",
     "history",
@@ -30,7 +32,9 @@ FEATURES = (
     "merge-modes",
     "prefer",
     "presence",
+    "revert",
     "tickets",
+    "time-travel",
     "views-by-pointer",
 )
 """What a client may rely on; a client detects, it never guesses from a version."""

@@ -65,6 +65,21 @@ class EditBody(Body):
     lock: NamedLock | None = Field(None, description="The lease it is made under.")
 
 
+class RevertBody(Body):
+    """What is taken back: a revision, a range of them, or everything after one. Exactly one of the three."""
+
+    revision: Revision | None = Field(None, description="Take this revision back; later ones stay.")
+    from_: Revision | None = Field(None, alias="from", description="Take back from this revision on,")
+    through: Revision | None = Field(None, description="to this one, with it; later ones stay.")
+    to: Revision | None = Field(
+        None, description="Make the document what it was at this revision, also where it is deleted."
+    )
+    epoch: Epoch | None = Field(None, description="The epoch the revisions belong to.")
+    merge: MergeMode = Field("auto", description="Where others were faster, as in an edit.")
+    message: Message | None = Field(None, description='Without one: "Revert revision 41".')
+    dry_run: bool = Field(False, description="Decide, but store nothing.")
+
+
 def _is_document(name: str) -> str:
     if not _DOCUMENT.fullmatch(name):
         raise PydanticCustomError("document", "A document is named by its collection, a slash and its id")
@@ -253,6 +268,24 @@ class RevisionList(BaseModel):
     """One page of history, newest first."""
 
     revisions: list[RevisionBody]
+    cursor: str | None
+
+
+class Leaf(BaseModel):
+    """A scalar, or an empty object or array, and the revision that set it last."""
+
+    pointer: str
+    revision: Revision
+    author: str
+    at: str
+
+
+class BlameBody(BaseModel):
+    """One page of who set what, in the order of the document. Its cursor holds on to the revision."""
+
+    document: str
+    revision: Revision = Field(description="What it is true of.")
+    leaves: list[Leaf]
     cursor: str | None
 
 

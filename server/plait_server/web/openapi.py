@@ -44,10 +44,13 @@ QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "wait": ("Seconds to wait for a change where there is none.", {"type": "number", "minimum": 0}),
     "fence": ("The fencing number of the lease.", {"type": "integer", "minimum": 1}),
     "ticket": ("A ticket from POST /v1/tickets.", {"type": "string"}),
-    "from": ("The revision the client is at.", {"type": "integer", "minimum": 0}),
+    "from": ("The revision to begin at; 0 is before the first.", {"type": "integer", "minimum": 0}),
+    "to": ("The revision to end at; without it, the head.", {"type": "integer", "minimum": 1}),
+    "at": ("A moment, RFC 3339: what was the head then.", {"type": "string", "format": "date-time"}),
     "pointer": ("A part of the document, as JSON Pointer; it has a tag of its own.", {"type": "string"}),
 }
 HEADERS: Final = {
+    "Accept": "What is wanted; text/plain is for people.",
     "Plait-Base": "The revision the edit was made against: others' later edits are merged.",
     "If-Match": "Fail with 412 if the document is another than this tag names.",
     "If-None-Match": "On a write `*`: create, never replace. On a read: 304 if this is what it would send.",

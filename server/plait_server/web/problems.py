@@ -73,6 +73,7 @@ _AT_THE_DOOR: Final = (
     Kind("bad-header", 400, "Bad header"),
     Kind("malformed-json", 400, "Malformed JSON"),
     Kind("method-not-allowed", 405, "Method not allowed"),
+    Kind("not-acceptable", 406, "Not acceptable"),
     Kind("request-timeout", 408, "Request not complete in time", retry=True),
     Kind("unsupported-media-type", 415, "Unsupported media type"),
     Kind("unsupported-patch", 415, "Unsupported kind of patch"),
