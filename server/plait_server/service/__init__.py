@@ -6,6 +6,8 @@ from plait_server.service.answer import (
     ConflictView,
     DocumentEntry,
     DocumentView,
+    HistoryPage,
+    LabelView,
     Outcome,
     Page,
     Readiness,
@@ -23,7 +25,7 @@ from plait_server.service.request import (
     IfMatch,
     MergeMode,
 )
-from plait_server.service.rules import CollectionSettings, Rules
+from plait_server.service.rules import CollectionSettings, Retention, Rules
 from plait_server.service.service import Service
 from plait_server.store import Hold
 
@@ -39,15 +41,18 @@ __all__ = [
     "DocumentView",
     "Edit",
     "EditKind",
+    "HistoryPage",
     "Hold",
     "IdempotencyKey",
     "IfMatch",
+    "LabelView",
     "LiveLimits",
     "LockView",
     "MergeMode",
     "Outcome",
     "Page",
     "Readiness",
+    "Retention",
     "RevisionView",
     "Rules",
     "Service",

@@ -77,6 +77,19 @@ class RevisionView(Struct, frozen=True, kw_only=True):
     """The patch as submitted, JSON, where it differs from `patch`."""
     policy: int | None = None
     """The revision of the collection's settings under whose policy it was merged."""
+    labels: tuple[str, ...] = ()
+    compacted: bool = False
+    """In the feed: what it leads on from is gone, and `patch` gives the whole value in place of anything."""
+
+
+class LabelView(Struct, frozen=True, kw_only=True):
+    """The name of a revision, and who gave it when."""
+
+    document: DocumentKey
+    label: str
+    revision: int
+    author: str
+    at: int
 
 
 class DocumentEntry(Struct, frozen=True, kw_only=True):
@@ -113,6 +126,12 @@ class Page(Struct, Generic[Item], frozen=True):
 
     items: list[Item]
     cursor: str | None
+
+
+class HistoryPage(Page[RevisionView], frozen=True):
+    """A page of a document's history; from revision `oldest` on all are kept, before that labelled ones."""
+
+    oldest: int
 
 
 class Readiness(Struct, frozen=True, kw_only=True):

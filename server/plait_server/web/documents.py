@@ -88,8 +88,15 @@ class Documents:
                 self.get,
                 "Read a document, a part of it or an earlier revision",
                 {200: None, 304: None},
-                ("bad-header", "bad-query", "deleted", "precondition-failed", "store-unavailable"),
-                query=("revision", "pointer"),
+                (
+                    "bad-header",
+                    "bad-query",
+                    "deleted",
+                    "revision-compacted",
+                    "precondition-failed",
+                    "store-unavailable",
+                ),
+                query=("revision", "label", "pointer"),
                 headers=("If-None-Match", "If-Match"),
             ),
             Route(
@@ -222,8 +229,15 @@ class Documents:
         return response
 
     async def get(self, request: web.Request) -> web.Response:
-        only_query(request, "revision", "pointer")
-        view = await self._service.read(caller_of(request), document_of(request), revision_of(request))
+        only_query(request, "revision", "label", "pointer")
+        caller, document = caller_of(request), document_of(request)
+        revision = revision_of(request)
+        label = request.query.get("label")
+        if label is not None:
+            if revision is not None:
+                raise Problem("bad-query", "The parameters revision and label name the same thing: send one.")
+            revision = (await self._service.label(caller, document, label)).revision
+        view = await self._service.read(caller, document, revision)
         pointer = request.query.get("pointer", "")
         body = wire.encode(_part(view, pointer)) if pointer else view.body
         tag = view_etag(view.revision, pointer) if pointer else etag(view.revision)

@@ -38,7 +38,7 @@ class History:
                 self.one,
                 "Read one revision: its patch, its base, who, when and why",
                 {200: models.RevisionBody},
-                READ_PROBLEMS,
+                (*READ_PROBLEMS, "revision-compacted"),
             ),
         )
 
@@ -48,7 +48,7 @@ class History:
             caller_of(request), document_of(request), limit_of(request, self._settings), cursor_of(request)
         )
         revisions = [_as_json(revision) for revision in page.items]
-        return page_response(request, {"revisions": revisions, "cursor": page.cursor})
+        return page_response(request, {"revisions": revisions, "cursor": page.cursor, "oldest": page.oldest})
 
     async def one(self, request: web.Request) -> web.Response:
         only_query(request)
@@ -69,5 +69,6 @@ def _as_json(revision: RevisionView) -> dict[str, object]:
         "base": revision.base,
         "patch": Raw(revision.patch),
         "submitted": None if revision.submitted is None else Raw(revision.submitted),
+        "labels": revision.labels,
     }
     return body if revision.policy is None else {**body, "policy": revision.policy}

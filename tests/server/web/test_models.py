@@ -10,7 +10,7 @@ from plait_server.web import models
 from plait_server.web.application import ROUTES
 from plait_server.web.connections import Runner
 from plait_server.web.openapi import template
-from plait_server.web.routes import CONFLICTS, RESOLUTION
+from plait_server.web.routes import CONFLICTS, LABEL, LABELS, RESOLUTION
 
 DOC = "/v1/docs/orders/7"
 PATCH = {"Content-Type": "application/json-patch+json"}
