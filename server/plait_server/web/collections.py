@@ -121,7 +121,7 @@ def _retention(stated: models.Retention | None) -> Retention | None:
     if stated is None:
         return None
     if not stated.model_fields_set:
-        # By its defaults it would let everything go but what is labelled: nobody means that by saying nothing.
+        # By its defaults it would let go all but what is labelled: nobody means that by saying nothing.
         cause = {"detail": "It does not say what to keep; null keeps all.", "pointer": "#/retention"}
         raise Problem("invalid-value", "These are no settings of a collection.", {"errors": [cause]})
     return Retention(stated.revisions, stated.days, stated.labelled)
