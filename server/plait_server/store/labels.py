@@ -44,4 +44,4 @@ def _release(connection: sqlite3.Connection, address: Address, n: int) -> None:
     _, oldest = connection.execute(sql.RANGE, address).fetchone()
     if n < oldest:
         [seq] = find_revisions(connection, address, oldest - 1, oldest)
-        drop_before(connection, address, seq, oldest)
+        drop_before(connection, address, oldest, seq)
