@@ -55,6 +55,7 @@ class Compactor:
         self._grown: dict[Address, None] = {}
         self._changed = False
         self._woken = asyncio.Event()
+        self._tending = asyncio.Lock()
         self._removing = asyncio.Lock()
 
     def committed(self, address: Address, n: int) -> None:
@@ -117,17 +118,20 @@ class Compactor:
 
     async def _tend(self, address: Address) -> None:
         """Compact a document as far as it may be, if it is worth it."""
-        loop = asyncio.get_running_loop()
         try:
-            while True:
-                started = loop.time()
-                if not await self._step(address):
-                    return
-                await asyncio.sleep(max(REST_S, REST_TIMES * (loop.time() - started)))
+            async with self._tending:
+                await self._steps(address)
         except errors.PlaitServerError as error:
             log.warning("Compaction of %s waits: %s", address, error.detail)
         except Exception:  # a bug must not keep the other documents from being compacted
             log.exception("Compaction of %s failed", address)
+
+    async def _steps(self, address: Address) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        while await self._step(address):
+            await asyncio.sleep(max(REST_S, REST_TIMES * (loop.time() - started)))
+            started = loop.time()
 
     async def _step(self, address: Address) -> bool:
         """Let some revisions go; False where none may."""
