@@ -21,6 +21,7 @@ from .herd import herd
 from .hot import hot
 from .live import live
 from .memory import memory
+from .retention import retention
 from .rounds import note
 from .row import Row, table
 from .scale import FULL, QUICK, TINY, Scale
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "hot": hot,
     "sizes": sizes,
     "memory": memory,
+    "retention": retention,
     "live": live,
     "client": client,
     "herd": herd,

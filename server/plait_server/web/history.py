@@ -69,6 +69,9 @@ def _as_json(revision: RevisionView) -> dict[str, object]:
         "base": revision.base,
         "patch": Raw(revision.patch),
         "submitted": None if revision.submitted is None else Raw(revision.submitted),
-        "labels": revision.labels,
     }
-    return body if revision.policy is None else {**body, "policy": revision.policy}
+    if revision.policy is not None:
+        body["policy"] = revision.policy
+    if revision.labels:
+        body["labels"] = revision.labels
+    return body

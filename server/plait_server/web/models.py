@@ -265,7 +265,7 @@ class RevisionBody(BaseModel):
         description="The revision of the collection's settings under whose policy it was merged; "
         "left out where there was none.",
     )
-    labels: list[Label]
+    labels: list[Label] | None = Field(None, description="Left out where there are none.")
 
 
 class RevisionList(BaseModel):
