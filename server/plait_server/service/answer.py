@@ -15,7 +15,8 @@ Outcome = Literal["created", "applied", "merged", "noop", "would_apply", "would_
 class Answer(Struct, frozen=True, kw_only=True):
     """An edit that was decided and, unless it is a noop or a dry run, is durable.
 
-    `patch` is what was committed, as JSON; `missed` the revisions between base and it, as JSON, or
+    `patch` is what was committed, as JSON (null on a replayed answer whose revision was compacted away);
+    `missed` the revisions between base and it, as JSON, or
     None where that is too long; `revision` the one the edit made (the head, for a noop and for a dry
     run). `value` is the document at it; ABSENT when deleted and on a replayed answer.
     """

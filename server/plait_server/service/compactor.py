@@ -11,7 +11,7 @@ much longer than that took: most of the writer's time is everybody else's.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Final
 
 from plait_server import errors
@@ -30,7 +30,7 @@ GROWN_BY: Final = 128
 GROWN_MAX: Final = 10_000
 """So many wait to be looked at; the walk finds the others."""
 PAGE_DOCUMENTS: Final = 500
-PAGE_REST_S: Final = 0.1
+PAGE_REST_S: Final = 0.25
 DAY_MS: Final = 86_400_000
 
 log = logging.getLogger(__name__)
@@ -78,22 +78,26 @@ class Compactor:
         loop = asyncio.get_running_loop()
         while True:
             self._changed = False
-            await self.sweep()
+            await self._unless_troubled(self.sweep())
             next_walk = loop.time() + self._interval_s
             while not self._changed and loop.time() < next_walk:
                 self._woken.clear()
-                await self._tend_grown()
+                await self._unless_troubled(self._tend_grown())
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(next_walk):
                         await self._woken.wait()
 
+    async def _unless_troubled(self, work: Coroutine[None, None, None]) -> None:
+        """Leave work for later where the store cannot do it now: the next walk finds what is left."""
+        try:
+            await work
+        except errors.StoreUnavailable as error:
+            log.warning("Compaction waits: %s", error.detail)
+
     async def sweep(self) -> None:
-        """Compact whatever is beyond its retention now."""
+        """Compact whatever is beyond its retention now. Raises StoreUnavailable."""
         for tenant, name in self._collections.with_retention():
-            try:
-                await self._walk(tenant, name)
-            except errors.Unavailable as error:
-                log.warning("Compaction of %s waits: %s", name, error.detail)
+            await self._walk(tenant, name)
 
     async def _walk(self, tenant: str, collection: str) -> None:
         after: str | None = ""
@@ -117,12 +121,12 @@ class Compactor:
             await self._tend(address)
 
     async def _tend(self, address: Address) -> None:
-        """Compact a document as far as it may be, if it is worth it."""
+        """Compact a document as far as it may be, if it is worth it. Raises StoreUnavailable."""
         try:
             async with self._tending:
                 await self._steps(address)
-        except errors.PlaitServerError as error:
-            log.warning("Compaction of %s waits: %s", address, error.detail)
+        except errors.StoreUnavailable:
+            raise
         except Exception:  # a bug must not keep the other documents from being compacted
             log.exception("Compaction of %s failed", address)
 

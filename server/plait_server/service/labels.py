@@ -1,5 +1,6 @@
 """Labels: names of revisions. The value at a labelled revision is kept whole, whatever goes around it."""
 
+import asyncio
 from collections import defaultdict
 
 from plait_server import errors
@@ -7,6 +8,7 @@ from plait_server.service.answer import LabelView
 from plait_server.service.documents import Documents, compacted
 from plait_server.service.request import Caller, DocumentKey
 from plait_server.store import Address, Labelled, LabelRecord, NoRoom, Store
+from plait_server.wire import encode
 
 
 class Labels:
@@ -30,7 +32,7 @@ class Labels:
         if not 1 <= n <= opened.head.n:
             raise errors.NotFound(f"There is no revision {n} of this document.")
         state = await self._documents.state(opened, n)
-        value = await self._documents.body(address, n) if state.live else None
+        value = await asyncio.to_thread(encode, state.value) if state.live else None
         label = LabelRecord(name, n, caller.author, now)
         result = await self._store.put_label(address, label, value, self._labels_max)
         if isinstance(result, NoRoom):

@@ -1,5 +1,6 @@
 """Documents: create, put, patch, get, head, delete, list."""
 
+import re
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
@@ -18,7 +19,7 @@ from plait_server.web.door import Parser, read_body
 from plait_server.web.edits import EDIT_HEADERS, JSON, EditAnswers, caller_of, document_of, edit_of
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_response
 from plait_server.web.problems import WEAK_TAG_HINT, Problem
-from plait_server.web.routes import COLLECTION, DOCUMENT, Route
+from plait_server.web.routes import COLLECTION, DOCUMENT, LABEL_PATTERN, Route
 
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -232,10 +233,8 @@ class Documents:
         only_query(request, "revision", "label", "pointer")
         caller, document = caller_of(request), document_of(request)
         revision = revision_of(request)
-        label = request.query.get("label")
+        label = _label_of(request, revision)
         if label is not None:
-            if revision is not None:
-                raise Problem("bad-query", "The parameters revision and label name the same thing: send one.")
             revision = (await self._service.label(caller, document, label)).revision
         view = await self._service.read(caller, document, revision)
         pointer = request.query.get("pointer", "")
@@ -319,6 +318,16 @@ def revision_of(request: web.Request) -> int | None:
     if not (stated.isascii() and stated.isdigit() and len(stated) <= 18 and stated[0] != "0"):
         raise Problem("bad-query", "The parameter revision takes a revision number such as 41.")
     return int(stated)
+
+
+def _label_of(request: web.Request, revision: int | None) -> str | None:
+    """Read ?label=, which stands in place of ?revision=."""
+    stated = request.query.get("label")
+    if stated is not None and revision is not None:
+        raise Problem("bad-query", "The parameters revision and label name the same thing: send one.")
+    if stated is not None and not re.fullmatch(LABEL_PATTERN, stated):
+        raise Problem("bad-query", "The parameter label takes a label such as v1.0.")
+    return stated
 
 
 def _part(view: DocumentView, pointer: str) -> Json:

@@ -102,7 +102,10 @@ async def test_what_names_no_revision_is_refused(client: ClientSession, body: An
         ("PUT", f"{LABELS}/v1?x=1", {"json": {"revision": 1}}, (400, "bad-query")),
         ("GET", f"{DOC}?label=v1&revision=1", {}, (400, "bad-query")),
         ("GET", f"{DOC}?label=none", {}, (404, "not-found")),
-        ("GET", f"{DOC}?label=%C3%A9%00", {}, (404, "not-found")),
+        ("GET", f"{DOC}?label=%C3%A9%00", {}, (400, "bad-query")),
+        ("GET", f"{DOC}?label=%ED%A0%80", {}, (400, "bad-query")),
+        ("GET", f"{DOC}?label=", {}, (400, "bad-query")),
+        ("GET", f"{DOC}?label=a&label=b", {}, (400, "bad-query")),
         ("POST", LABELS, {"json": {}}, (405, "method-not-allowed")),
     ],
 )
