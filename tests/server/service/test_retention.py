@@ -24,6 +24,7 @@ from plait_server.service import (
 from plait_server.service.compactor import GROWN_BY, is_due
 from plait_server.store import Address, Extent
 from server.service.bench import ANN, BOB, ORDER, Bench, put, refusal, replacing
+from server.store import histories
 
 DAY_S = 86_400
 HERE = Address("acme", "orders", "1")
@@ -256,8 +257,7 @@ async def test_a_restart_forgets_nothing(bench: Bench) -> None:
 async def test_once_all_is_kept_nothing_goes_any_more(bench: Bench) -> None:
     """The settings are changed in the middle of a long compaction: from the answer on history stays."""
     service = bench.service
-    for _ in range(3):
-        await grow(service, 999)
+    await bench.store.commit(histories.grow([ABSENT], 5_000))
     await retain(service, Retention(revisions=10))
     sweep = asyncio.create_task(service.compactor.sweep())
     async with asyncio.timeout(20):
@@ -266,7 +266,7 @@ async def test_once_all_is_kept_nothing_goes_any_more(bench: Bench) -> None:
     await retain(service, None)
     kept = (await service.revisions(ANN, ORDER, 1, None)).oldest
     await sweep
-    assert 1 < kept < 2900
+    assert 1 < kept < 4_900
     assert (await service.revisions(ANN, ORDER, 1, None)).oldest == kept
 
 
@@ -433,3 +433,42 @@ async def test_edits_and_compaction_at_once_lose_nothing(bench: Bench) -> None:
     await bench.reopen()
     assert (await bench.service.read(ANN, ORDER)).value == {"n": done}
     assert len(await numbers(bench.service)) == 3
+
+
+async def test_whoever_reads_while_history_goes_is_told_the_truth(bench: Bench) -> None:
+    """Old revisions, late edits, what was missed, pages of history, answers given again: each is right, or
+    says that it is gone."""
+    service = await bench.reopen(ServiceLimits(recent_revisions_max=8))
+    await grow(service, 5)
+    keyed = replacing("/mine", 1, key=IdempotencyKey("k", "f"))
+    first = await service.edit(ANN, ORDER, keyed)
+    await retain(service, Retention(revisions=6))
+    random = Random(7)
+    told: set[str | None] = set()
+
+    async def read() -> None:
+        for _ in range(150):
+            head = (await service.read(ANN, ORDER)).revision
+            n = random.randrange(1, head + 1)
+            try:
+                view = await service.read(ANN, ORDER, n)
+                assert view.revision == n
+                backlog = await service.backlog(ANN, ORDER, n, None)
+                assert backlog.upto >= head
+                assert backlog.reset in (None, "compacted")
+                await service.edit(ANN, ORDER, replacing("/mine", n, base=n, merge="yours"))
+            except PlaitServerError as error:
+                told.add(error.code)
+            again = await service.edit(ANN, ORDER, keyed)
+            assert (again.revision, again.outcome, again.replayed) == (first.revision, first.outcome, True)
+            page = await service.revisions(ANN, ORDER, 3, None)
+            while page.cursor is not None:
+                page = await service.revisions(ANN, ORDER, 3, page.cursor)
+
+    async def write() -> None:
+        for n in range(150):
+            await service.edit(BOB, ORDER, replacing("/n", n))
+            await service.compactor.sweep()
+
+    await asyncio.gather(write(), *(read() for _ in range(4)))
+    assert told == {"revision-compacted", "base-unavailable"}
