@@ -20,8 +20,8 @@ from plait_server.service.documents import Documents
 from plait_server.service.rules import Retention
 from plait_server.store import Address, Extent, Floor, Store
 
-STEP_ROWS: Final = 500
-"""Revisions that go in one transaction: under a millisecond, or some where each is on a page of its own."""
+STEP_ROWS: Final = 250
+"""Revisions that go in one transaction: a millisecond, or some where each is on a page of its own."""
 REST_TIMES: Final = 10
 """How many times as long as a step took, at least `REST_S`, the writer is left alone after it."""
 REST_S: Final = 0.01
