@@ -92,7 +92,7 @@ class _Opened:
 async def _open(store: SqliteStore) -> _Opened:
     """Open the document as a server does that has just been started."""
     gc.collect()
-    documents = Documents(store, ServiceLimits())
+    documents = Documents(store, ServiceLimits(), {})
     started, cpu = time.perf_counter(), time.process_time()
     await documents.open(HERE)
     return _Opened((time.perf_counter() - started) * 1e3, (time.process_time() - cpu) * 1e3)

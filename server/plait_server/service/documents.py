@@ -94,7 +94,7 @@ class Documents:
     async def body(self, address: Address, n: int) -> bytes:
         """Give the value at revision `n`, up to the head and no tombstone, as JSON, without opening the
         document. Raises RevisionCompacted, StoreUnavailable."""
-        document = self._open.get(address)
+        document = self.peek(address)
         revision = None if document is None or n > document.head.n else document.at(n)
         if revision is None:
             revision = await self._stored(address, n)
@@ -138,7 +138,7 @@ class Documents:
 
     def forget(self, address: Address, oldest: int) -> None:
         """Forget the revisions before one: they were compacted away."""
-        document = self._open.get(address)
+        document = self.peek(address)
         if document is not None:
             document.forget(oldest)
 
