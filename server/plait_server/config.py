@@ -130,6 +130,10 @@ class Settings(BaseSettings):
     batch_bytes_max: Bytes = Field(4_194_304, description="Largest body of a batch.")
     batch_operations_max: Count = Field(10_000, description="Operations of all patches of a batch.")
     collections_max: Count = Field(1_000, description="Collections of a tenant that have settings.")
+    labels_max: Count = Field(256, description="Labels of one document; each keeps a whole value.")
+    compaction_interval_s: Seconds = Field(
+        10, description="Between two looks for history beyond its retention."
+    )
     schema_bytes_max: Bytes = Field(65_536, description="Largest JSON Schema of a collection.")
     missed_revisions_max: Count = Field(100, description="Revisions listed in `missed` at most.")
     missed_bytes_max: Bytes = Field(65_536, description="Bytes of `missed` at most.")

@@ -18,6 +18,7 @@
     │   ├── BaseUnknown         base-unknown
     │   ├── BaseUnavailable     base-unavailable
     │   ├── BaseRefused         base-refused
+    │   ├── RevisionCompacted   revision-compacted
     │   ├── CursorExpired       cursor-expired
     │   ├── AlreadyResolved     already-resolved
     │   ├── Locked              locked
@@ -165,6 +166,13 @@ class BaseUnavailable(Overtaken):
 
     code = "base-unavailable"
     title = "Base unavailable"
+
+
+class RevisionCompacted(Overtaken):
+    """The revision was compacted away. Members: `oldest`, from which on all are kept."""
+
+    code = "revision-compacted"
+    title = "Revision compacted"
 
 
 class BaseRefused(Overtaken):

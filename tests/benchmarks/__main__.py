@@ -22,6 +22,7 @@ from .history import history
 from .hot import hot
 from .live import live
 from .memory import memory
+from .retention import retention
 from .rounds import note
 from .row import Row, table
 from .scale import FULL, QUICK, TINY, Scale
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "sizes": sizes,
     "memory": memory,
     "history": history,
+    "retention": retention,
     "live": live,
     "client": client,
     "herd": herd,

@@ -6,6 +6,8 @@ from plait_server.service.answer import (
     ConflictView,
     DocumentEntry,
     DocumentView,
+    HistoryPage,
+    LabelView,
     Outcome,
     Page,
     Readiness,
@@ -23,7 +25,7 @@ from plait_server.service.request import (
     IfMatch,
     MergeMode,
 )
-from plait_server.service.rules import CollectionSettings, Rules
+from plait_server.service.rules import CollectionSettings, Retention, Rules
 from plait_server.service.service import Service
 from plait_server.store import Hold
 
@@ -39,9 +41,11 @@ __all__ = [
     "DocumentView",
     "Edit",
     "EditKind",
+    "HistoryPage",
     "Hold",
     "IdempotencyKey",
     "IfMatch",
+    "LabelView",
     "LiveLimits",
     "LockView",
     "MergeMode",
@@ -49,6 +53,7 @@ __all__ = [
     "Page",
     "Rates",
     "Readiness",
+    "Retention",
     "RevisionView",
     "Rules",
     "Service",

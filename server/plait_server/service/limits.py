@@ -105,6 +105,10 @@ class ServiceLimits:
     offload_bytes_min: int = 16_384
     """Work on more bytes than this leaves the event loop."""
     live: LiveLimits = field(default=LiveLimits())
+    labels_max: int = 256
+    """Labels of one document. Each keeps the whole value of its revision."""
+    compaction_interval_s: float = 10
+    """Between two looks for history beyond its retention."""
     rounds_max: int = 5
     """How often an edit is decided again because another process was faster."""
 

@@ -22,6 +22,7 @@ from plait_server.web.door import BODIES, Bodies
 from plait_server.web.events import Events
 from plait_server.web.health import Health
 from plait_server.web.history import History
+from plait_server.web.labels import Labels
 from plait_server.web.live import Live
 from plait_server.web.locks import Locks
 from plait_server.web.openapi import Description
@@ -55,6 +56,7 @@ def create_app(service: Service, settings: Settings) -> web.Application:
         *Documents(service, settings).routes(),
         *History(service, settings).routes(),
         *Reverts(service, settings).routes(),
+        *Labels(service, settings).routes(),
         *Conflicts(service, settings).routes(),
         *Locks(service, settings).routes(),
         *Batches(service, settings).routes(),
@@ -106,6 +108,8 @@ def service_limits(settings: Settings) -> ServiceLimits:
         document_edits_waiting_max=settings.document_edits_waiting_max,
         batch_operations_max=settings.batch_operations_max,
         collections_max=settings.collections_max,
+        labels_max=settings.labels_max,
+        compaction_interval_s=settings.compaction_interval_s,
         schema_bytes_max=settings.schema_bytes_max,
         lock_ttl_s=settings.lock_ttl_s,
         lock_ttl_max_s=settings.lock_ttl_max_s,

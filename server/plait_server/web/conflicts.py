@@ -44,7 +44,7 @@ class Conflicts:
                 self.one,
                 "Read a conflict with everything needed to settle it",
                 {200: models.ConflictBody},
-                READ_PROBLEMS,
+                (*READ_PROBLEMS, "revision-compacted"),
                 query=("cursor",),
             ),
             Route(

@@ -1,5 +1,6 @@
 """Documents: create, put, patch, get, head, delete, list."""
 
+import re
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
@@ -26,7 +27,7 @@ from plait_server.web.edits import (
 )
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_response
 from plait_server.web.problems import WEAK_TAG_HINT, Problem
-from plait_server.web.routes import COLLECTION, DOCUMENT, Route
+from plait_server.web.routes import COLLECTION, DOCUMENT, LABEL_PATTERN, Route
 
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -96,8 +97,15 @@ class Documents:
                 self.get,
                 "Read a document, a part of it or an earlier revision",
                 {200: None, 304: None},
-                ("bad-header", "bad-query", "deleted", "precondition-failed", "store-unavailable"),
-                query=("revision", "at", "pointer"),
+                (
+                    "bad-header",
+                    "bad-query",
+                    "deleted",
+                    "revision-compacted",
+                    "precondition-failed",
+                    "store-unavailable",
+                ),
+                query=("revision", "at", "label", "pointer"),
                 headers=("If-None-Match", "If-Match"),
             ),
             Route(
@@ -234,10 +242,9 @@ class Documents:
         return response
 
     async def get(self, request: web.Request) -> web.Response:
-        only_query(request, "revision", "at", "pointer")
-        caller, document, revision = caller_of(request), document_of(request), revision_of(request)
-        if "at" in request.query:
-            revision = await self._service.history.at(caller, document, moment_of(request, revision))
+        only_query(request, "revision", "at", "label", "pointer")
+        caller, document = caller_of(request), document_of(request)
+        revision = await self._revision_of(request, caller, document)
         view = await self._service.read(caller, document, revision)
         pointer = request.query.get("pointer", "")
         body = wire.encode(_part(view, pointer)) if pointer else view.body
@@ -260,6 +267,16 @@ class Documents:
         headers["X-Content-Type-Options"] = "nosniff"
         response.body = body
         return response
+
+    async def _revision_of(self, request: web.Request, caller: Caller, document: DocumentKey) -> int | None:
+        """Find the revision that is asked for, by its number, a moment or a label; None: the head."""
+        if len({"revision", "at", "label"} & request.query.keys()) > 1:
+            raise Problem("bad-query", "The parameters revision, at and label name the same thing: send one.")
+        if "at" in request.query:
+            return await self._service.history.at(caller, document, _moment_of(request))
+        if "label" in request.query:
+            return (await self._service.label(caller, document, _label_of(request))).revision
+        return revision_of(request)
 
     async def list(self, request: web.Request) -> web.Response:
         only_query(request, "limit", "cursor")
@@ -322,15 +339,21 @@ def revision_of(request: web.Request) -> int | None:
     return int(stated)
 
 
-def moment_of(request: web.Request, revision: int | None) -> int:
-    """Read ?at=, in milliseconds since 1970; it stands for a revision, beside which it says nothing."""
-    if revision is not None:
-        raise Problem("bad-query", "Name a revision or a moment, not both.")
+def _moment_of(request: web.Request) -> int:
+    """Read ?at=, in milliseconds since 1970."""
     try:
         return parse_moment(request.query["at"])
     except ValueError:
         detail = "The parameter at takes a moment such as 2026-11-20T12:00:00Z."
         raise Problem("bad-query", detail) from None
+
+
+def _label_of(request: web.Request) -> str:
+    """Read ?label=."""
+    label = request.query["label"]
+    if not re.fullmatch(LABEL_PATTERN, label):
+        raise Problem("bad-query", "The parameter label takes a label such as v1.0.")
+    return label
 
 
 def _part(view: DocumentView, pointer: str) -> Json:

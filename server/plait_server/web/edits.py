@@ -8,7 +8,7 @@ from multidict import istr
 
 from plait_merge.values import ABSENT, Json
 from plait_server import wire
-from plait_server.errors import Unavailable
+from plait_server.errors import RevisionCompacted, Unavailable
 from plait_server.service import (
     Answer,
     Caller,
@@ -153,6 +153,10 @@ class EditAnswers:
         created = answer.outcome == "created"
         prefer = request.headers.get(_PREFER)
         wanted = read_return(prefer) if prefer is not None else None
+        value = None
+        if wanted is Return.REPRESENTATION and answer.outcome != "deleted":
+            value = await self._value(caller, answer)
+            wanted = None if value is None else wanted
         fields = (
             f"Cache-Control: private\r\nPlait-Revision: {answer.revision}\r\n"
             f'Link: </v1/docs/{document}/revisions>; rel="version-history"\r\n'
@@ -167,16 +171,18 @@ class EditAnswers:
             fields += f"ETag: {etag(answer.revision)}\r\n"
         if wanted is Return.MINIMAL or answer.outcome == "deleted":
             return WrittenAtOnce(201 if created else 204, fields, b"")
-        value = b""
-        if wanted is Return.REPRESENTATION:
-            value = b',"value":%b' % await self._value(caller, answer)
-        body = result_of(answer, document, value)
+        more = b"" if value is None else b',"value":%b' % value
+        body = result_of(answer, document, more)
         return WrittenAtOnce(201 if created else 200, f"{fields}Content-Type: {JSON}\r\n", body)
 
-    async def _value(self, caller: Caller, answer: Answer) -> bytes:
+    async def _value(self, caller: Caller, answer: Answer) -> bytes | None:
+        """Give the document after the edit; None where an answer is given again and it is gone."""
         if answer.value is not ABSENT:
             return wire.encode(answer.value)
-        return (await self._service.read(caller, answer.document, answer.revision)).body
+        try:
+            return (await self._service.read(caller, answer.document, answer.revision)).body
+        except RevisionCompacted:
+            return None
 
 
 def result_of(answer: Answer, document: str, more: bytes = b"") -> bytes:

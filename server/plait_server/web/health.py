@@ -15,8 +15,8 @@ from plait_server.web.problems import Problem
 from plait_server.web.routes import FRONT, Route
 
 FEATURES = (
-    "blame",
     "batch",
+    "blame",
     "changes",
     "collections",
     "conditional-requests",
@@ -27,11 +27,13 @@ FEATURES = (
     "history",
     "idempotency",
     "inc",
+    "labels",
     "live",
     "locks",
     "merge-modes",
     "prefer",
     "presence",
+    "retention",
     "revert",
     "tickets",
     "time-travel",
@@ -59,6 +61,7 @@ PUBLISHED_LIMITS = (
     "batch_operations_max",
     "collections_max",
     "schema_bytes_max",
+    "labels_max",
     "idempotency_ttl_s",
     "conflict_ttl_s",
     "lock_ttl_s",

@@ -46,7 +46,7 @@ class History:
                 self.one,
                 "Read one revision: its patch, its base, who, when and why",
                 {200: models.RevisionBody},
-                READ_PROBLEMS,
+                (*READ_PROBLEMS, "revision-compacted"),
             ),
             Route(
                 "GET",
@@ -76,7 +76,7 @@ class History:
             caller_of(request), document_of(request), limit_of(request, self._settings), cursor_of(request)
         )
         revisions = [_as_json(revision) for revision in page.items]
-        return page_response(request, {"revisions": revisions, "cursor": page.cursor})
+        return page_response(request, {"revisions": revisions, "cursor": page.cursor, "oldest": page.oldest})
 
     async def one(self, request: web.Request) -> web.Response:
         only_query(request)
@@ -164,4 +164,8 @@ def _as_json(revision: RevisionView) -> dict[str, object]:
         "patch": Raw(revision.patch),
         "submitted": None if revision.submitted is None else Raw(revision.submitted),
     }
-    return body if revision.policy is None else {**body, "policy": revision.policy}
+    if revision.policy is not None:
+        body["policy"] = revision.policy
+    if revision.labels:
+        body["labels"] = revision.labels
+    return body

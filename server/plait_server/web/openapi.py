@@ -20,6 +20,7 @@ from plait_server.web.routes import (
     CONFLICT_PATTERN,
     FRONT,
     ID_PATTERN,
+    LABEL_PATTERN,
     LOCK_PATTERN,
     REVISION_PATTERN,
     Route,
@@ -35,11 +36,13 @@ PATH_VARIABLES: Final = {
     "revision": ("A revision: 1, 2, 3 … without gaps.", REVISION_PATTERN),
     "conflict": ("A kept conflict.", CONFLICT_PATTERN),
     "lock": ("A lease.", LOCK_PATTERN),
+    "label": ("The name of a revision.", LABEL_PATTERN),
 }
 QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "limit": ("Entries in one page.", {"type": "integer", "minimum": 1}),
     "cursor": ("The cursor of the page before.", {"type": "string"}),
     "revision": ("An earlier revision.", {"type": "integer", "minimum": 1}),
+    "label": ("The revision with this label.", {"type": "string", "pattern": f"^{LABEL_PATTERN}$"}),
     "since": ("The cursor of the answer before; without one, from the beginning.", {"type": "string"}),
     "wait": ("Seconds to wait for a change where there is none.", {"type": "number", "minimum": 0}),
     "fence": ("The fencing number of the lease.", {"type": "integer", "minimum": 1}),

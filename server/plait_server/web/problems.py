@@ -52,6 +52,7 @@ _REFUSALS: Final[Mapping[type[errors.PlaitServerError], int]] = {
     errors.Deleted: 410,
     errors.CursorExpired: 410,
     errors.StaleFence: 409,
+    errors.RevisionCompacted: 410,
     errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.InvalidValue: 422,
