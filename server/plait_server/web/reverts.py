@@ -13,7 +13,7 @@ from plait_server.web import models
 from plait_server.web.conditions import BadHeader
 from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS, bound_message, causes
 from plait_server.web.door import Parser, read_body
-from plait_server.web.edits import JSON, EditAnswers, caller_of, document_of, edit_of
+from plait_server.web.edits import JSON, EditAnswers, caller_of, check_room, document_of, edit_of
 from plait_server.web.pages import only_query
 from plait_server.web.problems import Problem
 from plait_server.web.routes import REVERT, Route
@@ -55,9 +55,10 @@ class Reverts:
         only_query(request)
         if request.content_type != JSON:
             raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        caller, document = caller_of(request), document_of(request)
+        check_room(self._service, request, caller, document)
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
         stated = self._stated(await self._parser.patch(body))
-        caller, document = caller_of(request), document_of(request)
         answer = await self._made(caller, document, stated, _edit(request, stated, body))
         if isinstance(answer, Edit):
             answer = await self._service.edit(caller, document, answer)
