@@ -123,7 +123,7 @@ async def test_what_is_kept_changes_no_answer(bench: Bench, limits: ServiceLimit
 
 async def test_many_steps_are_followed_as_one(bench: Bench) -> None:
     """More revisions than are read at a time."""
-    service = await bench.reopen(ServiceLimits(recent_revisions_max=10))
+    service = await bench.reopen(ServiceLimits(recent_revisions_max=10, document_edits_waiting_max=3_000))
     await put(service, {f"m{n}": 0 for n in range(10)})
     edits = [service.edit((ANN, BOB)[n % 2], ORDER, replacing(f"/m{n % 10}", n)) for n in range(1, 2_301)]
     await asyncio.gather(*edits)
