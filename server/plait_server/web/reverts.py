@@ -38,7 +38,13 @@ class Reverts:
                 self.revert,
                 "Take revisions back and keep later ones, or restore a document to one",
                 {200: models.EditResult, 201: models.EditResult, 204: None},
-                (*WRITE_PROBLEMS, *MERGE_PROBLEMS, "schema-violation", "unsupported-media-type"),
+                (
+                    *WRITE_PROBLEMS,
+                    *MERGE_PROBLEMS,
+                    "revision-compacted",
+                    "schema-violation",
+                    "unsupported-media-type",
+                ),
                 {JSON: models.RevertBody},
                 headers=(
                     "If-Match",
