@@ -261,6 +261,8 @@ def refuse_foreign_log(path: Path) -> None:
     that a server opened says otherwise, before there is one. Raises StoreRefused.
     """
     log = Path(f"{path}-wal")
+    if not path.is_file():
+        return  # to open something else, a pipe say, may take for ever
     try:
         with path.open("rb") as file:
             versions = file.read(20)[18:]
