@@ -24,6 +24,7 @@ from plait_server.store.record import (
     CollectionRecord,
     ConflictRecord,
     KeyRecord,
+    LabelRecord,
     LockRecord,
     RevisionRecord,
     SnapshotRecord,
@@ -75,15 +76,6 @@ class StoredOperation(Struct, frozen=True):
     done: int | None
     answer: bytes | None
     expires: int | None
-
-
-class LabelRecord(Struct, frozen=True):
-    """A name for a revision."""
-
-    name: str
-    n: int
-    author: str
-    at: int
 
 
 class Archive:
@@ -180,7 +172,9 @@ class Archive:
         above = snapshot.n - 1 if snapshot else 0
         seqs = array("q", find_revisions(self.connection, head.address, above, n))
         records = [linked.record for linked in self.revisions(seqs)]
-        return StoredDocument(head.head, head.deleted, head.created, head.updated, snapshot, records)
+        return StoredDocument(
+            head.head, head.deleted, head.created, head.updated, snapshot, records, head.oldest
+        )
 
     def collections(self, name: str | None = None) -> Iterator[CollectionRecord]:
         """Give every revision of the settings of all collections, or of one, in order."""
@@ -191,8 +185,7 @@ class Archive:
         return starmap(CollectionRecord, self.connection.execute(statement, () if name is None else (name,)))
 
     def labels(self, address: Address) -> list[LabelRecord]:
-        statement = f"SELECT name, n, author, at FROM labels WHERE {_OF_DOCUMENT} ORDER BY name"
-        return list(starmap(LabelRecord, self.connection.execute(statement, address)))
+        return list(starmap(LabelRecord, self.connection.execute(sql.LABELS, address)))
 
     def conflicts(self) -> Iterator[tuple[Address, ConflictRecord]]:
         statement = (
@@ -268,6 +261,8 @@ def refuse_foreign_log(path: Path) -> None:
     that a server opened says otherwise, before there is one. Raises StoreRefused.
     """
     log = Path(f"{path}-wal")
+    if not path.is_file():
+        return  # to open something else, a pipe say, may take for ever
     try:
         with path.open("rb") as file:
             versions = file.read(20)[18:]
