@@ -23,8 +23,9 @@ from plait_server.store import Address, Extent, Floor, Store
 STEP_ROWS: Final = 250
 """Revisions that go in one transaction: a millisecond, or some where each is on a page of its own."""
 REST_TIMES: Final = 10
-"""How many times as long as a step took, at least `REST_S`, the writer is left alone after it."""
-REST_S: Final = 0.01
+"""How many times as long as a step took the writer is left alone after it."""
+REST_MIN_S: Final = 0.01
+REST_MAX_S: Final = 1.0
 GROWN_BY: Final = 128
 """A document is looked at whenever it has grown by so many revisions."""
 GROWN_MAX: Final = 10_000
@@ -134,7 +135,8 @@ class Compactor:
         loop = asyncio.get_running_loop()
         started = loop.time()
         while await self._step(address):
-            await asyncio.sleep(max(REST_S, REST_TIMES * (loop.time() - started)))
+            rest_s = REST_TIMES * (loop.time() - started)
+            await asyncio.sleep(min(max(rest_s, REST_MIN_S), REST_MAX_S))
             started = loop.time()
 
     async def _step(self, address: Address) -> bool:
