@@ -12,6 +12,8 @@ from plait_server.store.record import (
     ConflictRecord,
     DocumentRow,
     KeyRecord,
+    OperationDone,
+    OperationRecord,
     RevisionRecord,
     StoredDocument,
 )
@@ -115,8 +117,30 @@ class Store(Protocol):
         """Read the newest settings of every collection that has some, of all tenants."""
         ...
 
+    async def accept_operations(self, operations: Sequence[OperationRecord]) -> list[OperationRecord]:
+        """Write edits to be decided later, in this order, in one durable transaction; give each as stored.
+
+        Where there is one with the same id, not expired when the new one was accepted, that one stays and is
+        given. Raises OutcomeUnknown as `commit` does.
+        """
+        ...
+
+    async def operation(self, tenant: str, id: str) -> OperationRecord | None:
+        """Read an edit that was accepted, whatever became of it."""
+        ...
+
+    async def waiting_operations(self, *, above: int, limit: int, bytes_max: int) -> list[OperationRecord]:
+        """Read the edits of all tenants that were accepted and not decided yet, by place from the first one
+        above. Ends with the one that makes them weigh over `bytes_max`."""
+        ...
+
+    async def finish_operation(self, tenant: str, done: OperationDone) -> None:
+        """Keep what came of an accepted edit that writes nothing else; a finished one stays as it is."""
+        ...
+
     async def prune(self, now: int, conflicts_max: int) -> None:
-        """Drop expired keys and conflicts, and the oldest conflicts beyond `conflicts_max`.
+        """Drop what has expired (keys, conflicts, finished operations), and the oldest conflicts beyond
+        `conflicts_max`.
 
         Takes a bounded step: call it from time to time.
         """

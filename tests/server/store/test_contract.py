@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from plait_server.store import (
     Address,
+    AlreadyDone,
     AlreadySettled,
     CollectionRecord,
     Committed,
@@ -15,6 +16,8 @@ from plait_server.store import (
     HeadMoved,
     Hold,
     KeyTaken,
+    OperationDone,
+    OperationRecord,
     SnapshotRecord,
     Store,
 )
@@ -363,3 +366,76 @@ async def test_what_was_built_on_a_unit_left_out_is_left_out_too(store: Store) -
 async def test_a_commit_under_a_lease_that_does_not_stand_is_left_out(store: Store) -> None:
     results = await store.commit([edit(0), edit(1, held=(Hold("l", 1),)), edit(0, THERE)])
     assert results == [Committed(1), FenceStale("l"), Committed(2)]
+
+
+def operation(id: str, address: Address = HERE, **rest: Any) -> OperationRecord:
+    return OperationRecord(address, id, "ann-token", "ann", b'{"n":1}', NOW, **rest)
+
+
+def done(id: str, answer: bytes = b"{}", expires: int = NOW + 1_000) -> OperationDone:
+    return OperationDone(id, answer, NOW + 1, expires)
+
+
+async def waiting(store: Store, above: int = 0, limit: int = 100, bytes_max: int = 10**6) -> list[str]:
+    found = await store.waiting_operations(above=above, limit=limit, bytes_max=bytes_max)
+    return [each.id for each in found]
+
+
+async def test_accepted_edits_wait_in_the_order_they_were_accepted_in(reopen: OpenStore) -> None:
+    store = await reopen()
+    first = await store.accept_operations([operation("b"), operation("a", THERE)])
+    store = await reopen()
+    second = await store.accept_operations([operation("c")])
+    places = [each.place for each in (*first, *second)]
+    assert places == sorted(set(places))
+    assert [operation("b", place=places[0]), operation("a", THERE, place=places[1])] == first
+    assert await store.operation("acme", "a") == first[1]
+    assert await store.operation("other", "a") is None
+    assert await waiting(store) == ["b", "a", "c"]
+    assert await waiting(store, above=places[0], limit=1) == ["a"]
+    assert await waiting(store, bytes_max=0) == ["b"]
+
+
+async def test_an_edit_is_accepted_once_for_each_id_of_a_tenant(store: Store) -> None:
+    [first] = await store.accept_operations([operation("a")])
+    other = operation("a", Address("other", "orders", "1"))
+    same, elsewhere = await store.accept_operations([replace(operation("a"), body=b"{}"), other])
+    assert first == same
+    assert elsewhere.place > first.place
+    await store.finish_operation("acme", done("a"))
+    [late] = await store.accept_operations([replace(operation("a"), accepted=NOW + 999)])
+    assert (late.place, late.answer) == (first.place, b"{}")
+    [again] = await store.accept_operations([replace(operation("a"), accepted=NOW + 1_000)])
+    assert (again.place > elsewhere.place, again.done) == (True, None)
+
+
+async def test_a_commit_finishes_an_accepted_edit_once(store: Store) -> None:
+    """Whichever way it came first; what is finished drops what was submitted and keeps its answer."""
+    await store.accept_operations([operation("a"), operation("b"), operation("c")])
+    results = await store.commit(
+        [edit(0, operation=done("a", b"1")), edit(1, operation=done("a", b"2")), edit(0, THERE)]
+    )
+    assert results == [Committed(1), AlreadyDone(b"1"), Committed(2)]
+    assert await revisions_of(store) == [1]
+    assert await store.commit([keeping(1, operation=done("b", b"3"))]) == [Committed(0)]
+    await store.finish_operation("acme", done("b", b"4"))
+    await store.finish_operation("acme", done("c", b"5"))
+    assert await store.commit([keeping(1, operation=done("c", b"6"))]) == [AlreadyDone(b"5")]
+    finished = [await store.operation("acme", id) for id in "abc"]
+    assert [each and (each.body, each.done, each.answer, each.expires) for each in finished] == [
+        (b"", NOW + 1, answer, NOW + 1_000) for answer in (b"1", b"3", b"5")
+    ]
+    assert await waiting(store) == []
+
+
+async def test_an_edit_that_was_never_accepted_is_not_finished(store: Store) -> None:
+    assert await store.commit([edit(0, operation=done("a"))]) == [AlreadyDone(b"")]
+    assert await revisions_of(store) == []
+
+
+async def test_finished_edits_are_forgotten_when_they_expire_and_waiting_ones_never(store: Store) -> None:
+    await store.accept_operations([operation("a"), operation("b"), operation("c")])
+    await store.finish_operation("acme", done("a"))
+    await store.finish_operation("acme", done("b", expires=NOW + 2_000))
+    await store.prune(NOW + 1_000, 100)
+    assert [await store.operation("acme", id) is not None for id in "abc"] == [False, True, True]
