@@ -22,6 +22,7 @@
     │   ├── AlreadyResolved     already-resolved
     │   ├── PreconditionFailed  precondition-failed
     │   └── Deleted             deleted
+    ├── Internal                internal
     └── Unavailable             not now; the same request may succeed later
         ├── IdempotencyInProgress idempotency-in-progress
         ├── HotDocument         hot-document
@@ -196,6 +197,13 @@ class Deleted(Overtaken):
 
     code = "deleted"
     title = "Deleted"
+
+
+class Internal(PlaitServerError):
+    """The server failed; its log says why."""
+
+    code = "internal"
+    title = "Internal error"
 
 
 class Unavailable(PlaitServerError):

@@ -11,6 +11,7 @@ from plait_server.service.answer import (
     RevisionView,
 )
 from plait_server.service.limits import LiveLimits, ServiceLimits
+from plait_server.service.operation import Operation
 from plait_server.service.request import (
     Caller,
     DocumentKey,
@@ -37,6 +38,7 @@ __all__ = [
     "IfMatch",
     "LiveLimits",
     "MergeMode",
+    "Operation",
     "Outcome",
     "Page",
     "Readiness",

@@ -29,9 +29,16 @@ from plait_server.service.decision import (
 )
 from plait_server.service.document import OpenDocument
 from plait_server.service.documents import Documents
-from plait_server.service.idempotency import IdempotencyKeys, StoredAnswer, encode_answer, read_answer
+from plait_server.service.idempotency import (
+    IdempotencyKeys,
+    StoredAnswer,
+    encode_answer,
+    read_answer,
+    stored_refusal,
+)
 from plait_server.service.identifier import identifier
 from plait_server.service.limits import ServiceLimits
+from plait_server.service.operation import operation_done
 from plait_server.service.replay import Replay
 from plait_server.service.request import Caller, DocumentKey, Edit
 from plait_server.service.revision import Revision, join_missed
@@ -59,6 +66,8 @@ STORED_REFUSALS = (
     errors.SchemaViolation,
 )
 """Refusals that are answers: kept under an idempotency key. The others may turn out differently."""
+PASSING = (errors.HotDocument, errors.Overloaded, errors.StoreUnavailable, errors.OutcomeUnknown)
+"""Refusals that are no result of a queued edit: it waits until they are over."""
 CONFLICTS_AT_ONCE = 8
 """More than this are written up off the event loop: each comes with patches of its own."""
 LATE_REVISIONS = 200
@@ -91,6 +100,8 @@ class Attempt(Struct):
     document: OpenDocument
     # What it was decided on: the document's tip, the number of the base, what came after it.
     tip: Revision
+    operation: str | None = None
+    """The queued edit that this one finishes."""
     base: int = 0
     since: Sequence[Revision] = ()
     # What came of it: one of the two; and what waits for the disk.
@@ -183,8 +194,13 @@ class Attempt(Struct):
             settles = edit.resolves
         if edit.key is not None and (self.refusal is None or isinstance(self.refusal, STORED_REFUSALS)):
             self.key_record = self._answer_to_keep(at)
-        if record or conflict or settles or self.key_record:
-            commit = Commit(self.document.address, self.tip.n, at, record, self.key_record, conflict, settles)
+        done = None
+        if self.operation is not None and not isinstance(self.refusal, PASSING):
+            ttl_s = self.pipeline.limits.operation_ttl_s
+            done = operation_done(self.operation, self._stored_answer(), edit.key, at, ttl_s)
+        if record or conflict or settles or self.key_record or done:
+            address, kept = self.document.address, self.key_record
+            commit = Commit(address, self.tip.n, at, record, kept, conflict, settles, operation=done)
             self.result = self.pipeline.committer.put(commit, self.document, self.revision)
 
     def _revise(self, change: Change, at: int) -> RevisionRecord:
@@ -239,17 +255,9 @@ class Attempt(Struct):
         return KeyRecord(self.caller.subject, key.key, key.fingerprint, answer, at, expires)
 
     def _stored_answer(self) -> StoredAnswer:
-        refusal, key = self.refusal, self.key
-        if refusal is not None:
-            return StoredAnswer(
-                outcome=refusal.code,
-                collection=key.collection,
-                id=key.id,
-                revision=self.tip.n,
-                base=self.base or None,
-                detail=refusal.detail,
-                members=dict(refusal.members),
-            )
+        key = self.key
+        if self.refusal is not None:
+            return stored_refusal(key, self.refusal, self.tip.n, self.base or None)
         return StoredAnswer(
             outcome=self._outcome() if self.conflict is None else errors.MergeConflict.code,
             collection=key.collection,

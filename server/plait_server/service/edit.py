@@ -80,7 +80,7 @@ class Editor:
                 try:
                     rules = pipeline.collections.of(caller.tenant, key.collection)
                     attempt = Attempt(
-                        pipeline, caller, key, rules, _ruled(edit, rules), document, document.tip
+                        pipeline, caller, key, rules, ruled(edit, rules), document, document.tip
                     )
                     if not attempt.submit_at_once():
                         await attempt.submit_in_turn()
@@ -102,7 +102,7 @@ class Editor:
         await asyncio.sleep(part * PAUSE_S * 2**round_)
 
 
-def _ruled(edit: Edit, rules: Rules) -> Edit:
+def ruled(edit: Edit, rules: Rules) -> Edit:
     """Let the collection say how an edit merges that does not say so itself."""
     if edit.merge == "auto" != rules.merge:
         return replace(edit, merge=rules.merge)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from msgspec import Struct, json
 
 from plait_merge import Json
-from plait_server.errors import IdempotencyInProgress, IdempotencyKeyReused
-from plait_server.service.request import Caller, IdempotencyKey
+from plait_server.errors import IdempotencyInProgress, IdempotencyKeyReused, PlaitServerError
+from plait_server.service.request import Caller, DocumentKey, IdempotencyKey
 from plait_server.store import KeyRecord, Store
 
 Scope = tuple[str, str, str]
@@ -21,7 +21,8 @@ class StoredAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A decided answer, small: enough to give it again.
 
     `outcome` is that of an Answer, or the code of a refusal; then `detail` and `members` are its own,
-    and `conflict` is the id under which a merge conflict is kept.
+    and `conflict` is the id under which a merge conflict is kept. `fingerprint` is that of the idempotency
+    key, where the answer is that of a queued edit.
     """
 
     outcome: str
@@ -34,6 +35,7 @@ class StoredAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     conflict: str | None = None
     detail: str | None = None
     members: dict[str, object] | None = None
+    fingerprint: str | None = None
 
 
 _decoder = json.Decoder(StoredAnswer)
@@ -42,6 +44,25 @@ _encoder = json.Encoder()
 
 def encode_answer(answer: StoredAnswer) -> bytes:
     return _encoder.encode(answer)
+
+
+def decode_answer(answer: bytes) -> StoredAnswer:
+    return _decoder.decode(answer)
+
+
+def stored_refusal(
+    document: DocumentKey, refusal: PlaitServerError, revision: int = 0, base: int | None = None
+) -> StoredAnswer:
+    """Make a refusal small: `revision` is the head it was decided on."""
+    return StoredAnswer(
+        outcome=refusal.code,
+        collection=document.collection,
+        id=document.id,
+        revision=revision,
+        base=base,
+        detail=refusal.detail,
+        members=dict(refusal.members),
+    )
 
 
 class IdempotencyKeys:
@@ -88,9 +109,14 @@ class IdempotencyKeys:
 
 def read_answer(record: KeyRecord, key: IdempotencyKey) -> StoredAnswer:
     """Read a stored answer back. Raises IdempotencyKeyReused if it answers another request."""
-    if record.fingerprint != key.fingerprint:
+    check_fingerprint(record.fingerprint, key)
+    return decode_answer(record.answer)
+
+
+def check_fingerprint(fingerprint: str | None, key: IdempotencyKey) -> None:
+    """Raise IdempotencyKeyReused where a key belongs to another request."""
+    if fingerprint != key.fingerprint:
         raise _reused()
-    return _decoder.decode(record.answer)
 
 
 def _reused() -> IdempotencyKeyReused:

@@ -58,6 +58,16 @@ class ServiceLimits:
     snapshot_bytes_min: int = 32_768
     """Patches of less weight never cause a snapshot, however small the document is."""
     edits_waiting_max: int = 10_000
+    queue_document_edits_max: int = 1_000
+    """Queued edits of one document."""
+    queue_tenant_edits_max: int = 10_000
+    queue_edits_max: int = 50_000
+    queue_bytes_max: int = 67_108_864
+    """Queued edits, as they are kept, of all tenants."""
+    queue_documents_at_once: int = 16
+    """Documents whose queued edits are decided at the same time."""
+    operation_ttl_s: float = 86_400
+    """How long what came of a queued edit can be asked for."""
     collections_max: int = 1_000
     """Collections of a tenant that have settings."""
     schema_bytes_max: int = 65_536

@@ -18,15 +18,13 @@ from plait_server.service.request import Caller, DocumentKey
 from plait_server.service.revision import Revision, join_missed
 from plait_server.store import Address, ConflictRecord, Store
 
-REFUSALS: Mapping[str, type[errors.PlaitServerError]] = {
-    refusal.code: refusal
-    for refusal in (
-        errors.TestFailed,
-        errors.PreconditionFailed,
-        errors.PatchInapplicable,
-        errors.SchemaViolation,
-    )
-}
+
+def _by_code(refusal: type[errors.PlaitServerError]) -> dict[str, type[errors.PlaitServerError]]:
+    own = {refusal.code: refusal} if hasattr(refusal, "code") else {}
+    return own | {code: each for kind in refusal.__subclasses__() for code, each in _by_code(kind).items()}
+
+
+REFUSALS: Mapping[str, type[errors.PlaitServerError]] = _by_code(errors.PlaitServerError)
 
 
 class Replay:
@@ -51,8 +49,8 @@ class Replay:
         address = Address(caller.tenant, stored.collection, stored.id)
         if stored.conflict is not None:
             refusal: errors.PlaitServerError = await self._conflict(address, stored)
-        elif stored.outcome in REFUSALS:
-            refusal = REFUSALS[stored.outcome](stored.detail or "", stored.members)
+        elif stored.detail is not None:
+            refusal = REFUSALS[stored.outcome](stored.detail, stored.members)
         else:
             return await self._accepted(address, stored)
         refusal.replayed = True

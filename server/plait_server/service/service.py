@@ -33,6 +33,7 @@ from plait_server.service.idempotency import IdempotencyKeys
 from plait_server.service.identifier import identifier
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.lineage import Ancestor
+from plait_server.service.queue import Queue
 from plait_server.service.replay import Replay
 from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey, IfMatch
 from plait_server.service.revision import CommittedRevision, Revision
@@ -84,6 +85,7 @@ class Service:
             random_bytes,
         )
         self._editor = Editor(pipeline)
+        self.queue = Queue(pipeline, store)
         self._housekeeping = asyncio.create_task(self._keep_house(), name="housekeeping")
 
     @classmethod
@@ -104,10 +106,13 @@ class Service:
         StoreRefused where the settings of a collection can no longer be used.
         """
         collections = await Collections.open(store, limits, clock)
-        return cls(store, collections, limits, clock, random_bytes, on_committed, monotonic)
+        service = cls(store, collections, limits, clock, random_bytes, on_committed, monotonic)
+        await service.queue.load()
+        return service
 
     async def close(self) -> None:
         """Finish and acknowledge what was taken, then close the store. Edits that come later are refused."""
+        await self.queue.close()
         await self._editor.close()
         self._housekeeping.cancel()
         await asyncio.gather(self._housekeeping, return_exceptions=True)
@@ -214,7 +219,11 @@ class Service:
 
     async def create(self, caller: Caller, collection: str, edit: Edit) -> Answer:
         """Create a document under an id that sorts by time."""
-        return await self.edit(caller, DocumentKey(collection, self._identifier().lower()), edit)
+        return await self.edit(caller, self.new_document(collection), edit)
+
+    def new_document(self, collection: str) -> DocumentKey:
+        """Name a document that is to be created, by an id that sorts by time."""
+        return DocumentKey(collection, self._identifier().lower())
 
     async def read(self, caller: Caller, document: DocumentKey, revision: int | None = None) -> DocumentView:
         """Read a document as it is, or as it was. Raises NotFound, Deleted."""

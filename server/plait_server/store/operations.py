@@ -10,29 +10,34 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from plait_server.store import statements as sql
-from plait_server.store.record import Address, OperationDone, OperationRecord
+from plait_server.store.record import Address, KeyRecord, KeyTaken, OperationDone, OperationRecord
 
 Row = tuple[object, ...]
 
 
 def accept_operations(
     connection: sqlite3.Connection, operations: Sequence[OperationRecord]
-) -> list[OperationRecord]:
+) -> list[OperationRecord | KeyTaken]:
     """Write operations in this order, within a transaction; give each as it is stored.
 
     Where there is one with the same id, not expired when the new one was accepted, that one stays and is
-    given.
+    given. One whose idempotency key has an answer is not written.
     """
     return [_accept(connection, operation) for operation in operations]
 
 
-def _accept(connection: sqlite3.Connection, operation: OperationRecord) -> OperationRecord:
+def _accept(connection: sqlite3.Connection, operation: OperationRecord) -> OperationRecord | KeyTaken:
     address = operation.address
+    if operation.key is not None:
+        scope = (address.tenant, operation.caller, operation.key)
+        row = connection.execute(sql.KEY, scope).fetchone()
+        if row is not None and (record := KeyRecord(*row)).expires > operation.accepted:
+            return KeyTaken(record)
     connection.execute(sql.DROP_EXPIRED_OPERATION, (address.tenant, operation.id, operation.accepted))
     row = (*address, operation.id, operation.caller, operation.author, operation.body, operation.accepted)
     inserted = connection.execute(sql.INSERT_OPERATION, row)
     if inserted.rowcount == 1:
-        return replace(operation, place=inserted.lastrowid)
+        return replace(operation, place=inserted.lastrowid, key=None)
     stored = read_operation(connection, address.tenant, operation.id)
     assert stored is not None
     return stored

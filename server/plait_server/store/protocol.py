@@ -12,6 +12,7 @@ from plait_server.store.record import (
     ConflictRecord,
     DocumentRow,
     KeyRecord,
+    KeyTaken,
     OperationDone,
     OperationRecord,
     RevisionRecord,
@@ -117,11 +118,13 @@ class Store(Protocol):
         """Read the newest settings of every collection that has some, of all tenants."""
         ...
 
-    async def accept_operations(self, operations: Sequence[OperationRecord]) -> list[OperationRecord]:
+    async def accept_operations(
+        self, operations: Sequence[OperationRecord]
+    ) -> list[OperationRecord | KeyTaken]:
         """Write edits to be decided later, in this order, in one durable transaction; give each as stored.
 
         Where there is one with the same id, not expired when the new one was accepted, that one stays and is
-        given. Raises OutcomeUnknown as `commit` does.
+        given. One whose idempotency key has an answer is not written. Raises OutcomeUnknown as `commit` does.
         """
         ...
 

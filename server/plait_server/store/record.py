@@ -91,7 +91,8 @@ class OperationDone(Struct, frozen=True):
 class OperationRecord(Struct, frozen=True):
     """An edit that was accepted to be decided later; `body` is the edit as submitted, empty once it is done.
 
-    The store gives the `place`: operations are decided in that order.
+    The store gives the `place`: operations are decided in that order. `key` is its idempotency key: looked up
+    when it is accepted, and kept in the body only.
     """
 
     address: Address
@@ -104,6 +105,7 @@ class OperationRecord(Struct, frozen=True):
     done: int | None = None
     answer: bytes | None = None
     expires: int | None = None
+    key: str | None = None
 
 
 class Commit(Struct, frozen=True):

@@ -41,6 +41,7 @@ from plait_server.store.record import (
     ConflictRecord,
     DocumentRow,
     KeyRecord,
+    KeyTaken,
     OperationDone,
     OperationRecord,
     RevisionRecord,
@@ -206,7 +207,9 @@ class SqliteStore:
     async def collections(self) -> list[CollectionRecord]:
         return [CollectionRecord(*row) for row in await self._fetch(sql.COLLECTIONS, ())]
 
-    async def accept_operations(self, operations: Sequence[OperationRecord]) -> list[OperationRecord]:
+    async def accept_operations(
+        self, operations: Sequence[OperationRecord]
+    ) -> list[OperationRecord | KeyTaken]:
         async with self._writing:
             writer = await self._ready_writer()
             try:
@@ -315,8 +318,8 @@ class SqliteStore:
 
     async def _accepted(
         self, operations: Sequence[OperationRecord], failure: sqlite3.Error
-    ) -> list[OperationRecord]:
-        """Find out whether operations whose transaction failed are there after all: all of them, or none."""
+    ) -> list[OperationRecord | KeyTaken]:
+        """Find out whether operations whose transaction failed are there after all."""
         log.error("Accepting edits failed, opening %s anew: %s", self._path, failure)
         try:
             await self._reopen_writer()
@@ -327,9 +330,11 @@ class SqliteStore:
                 raise _unavailable(failure) from error
             raise OutcomeUnknown("The commit failed and the store cannot be read.") from error
         stored = [record for record in found if record is not None]
-        if len(stored) < len(operations):
+        if not stored:
             raise _unavailable(failure) from failure
-        return stored
+        if len(stored) < len(operations):
+            raise OutcomeUnknown("The commit failed, and some of it was there before.")
+        return [*stored]
 
     async def _write(self, job: Callable[[sqlite3.Connection], None]) -> None:
         async with self._writing:

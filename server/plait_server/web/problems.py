@@ -57,6 +57,7 @@ _REFUSALS: Final[Mapping[type[errors.PlaitServerError], int]] = {
     errors.SchemaViolation: 422,
     errors.IdempotencyKeyReused: 422,
     errors.PreconditionRequired: 428,
+    errors.Internal: 500,
     errors.HotDocument: 503,
     errors.Overloaded: 503,
     errors.StoreUnavailable: 503,
@@ -74,7 +75,6 @@ _AT_THE_DOOR: Final = (
     Kind("unsupported-patch", 415, "Unsupported kind of patch"),
     Kind("expectation-failed", 417, "Expectation failed"),
     Kind("headers-too-large", 431, "Request head too large"),
-    Kind("internal", 500, "Internal error"),
 )
 
 PROBLEMS: Final[Mapping[str, Kind]] = {
