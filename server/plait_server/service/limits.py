@@ -66,6 +66,8 @@ class ServiceLimits:
     """Queued edits, as they are kept, of all tenants."""
     queue_documents_at_once: int = 16
     """Documents whose queued edits are decided at the same time."""
+    operation_wait_max_s: float = 30
+    """How long a caller may wait for its turn."""
     operation_ttl_s: float = 86_400
     """How long what came of a queued edit can be asked for."""
     collections_max: int = 1_000

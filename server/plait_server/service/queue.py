@@ -117,7 +117,7 @@ class Queue:
 
         Raises NotFound, also when its time is over, and StoreUnavailable.
         """
-        queued = self._known.get((caller.tenant, id))
+        queued, wait_s = self._known.get((caller.tenant, id)), min(wait_s, self._limits.operation_wait_max_s)
         if queued is not None and wait_s:
             ends = {queued.finished, self._released}
             await asyncio.wait(ends, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)

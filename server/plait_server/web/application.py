@@ -23,6 +23,7 @@ from plait_server.web.health import Health
 from plait_server.web.history import History
 from plait_server.web.live import Live
 from plait_server.web.openapi import Description
+from plait_server.web.operations import Operations
 from plait_server.web.problems import Problem, problem_of_refusal, problem_response
 from plait_server.web.requests import request_id_of
 from plait_server.web.routes import Handler, Route, register
@@ -51,6 +52,7 @@ def create_app(service: Service, settings: Settings) -> web.Application:
         *Documents(service, settings).routes(),
         *History(service, settings).routes(),
         *Conflicts(service, settings).routes(),
+        *Operations(service, settings).routes(),
         *Collections(service, settings).routes(),
         *Live(service, settings, tickets).routes(),
         *Events(service, settings).routes(),
@@ -91,6 +93,12 @@ def service_limits(settings: Settings) -> ServiceLimits:
         recent_bytes_max=settings.recent_bytes_max,
         snapshot_revisions_max=settings.snapshot_revisions_max,
         edits_waiting_max=settings.edits_waiting_max,
+        queue_document_edits_max=settings.queue_document_edits_max,
+        queue_tenant_edits_max=settings.queue_tenant_edits_max,
+        queue_edits_max=settings.queue_edits_max,
+        queue_bytes_max=settings.queue_bytes_max,
+        operation_wait_max_s=settings.operation_wait_max_s,
+        operation_ttl_s=settings.operation_ttl_s,
         collections_max=settings.collections_max,
         schema_bytes_max=settings.schema_bytes_max,
         page_items_max=settings.page_items_max,
@@ -116,6 +124,7 @@ def _live_limits(settings: Settings) -> LiveLimits:
 
 
 async def _send_away(application: web.Application) -> None:
+    application[SERVICE].queue.release()
     await application[SERVICE].hub.go_away()
 
 

@@ -1,5 +1,6 @@
 """From headers and a body to an `Edit`, and from its answer back to a response."""
 
+from collections.abc import Awaitable
 from hashlib import blake2b
 from typing import Final
 
@@ -8,7 +9,18 @@ from multidict import istr
 
 from plait_merge.values import ABSENT, Json
 from plait_server import wire
-from plait_server.service import Answer, Caller, DocumentKey, Edit, EditKind, IdempotencyKey, IfMatch, Service
+from plait_server.service import (
+    Answer,
+    Caller,
+    DocumentKey,
+    Edit,
+    EditKind,
+    IdempotencyKey,
+    IfMatch,
+    Operation,
+    Service,
+)
+from plait_server.service.moment import format_moment
 from plait_server.web.conditions import (
     BadHeader,
     Return,
@@ -16,6 +28,7 @@ from plait_server.web.conditions import (
     etag,
     read_base,
     read_key,
+    read_respond_async,
     read_return,
     read_tags,
     single,
@@ -42,6 +55,9 @@ EDIT_HEADERS: Final = (
     "Plait-Author",
     "traceparent",
 )
+
+RETRY_AFTER_S: Final = 1
+"""Until it is worth asking again what came of a queued edit; to wait for it is better."""
 
 _RESULT: Final = (
     b'{"document":"%b","revision":%d,"base":%b,"outcome":"%b","patch":%b,"missed":%b,"epoch":"%b"%b}'
@@ -111,10 +127,26 @@ class EditAnswers:
     def __init__(self, service: Service) -> None:
         self._service = service
 
+    def decide(
+        self, request: web.Request, caller: Caller, document: DocumentKey, edit: Edit
+    ) -> Awaitable[Answer | Operation]:
+        """Let an edit be decided: now, or when its turn comes where that is preferred.
+
+        A dry run stores nothing, so it cannot wait.
+        """
+        if _PREFER not in request.headers or edit.dry_run:
+            return self._service.edit(caller, document, edit)
+        wait_s = read_respond_async(", ".join(request.headers.getall(_PREFER)))
+        if wait_s is None:
+            return self._service.edit(caller, document, edit)
+        return self._service.queue.submit(caller, document, edit, wait_s)
+
     async def respond(
-        self, request: web.Request, caller: Caller, answer: Answer, *, known_base: bool
+        self, request: web.Request, caller: Caller, answer: Answer | Operation, *, known_base: bool
     ) -> web.StreamResponse:
         """Answer an edit; `known_base` says that the caller had stated what it edited."""
+        if isinstance(answer, Operation):
+            return queued_response(answer)
         document = f"{answer.document.collection}/{answer.document.id}"
         created = answer.outcome == "created"
         prefer = request.headers.get(_PREFER)
@@ -133,29 +165,55 @@ class EditAnswers:
             fields += f"ETag: {etag(answer.revision)}\r\n"
         if wanted is Return.MINIMAL or answer.outcome == "deleted":
             return WrittenAtOnce(201 if created else 204, fields, b"")
-        more = b""
-        if answer.settled is not None:
-            more = b',"settled":"%b"' % answer.settled.encode()
-        if answer.notes:
-            more += b',"notes":%b' % wire.encode(answer.notes)
-        if wanted is Return.REPRESENTATION:
-            more += b',"value":%b' % await self._value(caller, answer)
-        body = _RESULT % (
-            document.encode(),
-            answer.revision,
-            b"null" if answer.base is None else b"%d" % answer.base,
-            answer.outcome.encode(),
-            answer.patch,
-            b"null" if answer.missed is None else answer.missed,
-            answer.epoch.encode(),
-            more,
-        )
+        value = await self._value(caller, answer) if wanted is Return.REPRESENTATION else None
+        body = result_body(answer, value)
         return WrittenAtOnce(201 if created else 200, f"{fields}Content-Type: {JSON}\r\n", body)
 
     async def _value(self, caller: Caller, answer: Answer) -> bytes:
         if answer.value is not ABSENT:
             return wire.encode(answer.value)
         return (await self._service.read(caller, answer.document, answer.revision)).body
+
+
+def result_body(answer: Answer, value: bytes | None = None) -> bytes:
+    """Write the result of an edit, with the document where its `value` is asked for."""
+    more = b""
+    if answer.settled is not None:
+        more = b',"settled":"%b"' % answer.settled.encode()
+    if answer.notes:
+        more += b',"notes":%b' % wire.encode(answer.notes)
+    if value is not None:
+        more += b',"value":%b' % value
+    return _RESULT % (
+        f"{answer.document.collection}/{answer.document.id}".encode(),
+        answer.revision,
+        b"null" if answer.base is None else b"%d" % answer.base,
+        answer.outcome.encode(),
+        answer.patch,
+        b"null" if answer.missed is None else answer.missed,
+        answer.epoch.encode(),
+        more,
+    )
+
+
+def operation_members(operation: Operation) -> dict[str, object]:
+    """Give what is known of a queued edit before it is decided."""
+    document = operation.document
+    return {
+        "operation": operation.id,
+        "document": f"{document.collection}/{document.id}",
+        "status": operation.status,
+        "accepted": format_moment(operation.accepted),
+    }
+
+
+def queued_response(operation: Operation) -> WrittenAtOnce:
+    """Answer an edit that waits for its turn."""
+    fields = (
+        f"Cache-Control: no-store\r\nLocation: /v1/operations/{operation.id}\r\n"
+        f"Preference-Applied: respond-async\r\nRetry-After: {RETRY_AFTER_S}\r\nContent-Type: {JSON}\r\n"
+    )
+    return WrittenAtOnce(202, fields, wire.encode(operation_members(operation)))
 
 
 def _holds_the_document(answer: Answer, wanted: Return | None, known_base: bool) -> bool:

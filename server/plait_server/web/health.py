@@ -28,6 +28,7 @@ FEATURES = (
     "merge-modes",
     "prefer",
     "presence",
+    "respond-async",
     "tickets",
     "views-by-pointer",
 )
@@ -55,6 +56,9 @@ PUBLISHED_LIMITS = (
     "live_frame_bytes_max",
     "live_subscriptions_max",
     "changes_wait_max_s",
+    "queue_document_edits_max",
+    "operation_wait_max_s",
+    "operation_ttl_s",
 )
 
 

@@ -111,7 +111,7 @@ class EditResult(BaseModel):
     document: str = Field(description="collection/id")
     revision: Revision = Field(description="The revision the edit made; the head for a noop or a dry run.")
     base: Revision | None
-    outcome: Literal["created", "applied", "merged", "noop", "would_apply", "would_merge"]
+    outcome: Literal["created", "applied", "merged", "noop", "would_apply", "would_merge", "deleted"]
     patch: Patch = Field(description="As committed; applied to the revision before it gives this one.")
     missed: list[Missed] | None = Field(description="null where it is too long: read the revisions instead.")
     epoch: Epoch
@@ -287,6 +287,18 @@ class ConflictProblem(ProblemBody):
     clean_operations: list[int]
     clean_patch: Patch
     missed: list[Missed] | None
+
+
+class OperationBody(BaseModel):
+    """A queued edit. Finished, it has a result or a problem, as the edit would have been answered with."""
+
+    operation: str
+    document: str
+    status: Literal["queued", "done", "refused"]
+    accepted: str
+    finished: str | None = Field(None, description="Left out while it is queued.")
+    result: EditResult | None = Field(None, description="What it did, where it is done.")
+    problem: ProblemBody | ConflictProblem | None = Field(None, description="Why, where it is refused.")
 
 
 class Features(BaseModel):

@@ -19,6 +19,7 @@ from plait_server.web.routes import (
     COLLECTION_PATTERN,
     CONFLICT_PATTERN,
     ID_PATTERN,
+    OPERATION_PATTERN,
     REVISION_PATTERN,
     Route,
 )
@@ -32,13 +33,14 @@ PATH_VARIABLES: Final = {
     "id": ("A document of the collection.", ID_PATTERN),
     "revision": ("A revision: 1, 2, 3 … without gaps.", REVISION_PATTERN),
     "conflict": ("A kept conflict.", CONFLICT_PATTERN),
+    "operation": ("A queued edit.", OPERATION_PATTERN),
 }
 QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "limit": ("Entries in one page.", {"type": "integer", "minimum": 1}),
     "cursor": ("The cursor of the page before.", {"type": "string"}),
     "revision": ("An earlier revision.", {"type": "integer", "minimum": 1}),
     "since": ("The cursor of the answer before; without one, from the beginning.", {"type": "string"}),
-    "wait": ("Seconds to wait for a change where there is none.", {"type": "number", "minimum": 0}),
+    "wait": ("Seconds to wait where there is nothing to tell yet.", {"type": "number", "minimum": 0}),
     "ticket": ("A ticket from POST /v1/tickets.", {"type": "string"}),
     "from": ("The revision the client is at.", {"type": "integer", "minimum": 0}),
     "pointer": ("A part of the document, as JSON Pointer; it has a tag of its own.", {"type": "string"}),
@@ -48,7 +50,7 @@ HEADERS: Final = {
     "If-Match": "Fail with 412 if the document is another than this tag names.",
     "If-None-Match": "On a write `*`: create, never replace. On a read: 304 if this is what it would send.",
     "Idempotency-Key": "Names this one edit, so that it can be sent again: 1-255 visible ASCII characters.",
-    "Prefer": "return=minimal or return=representation (RFC 7240).",
+    "Prefer": "return=minimal or return=representation; respond-async, and wait=seconds with it (RFC 7240).",
     "Authorization": "A bearer token.",
     "Sec-WebSocket-Protocol": "plait.v1.json, and plait.bearer.<base64url of the token> to say who it is.",
     "Last-Event-ID": "The revision the client is at; it wins over ?from=.",

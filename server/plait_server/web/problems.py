@@ -123,14 +123,6 @@ def problem_of_refusal(error: errors.PlaitServerError, named: Mapping[str, str])
 def problem_response(problem: Problem, request_id: str, base: str) -> web.Response:
     """Write a problem out; `base` comes before the code in its `type`."""
     kind = problem.kind
-    body = {
-        "type": base + kind.code,
-        "title": kind.title,
-        "status": kind.status,
-        "detail": problem.detail,
-        **problem.members,
-        "request_id": request_id,
-    }
     headers: CIMultiDict[str] = CIMultiDict(problem.headers)
     headers["Content-Type"] = MEDIA_TYPE
     headers["Cache-Control"] = "no-store"
@@ -139,4 +131,19 @@ def problem_response(problem: Problem, request_id: str, base: str) -> web.Respon
     headers["Server"] = "plait"
     if kind.retry:
         headers["Retry-After"] = str(random.randint(*RETRY_AFTER_S))
-    return web.Response(status=kind.status, body=wire.encode(body), headers=headers)
+    return web.Response(
+        status=kind.status, body=wire.encode(problem_body(problem, request_id, base)), headers=headers
+    )
+
+
+def problem_body(problem: Problem, request_id: str, base: str) -> dict[str, object]:
+    """Give the document of a problem."""
+    kind = problem.kind
+    return {
+        "type": base + kind.code,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": problem.detail,
+        **problem.members,
+        "request_id": request_id,
+    }

@@ -1,27 +1,16 @@
 """Queued edits: accepted now, decided later, in order, each exactly once."""
 
-import asyncio
-from collections.abc import Awaitable
 from typing import Any
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from plait_server.errors import OutcomeUnknown, PlaitServerError, StoreUnavailable
 from plait_server.service import (
-    Answer,
     Caller,
     DocumentKey,
     Edit,
     IdempotencyKey,
-    IfMatch,
     Operation,
     Service,
-    ServiceLimits,
 )
-from plait_server.service.operation import encode_edit, read_edit
-from server.service.bench import ANN, BOB, ORDER, Bench, begin, put, refusal, replacing, turns
+from server.service.bench import ANN, ORDER, Bench, put
 
 KEY = IdempotencyKey("k", "fingerprint")
 
@@ -30,7 +19,9 @@ def appending(value: object, **rest: Any) -> Edit:
     return Edit(kind="patch", content=[{"op": "add", "path": "/log/-", "value": value}], **rest)
 
 
-async def queued(service: Service, edit: Edit, document: DocumentKey = ORDER, caller: Caller = ANN) -> Operation:
+async def queued(
+    service: Service, edit: Edit, document: DocumentKey = ORDER, caller: Caller = ANN
+) -> Operation:
     """Queue an edit, to be decided later."""
     operation = await service.queue.submit(caller, document, edit)
     assert isinstance(operation, Operation)

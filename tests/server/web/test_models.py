@@ -10,12 +10,13 @@ from plait_server.web import models
 from plait_server.web.application import ROUTES
 from plait_server.web.connections import Runner
 from plait_server.web.openapi import template
-from plait_server.web.routes import CONFLICTS, RESOLUTION
+from plait_server.web.routes import CONFLICTS, OPERATION, RESOLUTION
 
 DOC = "/v1/docs/orders/7"
 PATCH = {"Content-Type": "application/json-patch+json"}
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 EDIT = {"Content-Type": "application/vnd.plait.edit+json"}
+QUEUED = {"Prefer": "respond-async"}
 LONG = "x" * 100_000
 
 
@@ -148,6 +149,16 @@ async def test_every_answer_is_as_it_is_described(walk: Walk, client: ClientSess
     assert len(changes["changes"]) == 3
     await send("GET", "/v1/changes", "/v1/changes", 400, params={"since": "?"})
     await send("POST", "/v1/tickets", "/v1/tickets", 201)
+    for queued in (
+        await send("PUT", DOCUMENT_ROUTE, "/v1/docs/orders/8", 202, json=value, headers=new | QUEUED),
+        await send("POST", COLLECTION_ROUTE, "/v1/docs/orders", 202, json=1, headers=QUEUED),
+        await send("PATCH", DOCUMENT_ROUTE, DOC, 202, json=[replace("/n", 9)], headers=PATCH | QUEUED),
+        await send("PATCH", DOCUMENT_ROUTE, DOC, 202, json=yours, headers=headers | QUEUED),
+        await send("DELETE", DOCUMENT_ROUTE, DOC, 202, headers={"If-Match": '"1"'} | QUEUED),
+        await send("DELETE", DOCUMENT_ROUTE, DOC, 202, headers={"If-Match": "*"} | QUEUED),
+    ):
+        there = f"/v1/operations/{queued['operation']}"
+        await send("GET", template(OPERATION), there, 200, params={"wait": "10"})
     for path in ("/v1", "/healthz", "/readyz"):
         await send("GET", path, path, 200)
     assert walk.left == set()
