@@ -103,12 +103,13 @@ async def test_callers_in_each_others_way_are_all_served_in_order_and_nobody_tri
 
     callers = [begin(call(caller)) for caller in range(50)]
     for n in range(20):
-        await service.edit(BOB, ORDER, replacing("/a", n, base=1, merge="yours"))
+        await service.edit(BOB, ORDER, replacing("/a", n, merge="yours"))
     await asyncio.gather(*callers)
-    ends = {operation.id: (await ended(service, operation)).answer for operation in accepted}
+    ends = {end.id: end.answer for end in [await ended(service, operation) for operation in accepted]}
     attempts = [commit.operation.id for commit in bench.store.commits if commit.operation is not None]
     assert len(attempts) == len(set(attempts)) == len(ends) == 1_000
-    revisions = [answer and answer.revision for answer in map(ends.get, attempts)]
+    revisions = [answer.revision for answer in map(ends.get, attempts) if answer is not None]
+    assert len(revisions) == 1_000
     assert revisions == sorted(set(revisions))
     assert attempts == [operation.id for operation in accepted]
     value = (await service.read(ANN, ORDER)).value

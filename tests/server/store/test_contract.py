@@ -376,6 +376,11 @@ def done(id: str, answer: bytes = b"{}", expires: int = NOW + 1_000) -> Operatio
     return OperationDone(id, answer, NOW + 1, expires)
 
 
+async def accept(store: Store, *operations: OperationRecord) -> list[OperationRecord]:
+    accepted = await store.accept_operations(operations)
+    return [each for each in accepted if isinstance(each, OperationRecord)]
+
+
 async def waiting(store: Store, above: int = 0, limit: int = 100, bytes_max: int = 10**6) -> list[str]:
     found = await store.waiting_operations(above=above, limit=limit, bytes_max=bytes_max)
     return [each.id for each in found]
@@ -383,9 +388,9 @@ async def waiting(store: Store, above: int = 0, limit: int = 100, bytes_max: int
 
 async def test_accepted_edits_wait_in_the_order_they_were_accepted_in(reopen: OpenStore) -> None:
     store = await reopen()
-    first = await store.accept_operations([operation("b"), operation("a", THERE)])
+    first = await accept(store, operation("b"), operation("a", THERE))
     store = await reopen()
-    second = await store.accept_operations([operation("c")])
+    second = await accept(store, operation("c"))
     places = [each.place for each in (*first, *second)]
     assert places == sorted(set(places))
     assert [operation("b", place=places[0]), operation("a", THERE, place=places[1])] == first
@@ -397,21 +402,21 @@ async def test_accepted_edits_wait_in_the_order_they_were_accepted_in(reopen: Op
 
 
 async def test_an_edit_is_accepted_once_for_each_id_of_a_tenant(store: Store) -> None:
-    [first] = await store.accept_operations([operation("a")])
+    [first] = await accept(store, operation("a"))
     other = operation("a", Address("other", "orders", "1"))
-    same, elsewhere = await store.accept_operations([replace(operation("a"), body=b"{}"), other])
+    same, elsewhere = await accept(store, replace(operation("a"), body=b"{}"), other)
     assert first == same
     assert elsewhere.place > first.place
     await store.finish_operation("acme", done("a"))
-    [late] = await store.accept_operations([replace(operation("a"), accepted=NOW + 999)])
+    [late] = await accept(store, replace(operation("a"), accepted=NOW + 999))
     assert (late.place, late.answer) == (first.place, b"{}")
-    [again] = await store.accept_operations([replace(operation("a"), accepted=NOW + 1_000)])
+    [again] = await accept(store, replace(operation("a"), accepted=NOW + 1_000))
     assert (again.place > elsewhere.place, again.done) == (True, None)
 
 
 async def test_a_commit_finishes_an_accepted_edit_once(store: Store) -> None:
     """Whichever way it came first; what is finished drops what was submitted and keeps its answer."""
-    await store.accept_operations([operation("a"), operation("b"), operation("c")])
+    await accept(store, operation("a"), operation("b"), operation("c"))
     results = await store.commit(
         [edit(0, operation=done("a", b"1")), edit(1, operation=done("a", b"2")), edit(0, THERE)]
     )
@@ -434,8 +439,21 @@ async def test_an_edit_that_was_never_accepted_is_not_finished(store: Store) -> 
 
 
 async def test_finished_edits_are_forgotten_when_they_expire_and_waiting_ones_never(store: Store) -> None:
-    await store.accept_operations([operation("a"), operation("b"), operation("c")])
+    await accept(store, operation("a"), operation("b"), operation("c"))
     await store.finish_operation("acme", done("a"))
     await store.finish_operation("acme", done("b", expires=NOW + 2_000))
     await store.prune(NOW + 1_000, 100)
     assert [await store.operation("acme", id) is not None for id in "abc"] == [False, True, True]
+
+
+async def test_an_edit_whose_key_has_an_answer_is_not_accepted(store: Store) -> None:
+    await store.commit([edit(0, key=key("k", b"1")), edit(1, key=key("old", expires=NOW))])
+    keyed = [replace(operation(name), key=name) for name in ("k", "old", "new")]
+    stranger = replace(operation("b", Address("other", "orders", "1")), key="k")
+    taken, *accepted = await store.accept_operations([*keyed, stranger])
+    assert isinstance(taken, KeyTaken)
+    assert taken.record.answer == b"1"
+    assert await waiting(store) == ["old", "new", "b"]
+    assert [replace(each, place=0) for each in accepted] == [
+        replace(each, key=None) for each in (*keyed[1:], stranger)
+    ]
