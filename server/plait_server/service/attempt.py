@@ -54,6 +54,7 @@ from plait_server.store import (
     HeadMoved,
     KeyRecord,
     KeyTaken,
+    OperationDone,
     RevisionRecord,
 )
 from plait_server.wire import encode
@@ -111,6 +112,7 @@ class Attempt(Struct):
     revision: Revision | None = None
     conflict: str | None = None
     key_record: KeyRecord | None = None
+    done: OperationDone | None = None
     result: asyncio.Future[CommitResult] | None = None
 
     def submit_at_once(self) -> bool:
@@ -194,12 +196,11 @@ class Attempt(Struct):
             settles = edit.resolves
         if edit.key is not None and (self.refusal is None or isinstance(self.refusal, STORED_REFUSALS)):
             self.key_record = self._answer_to_keep(at)
-        done = None
         if self.operation is not None and not isinstance(self.refusal, PASSING):
             ttl_s = self.pipeline.limits.operation_ttl_s
-            done = operation_done(self.operation, self._stored_answer(), edit.key, at, ttl_s)
-        if record or conflict or settles or self.key_record or done:
-            address, kept = self.document.address, self.key_record
+            self.done = operation_done(self.operation, self._stored_answer(), edit.key, at, ttl_s)
+        if record or conflict or settles or self.key_record or self.done:
+            address, kept, done = self.document.address, self.key_record, self.done
             commit = Commit(address, self.tip.n, at, record, kept, conflict, settles, operation=done)
             self.result = self.pipeline.committer.put(commit, self.document, self.revision)
 

@@ -39,15 +39,15 @@ class Operation(Struct, frozen=True, kw_only=True):
 class Queued(Struct, eq=False):
     """An accepted edit in memory, as it is stored, or one that is being accepted.
 
-    `accepted` gives how it is stored, or the answer that its idempotency key has already; `finished` is done
-    when there is nothing more to wait for.
+    `accepted` gives how it is stored, or the answer that its idempotency key has already; `finished` what it
+    is finished with, or None where the store knows.
     """
 
     record: OperationRecord
     caller: Caller
     key: IdempotencyKey | None
     accepted: asyncio.Future[OperationRecord | KeyTaken]
-    finished: asyncio.Future[None]
+    finished: asyncio.Future[OperationDone | None]
 
     @property
     def document(self) -> DocumentKey:

@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -28,7 +29,7 @@ from plait_server.service.operation import Operation, Queued, encode_edit, keyed
 from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey
 from plait_server.service.rota import Rota
 from plait_server.service.turn import take_turn
-from plait_server.store import Address, KeyTaken, OperationRecord, Store
+from plait_server.store import Address, KeyTaken, OperationDone, OperationRecord, Store
 
 TURN_EDITS = 32
 ACCEPTED_AT_ONCE = 1_000
@@ -119,9 +120,11 @@ class Queue:
         """
         queued, wait_s = self._known.get((caller.tenant, id)), min(wait_s, self._limits.operation_wait_max_s)
         if queued is not None and wait_s:
-            ends = {queued.finished, self._released}
+            ends: set[asyncio.Future[Any]] = {queued.finished, self._released}
             await asyncio.wait(ends, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-        record = await self._store.operation(caller.tenant, id)
+        record = None if queued is None else _remembered(queued)
+        if record is None:
+            record = await self._store.operation(caller.tenant, id)
         if record is None or (record.expires is not None and record.expires <= self._now()):
             raise errors.NotFound("There is no such operation, or none any more.")
         return _waiting(record) if record.answer is None else await self._finished(caller, record)
@@ -200,7 +203,7 @@ class Queue:
         self._bytes += len(record.body)
         return queued
 
-    def _forget(self, queued: Queued) -> None:
+    def _forget(self, queued: Queued, done: OperationDone | None = None) -> None:
         """Let go of an edit that is finished, or was not accepted."""
         address = queued.record.address
         del self._known[address.tenant, queued.record.id]
@@ -214,7 +217,7 @@ class Queue:
             del self._lines[address]
         if queued.key is not None:
             self._pipeline.keys.end(queued.caller, queued.key)
-        queued.finished.set_result(None)
+        queued.finished.set_result(done)
 
     def _accept_arriving(self) -> None:
         if self._accepting is None and not self.closing:
@@ -314,17 +317,16 @@ class Queue:
             finished = await take_turn(self._pipeline, self._store, tuple(islice(line.waiting, TURN_EDITS)))
         except Exception:
             log.exception("A turn of queued edits failed")
-            finished = 0
+            finished = ()
         address = line.waiting[0].record.address
-        for _ in range(finished):
-            self._forget(line.waiting.popleft())
+        for done in finished:
+            self._forget(line.waiting.popleft(), done)
+        line.failures = 0 if finished else line.failures + 1
         if not line.waiting:
             line.busy = False
         elif finished:
-            line.failures = 0
             self._rota.add(address)
         else:
-            line.failures += 1
             loop = asyncio.get_running_loop()
             line.pausing = loop.call_later(self._pause_s(line.failures), self._end_pause, address)
 
@@ -376,6 +378,16 @@ def _fingerprint(record: OperationRecord) -> str | None:
         return decode_answer(record.answer).fingerprint
     key = read_key_of(record.body)
     return None if key is None else key.fingerprint
+
+
+def _remembered(queued: Queued) -> OperationRecord | None:
+    """Give an accepted edit as the store has it, where that is known without asking."""
+    if not queued.finished.done():
+        return queued.record if queued.accepted.done() else None
+    done = queued.finished.result()
+    if done is None:
+        return None
+    return replace(queued.record, body=b"", done=done.done, answer=done.answer, expires=done.expires)
 
 
 def _waiting(record: OperationRecord) -> Operation:

@@ -19,7 +19,7 @@ from plait_server.service.document import OpenDocument
 from plait_server.service.edit import ruled
 from plait_server.service.idempotency import StoredAnswer, decode_answer, stored_refusal
 from plait_server.service.operation import Queued, operation_done, read_edit
-from plait_server.store import AlreadyDone, Committed, HeadMoved, KeyTaken, Store
+from plait_server.store import AlreadyDone, Committed, HeadMoved, KeyTaken, OperationDone, Store
 
 log = logging.getLogger(__name__)
 
@@ -27,24 +27,27 @@ Proposal = Attempt | StoredAnswer
 """An edit on its way to the disk, or what it is refused with where it did not get that far."""
 
 
-async def take_turn(pipeline: Pipeline, store: Store, turn: Sequence[Queued]) -> int:
-    """Decide queued edits of one document; say how many of them, from the first on, are finished.
+async def take_turn(
+    pipeline: Pipeline, store: Store, turn: Sequence[Queued]
+) -> Sequence[OperationDone | None]:
+    """Decide queued edits of one document; say for each that is finished, from the first on, with what.
 
-    The others wait for another turn: what is in their way may pass.
+    None: the store knows. The others wait for another turn: what is in their way may pass.
     """
     address = turn[0].record.address
     try:
         document = pipeline.documents.get(address) or await pipeline.documents.open(address)
     except errors.Unavailable:
-        return 0
+        return ()
     document.users += 1
     try:
         proposals = await _propose_all(pipeline, document, turn)
-        finished = 0
+        finished: list[OperationDone | None] = []
         for queued, proposal in zip(turn, proposals, strict=False):
-            if not await _conclude(pipeline, store, queued, proposal):
+            outcome = await _conclude(pipeline, store, queued, proposal)
+            if outcome is _Verdict.AGAIN:
                 break
-            finished += 1
+            finished.append(outcome if isinstance(outcome, OperationDone) else None)
         return finished
     finally:
         document.users -= 1
@@ -100,27 +103,33 @@ async def _propose(pipeline: Pipeline, document: OpenDocument, queued: Queued) -
 
 
 class _Verdict(Enum):
-    FINISHED = "finished"
-    """By its own commit."""
+    BEFORE = "before"
+    """It was finished before, and the store knows with what."""
     AGAIN = "again"
     """What it was built on failed."""
 
 
-async def _conclude(pipeline: Pipeline, store: Store, queued: Queued, proposal: Proposal) -> bool:
-    """Say whether an edit is finished; see to it where its own commit could not."""
+async def _conclude(
+    pipeline: Pipeline, store: Store, queued: Queued, proposal: Proposal
+) -> OperationDone | _Verdict:
+    """Say what an edit is finished with; see to it where its own commit could not."""
     try:
         outcome = await _outcome(pipeline, queued, proposal)
-        if isinstance(outcome, StoredAnswer):
-            at, ttl_s = int(pipeline.clock() * 1000), pipeline.limits.operation_ttl_s
-            done = operation_done(queued.record.id, outcome, queued.key, at, ttl_s)
-            await store.finish_operation(queued.record.address.tenant, done)
+        if not isinstance(outcome, StoredAnswer):
+            return outcome
+        at, ttl_s = int(pipeline.clock() * 1000), pipeline.limits.operation_ttl_s
+        done = operation_done(queued.record.id, outcome, queued.key, at, ttl_s)
+        await store.finish_operation(queued.record.address.tenant, done)
     except PASSING:
-        return False
-    return outcome is not _Verdict.AGAIN
+        return _Verdict.AGAIN
+    # Where it was finished before, that stands.
+    return _Verdict.BEFORE
 
 
-async def _outcome(pipeline: Pipeline, queued: Queued, proposal: Proposal) -> StoredAnswer | _Verdict:
-    """Give what an edit came to, where that is still to be kept."""
+async def _outcome(
+    pipeline: Pipeline, queued: Queued, proposal: Proposal
+) -> OperationDone | StoredAnswer | _Verdict:
+    """Give what an edit was finished with by its own commit, or what it came to and is still to be kept."""
     if isinstance(proposal, StoredAnswer):
         return proposal
     assert proposal.result is not None
@@ -128,9 +137,10 @@ async def _outcome(pipeline: Pipeline, queued: Queued, proposal: Proposal) -> St
         case Committed():
             if proposal.key_record is not None:
                 pipeline.keys.remember(queued.caller, proposal.key_record)
-            return _Verdict.FINISHED
+            assert proposal.done is not None
+            return proposal.done
         case AlreadyDone():
-            return _Verdict.FINISHED
+            return _Verdict.BEFORE
         case HeadMoved():
             return _Verdict.AGAIN
         case KeyTaken(record) if queued.key and record.fingerprint == queued.key.fingerprint:

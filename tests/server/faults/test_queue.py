@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import sqlite3
 import time
 from collections import defaultdict
@@ -185,3 +186,25 @@ async def test_a_full_queue_holds_up_no_end_and_loses_nothing(start: Start, tmp_
     server = await start()
     async with server.client() as client:
         await check_ends(client, register)
+
+
+async def test_on_a_full_disk_nothing_is_accepted_and_what_was_waits_for_room(
+    start: Start, tmp_path: Path
+) -> None:
+    """Whoever was refused may send it again under the same key; nobody has to help those who wait."""
+    random, tokens, register = Random(1), count(1), Register()
+    server = await start()
+    async with server.client() as client:
+        await create_documents(client)
+        for _ in range(3):
+            async with asyncio.timeout(30), asyncio.TaskGroup() as writers:
+                for writer in range(WRITERS):
+                    writers.create_task(write(client, random, tokens, register, writer))
+                await register.until(len(register.accepted) + 60)
+                server.limit_files((tmp_path / "plait.db").stat().st_size)
+            async with client.patch(f"/v1/docs/{DOCUMENTS[0]}", json=[], headers=HEADERS) as answer:
+                problem = await answer.json(content_type="application/problem+json")
+            assert (answer.status, problem["type"]) == (503, "urn:plait:errors:store-unavailable")
+            server.limit_files(resource.RLIM_INFINITY)
+            await send_the_lost_again(client, register)
+            await check_ends(client, register)
