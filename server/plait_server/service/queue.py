@@ -1,12 +1,11 @@
 """Queued edits: accepted now, decided later, those of one document in the order they were accepted in.
 
     submit     durable in the store, many at once in one transaction, before anybody is told
-    a line     the queued edits of one document; a turn decides some of them (turn.py), then it is the
-               turn of another document (rota.py); a few documents have a turn at the same time
+    turns      a few documents at the same time (turns.py), in turn (rota.py); a turn decides some edits
+               of one document and finishes each by the commit that writes what it does (turn.py)
     read       what came of one, also long after; waiting for it where that is asked for
 
-The store is the truth: what is here is read from it at the start. Where a turn gets nowhere (the store cannot
-write, everybody is too busy), the document's next one comes after a pause that grows.
+The store is the truth: what is here is read from it at the start.
 """
 
 import asyncio
@@ -14,10 +13,8 @@ import logging
 from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from plait_server import errors
@@ -27,32 +24,18 @@ from plait_server.service.idempotency import StoredAnswer, check_fingerprint, de
 from plait_server.service.identifier import identifier
 from plait_server.service.operation import Operation, Queued, encode_edit, keyed_id, read_key_of
 from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey
-from plait_server.service.rota import Rota
-from plait_server.service.turn import take_turn
+from plait_server.service.turns import Turns
 from plait_server.store import Address, KeyTaken, OperationDone, OperationRecord, Store
 
-TURN_EDITS = 32
 ACCEPTED_AT_ONCE = 1_000
 TURNS_QUIET = 2
 """As in `committer`: so many turns of the event loop, those who are about to submit are waited for."""
 LOADED_AT_ONCE = 1_000
 LOADED_BYTES_AT_ONCE = 4_194_304
-PAUSE_S = 0.05
-PAUSE_S_MAX = 5.0
+LOOK_AGAIN_S = 5.0
 
 log = logging.getLogger(__name__)
-
-
-class Line(Struct, eq=False):
-    """The queued edits of one document, in order. `count` has those in it that are still being accepted."""
-
-    waiting: deque[Queued]
-    count: int = 0
-    busy: bool = False
-    """Whether it has a turn, waits for one or pauses."""
-    failures: int = 0
-    """Turns in a row that got nowhere."""
-    pausing: asyncio.TimerHandle | None = None
+Key = TypeVar("Key")
 
 
 class Queue:
@@ -63,13 +46,12 @@ class Queue:
         self._limits = pipeline.limits
         self._store = store
         self._known: dict[tuple[str, str], Queued] = {}
-        self._lines: dict[Address, Line] = {}
+        self._of_document: Counter[Address] = Counter()
         self._of_tenant: Counter[str] = Counter()
         self._bytes = 0
         self._arriving: deque[Queued] = deque()
         self._accepting: asyncio.Task[None] | None = None
-        self._rota = Rota()
-        self._turns: set[asyncio.Task[None]] = set()
+        self._turns = Turns(pipeline, store, self._forget)
         self._newest = 0
         self._is_unsure = False
         self._released: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -138,13 +120,9 @@ class Queue:
         """Finish the turns under way and accept what has arrived; the rest waits in the store."""
         self.release()
         self.closing = True
-        for line in self._lines.values():
-            if line.pausing is not None:
-                line.pausing.cancel()
         if self._accepting is not None:
             await self._accepting
-        if self._turns:
-            await asyncio.wait(self._turns)
+        await self._turns.close()
 
     async def _accept(
         self, caller: Caller, document: DocumentKey, edit: Edit
@@ -182,15 +160,21 @@ class Queue:
         return queued
 
     def _check_room(self, address: Address, size: int) -> None:
-        limits, line = self._limits, self._lines.get(address)
+        limits = self._limits
         if self.closing:
             raise errors.Overloaded("The server is closing.")
-        if line is not None and line.count >= limits.queue_document_edits_max:
-            raise errors.HotDocument("Too many queued edits of this document wait for their turn.")
-        if self._of_tenant[address.tenant] >= limits.queue_tenant_edits_max:
-            raise errors.Overloaded("Too many queued edits of this tenant wait for their turn.")
-        if len(self._known) >= limits.queue_edits_max or self._bytes + size > limits.queue_bytes_max:
-            raise errors.Overloaded("Too many queued edits wait for their turn.")
+        most = limits.queue_document_edits_max
+        if self._of_document[address] >= most:
+            members = {"limit": "queue_document_edits", "maximum": most}
+            raise errors.HotDocument(f"{most} queued edits of this document wait for their turn.", members)
+        for limit, used, most in (
+            ("queue_tenant_edits", self._of_tenant[address.tenant] + 1, limits.queue_tenant_edits_max),
+            ("queue_edits", len(self._known) + 1, limits.queue_edits_max),
+            ("queue_bytes", self._bytes + size, limits.queue_bytes_max),
+        ):
+            if used > most:
+                members = {"limit": limit, "maximum": most}
+                raise errors.Overloaded("Too many queued edits wait for their turn.", members)
 
     def _note(self, record: OperationRecord, key: IdempotencyKey | None) -> Queued:
         """Hold an edit in memory; it counts from now on."""
@@ -198,7 +182,7 @@ class Queue:
         caller = Caller(record.address.tenant, record.caller, record.author)
         queued = Queued(record, caller, key, loop.create_future(), loop.create_future())
         self._known[record.address.tenant, record.id] = queued
-        self._lines.setdefault(record.address, Line(deque())).count += 1
+        self._of_document[record.address] += 1
         self._of_tenant[record.address.tenant] += 1
         self._bytes += len(record.body)
         return queued
@@ -208,13 +192,8 @@ class Queue:
         address = queued.record.address
         del self._known[address.tenant, queued.record.id]
         self._bytes -= len(queued.record.body)
-        self._of_tenant[address.tenant] -= 1
-        if not self._of_tenant[address.tenant]:
-            del self._of_tenant[address.tenant]
-        line = self._lines[address]
-        line.count -= 1
-        if not line.count:
-            del self._lines[address]
+        _count_down(self._of_document, address)
+        _count_down(self._of_tenant, address.tenant)
         if queued.key is not None:
             self._pipeline.keys.end(queued.caller, queued.key)
         queued.finished.set_result(done)
@@ -231,7 +210,7 @@ class Queue:
                 batch = [self._arriving.popleft() for _ in range(min(len(self._arriving), ACCEPTED_AT_ONCE))]
                 await self._accept_batch(batch)
                 if self._is_unsure and not self._arriving:
-                    asyncio.get_running_loop().call_later(PAUSE_S_MAX, self._accept_arriving)
+                    asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._accept_arriving)
                     return
         finally:
             self._accepting = None
@@ -291,53 +270,7 @@ class Queue:
 
     def _line_up(self, queued: Queued) -> None:
         self._newest = max(self._newest, queued.record.place)
-        address = queued.record.address
-        line = self._lines[address]
-        line.waiting.append(queued)
-        if not line.busy:
-            line.busy = True
-            self._rota.add(address)
-            self._give_turns()
-
-    def _give_turns(self) -> None:
-        while len(self._turns) < self._limits.queue_documents_at_once and not self.closing:
-            address = self._rota.next()
-            if address is None:
-                return
-            turn = asyncio.create_task(self._take_turn(self._lines[address]), name="queued edits")
-            self._turns.add(turn)
-            turn.add_done_callback(self._turn_ended)
-
-    def _turn_ended(self, turn: asyncio.Task[None]) -> None:
-        self._turns.discard(turn)
-        self._give_turns()
-
-    async def _take_turn(self, line: Line) -> None:
-        try:
-            finished = await take_turn(self._pipeline, self._store, tuple(islice(line.waiting, TURN_EDITS)))
-        except Exception:
-            log.exception("A turn of queued edits failed")
-            finished = ()
-        address = line.waiting[0].record.address
-        for done in finished:
-            self._forget(line.waiting.popleft(), done)
-        line.failures = 0 if finished else line.failures + 1
-        if not line.waiting:
-            line.busy = False
-        elif finished:
-            self._rota.add(address)
-        else:
-            loop = asyncio.get_running_loop()
-            line.pausing = loop.call_later(self._pause_s(line.failures), self._end_pause, address)
-
-    def _pause_s(self, failures: int) -> float:
-        """Draw a pause that is longer after each failure, up to a limit."""
-        part = int.from_bytes(self._pipeline.random_bytes(2), "big") / 65_536
-        return part * min(PAUSE_S_MAX, PAUSE_S * 2.0 ** min(failures, 16))
-
-    def _end_pause(self, address: Address) -> None:
-        self._rota.add(address)
-        self._give_turns()
+        self._turns.line_up(queued)
 
     async def _finished(self, caller: Caller, record: OperationRecord) -> Operation:
         assert record.answer is not None
@@ -359,6 +292,12 @@ class Queue:
 
     def _now(self) -> int:
         return int(self._pipeline.clock() * 1000)
+
+
+def _count_down(counter: Counter[Key], key: Key) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
 
 
 def _accepted(

@@ -24,7 +24,12 @@ def _by_code(refusal: type[errors.PlaitServerError]) -> dict[str, type[errors.Pl
     return own | {code: each for kind in refusal.__subclasses__() for code, each in _by_code(kind).items()}
 
 
-REFUSALS: Mapping[str, type[errors.PlaitServerError]] = _by_code(errors.PlaitServerError)
+REFUSALS: Mapping[str, type[errors.PlaitServerError]] = {
+    code: refusal
+    for code, refusal in _by_code(errors.PlaitServerError).items()
+    if refusal is not errors.MergeConflict
+}
+"""By their codes, those that are stored as they are."""
 
 
 class Replay:

@@ -103,11 +103,15 @@ class Service:
 
         `clock` gives seconds since 1970; `on_committed` hears of every durable revision, in order for
         each document, and must not block. `monotonic` gives seconds that only go forward. Raises
-        StoreRefused where the settings of a collection can no longer be used.
+        StoreRefused where the settings of a collection can no longer be used, or queued edits not be read.
         """
         collections = await Collections.open(store, limits, clock)
         service = cls(store, collections, limits, clock, random_bytes, on_committed, monotonic)
-        await service.queue.load()
+        try:
+            await service.queue.load()
+        except errors.Unavailable as error:
+            await service.close()
+            raise errors.StoreRefused(f"The queued edits cannot be read: {error.detail}") from error
         return service
 
     async def close(self) -> None:

@@ -38,6 +38,7 @@ class Register:
     ends: dict[str, Any] = field(default_factory=dict)
     lost: dict[str, dict[str, Any]] = field(default_factory=dict)
     rows: dict[tuple[int, str], list[str]] = field(default_factory=lambda: defaultdict(list))
+    refusals: set[str] = field(default_factory=set)
     grown: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def accept(self, writer: int, token: str, operation: str, document: str) -> None:
@@ -86,6 +87,7 @@ async def write(
             return
         if answer.status == 503:
             register.lost[token] = sent
+            register.refusals.add(body["type"].rpartition(":")[2])
             return
         assert answer.status == 202, body
         await register.accept(writer, token, body["operation"], body["document"])
@@ -171,7 +173,7 @@ async def test_what_was_accepted_ends_exactly_once_and_in_order_however_often_th
 
 async def test_a_full_queue_holds_up_no_end_and_loses_nothing(start: Start, tmp_path: Path) -> None:
     random, tokens, register = Random(1), count(1), Register()
-    (tmp_path / "plait.toml").write_text("queue_tenant_edits_max = 60")
+    (tmp_path / "plait.toml").write_text("queue_document_edits_max = 20")
     server = await start()
     async with server.client() as client:
         await create_documents(client)
@@ -182,7 +184,7 @@ async def test_a_full_queue_holds_up_no_end_and_loses_nothing(start: Start, tmp_
             began = time.perf_counter()
             assert await server.end() == 0
             assert time.perf_counter() - began < END_S_MAX
-    assert waiting(tmp_path) > 0
+    assert "hot-document" in register.refusals
     server = await start()
     async with server.client() as client:
         await check_ends(client, register)
