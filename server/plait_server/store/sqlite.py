@@ -304,18 +304,6 @@ class SqliteStore:
             return failure.results
         raise _unavailable(failure.__cause__) from failure
 
-    async def _stands(self, record: CollectionRecord, failure: sqlite3.Error) -> bool:
-        """Find out whether settings whose transaction failed are there after all."""
-        log.error("Writing settings failed, opening %s anew: %s", self._path, failure)
-        try:
-            await self._reopen_writer()
-            return await self.collection(record.tenant, record.name, record.n) == record
-        except (sqlite3.Error, _Strange, StoreUnavailable) as error:
-            await self._close_writer()
-            if _could_not_be_written(failure):
-                return False
-            raise OutcomeUnknown("The commit failed and the store cannot be read.") from error
-
     async def _accepted(
         self, operations: Sequence[OperationRecord], failure: sqlite3.Error
     ) -> list[OperationRecord | KeyTaken]:
@@ -335,6 +323,18 @@ class SqliteStore:
         if len(stored) < len(operations):
             raise OutcomeUnknown("The commit failed, and some of it was there before.")
         return [*stored]
+
+    async def _stands(self, record: CollectionRecord, failure: sqlite3.Error) -> bool:
+        """Find out whether settings whose transaction failed are there after all."""
+        log.error("Writing settings failed, opening %s anew: %s", self._path, failure)
+        try:
+            await self._reopen_writer()
+            return await self.collection(record.tenant, record.name, record.n) == record
+        except (sqlite3.Error, _Strange, StoreUnavailable) as error:
+            await self._close_writer()
+            if _could_not_be_written(failure):
+                return False
+            raise OutcomeUnknown("The commit failed and the store cannot be read.") from error
 
     async def _write(self, job: Callable[[sqlite3.Connection], None]) -> None:
         async with self._writing:
