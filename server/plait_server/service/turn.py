@@ -74,7 +74,7 @@ async def _propose_all(pipeline: Pipeline, document: OpenDocument, turn: Sequenc
 
 async def _propose(pipeline: Pipeline, document: OpenDocument, queued: Queued) -> Proposal | None:
     """Decide an edit and put it on its way; None where it has to wait."""
-    if document.stale or pipeline.committer.full:
+    if document.stale:
         return None
     try:
         edit = read_edit(queued.record.body)
