@@ -1,7 +1,8 @@
 """Giving turns: to a few documents at the same time, to each one again and again while it has queued edits.
 
 So what they have under way at once is little. A turn that gets nowhere (the store cannot write, others keep
-overtaking) is followed by a pause, longer each time. Nothing of a document overtakes: what was not finished is what its next turn begins with.
+overtaking) is followed by a pause, longer each time. Nothing of a document overtakes: what was not finished
+is what its next turn begins with.
 """
 
 import asyncio

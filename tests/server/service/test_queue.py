@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from plait_server.errors import OutcomeUnknown, Overloaded, PlaitServerError, StoreUnavailable
+from plait_server.errors import (
+    OutcomeUnknown,
+    Overloaded,
+    PlaitServerError,
+    StoreRefused,
+    StoreUnavailable,
+)
 from plait_server.service import (
     Answer,
     Caller,
@@ -23,11 +30,14 @@ from plait_server.service import (
     ServiceLimits,
 )
 from plait_server.service.operation import encode_edit, read_edit
+from plait_server.store import Address, OperationRecord, StoredDocument
+from plait_server.store.sqlite import SqliteStore
 from server.service.bench import (
     ANN,
     BOB,
     ORDER,
     Bench,
+    TroubledStore,
     as_json,
     begin,
     conflicts_of,
@@ -490,6 +500,40 @@ async def test_an_edit_that_cannot_be_read_any_more_is_refused_and_in_nobodys_wa
     service = await bench.open()
     assert await outcome(service, operations[33]) == "invalid-value"
     assert await outcome(service, operations[34]) == "applied"
+
+
+class Cursed(TroubledStore):
+    """A store that fails, as no store should, where an earlier revision is asked for."""
+
+    async def load(self, address: Address, revision: int | None = None) -> StoredDocument | None:
+        if revision is not None:
+            raise ZeroDivisionError
+        return await self._store.load(address, revision)
+
+
+async def test_an_edit_the_server_fails_at_is_refused_and_in_nobodys_way(tmp_path: Path) -> None:
+    """It would fail at it again and again."""
+    store = Cursed(await SqliteStore.open(tmp_path / "plait.db"))
+    service = await Service.open(store, limits=ServiceLimits(recent_revisions_max=2))
+    await put(service, {"log": []})
+    for n in range(5):
+        await service.edit(ANN, ORDER, appending(n))
+    operations = [await queued(service, edit) for edit in (appending(5, base=1), appending(6))]
+    assert [await outcome(service, operation) for operation in operations] == ["internal", "applied"]
+    await service.close()
+
+
+class Unreadable(TroubledStore):
+    """A store that cannot say what is queued."""
+
+    async def waiting_operations(self, **_: int) -> list[OperationRecord]:
+        raise StoreUnavailable("The disk cannot be read or written.")
+
+
+async def test_a_service_that_cannot_know_what_is_queued_does_not_open(tmp_path: Path) -> None:
+    store = Unreadable(await SqliteStore.open(tmp_path / "plait.db"))
+    with pytest.raises(StoreRefused, match=r"queued edits cannot be read: The disk"):
+        await Service.open(store)
 
 
 JSON_VALUES = st.recursive(
