@@ -83,6 +83,26 @@ def test_the_tour_is_what_the_server_answers(address: str) -> None:
             assert lasting(json.loads(answer)) == lasting(json.loads(written)), command
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="CURL NOT FOUND: leases were not checked")
+def test_the_calls_of_leases_are_taken(address: str) -> None:
+    (block,) = re.findall(r"## Leases.*?^```sh\n(.*?)^```", SERVER, re.S | re.M)
+    calls = [
+        call.replace("localhost:8080", address) for call in re.split(r"^(?=curl)|^#.*\n", block, flags=re.M)
+    ]
+    take, *others = [call.strip() for call in calls if call]
+    lines = json.dumps({"lines": [{"n": number} for number in range(4)]})
+    create = (
+        f"curl -s -X PUT {address}/v1/docs/orders/7 -H 'If-None-Match: *' -H 'Content-Type: application/json'"
+    )
+    _, granted = run([f"{create} -d '{lines}'", take.replace("curl", "curl -s")])
+    lease = json.loads(granted)
+    (written,) = re.findall(r"^# (.*)$", block, re.M)
+    assert list(lease) == list(json.loads(written))
+    named = [call.replace("01JD…", lease["lock"]).replace("17", str(lease["fence"])) for call in others]
+    status = "curl -s -o /dev/null -w '%{http_code}'"
+    assert run([call.replace("curl", status) for call in named]) == ["200", "200", "204"]
+
+
 def test_the_code_is_that_of_an_example_which_runs() -> None:
     (code,) = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
     assert code in (ROOT / "examples/quickstart.py").read_text()

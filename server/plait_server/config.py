@@ -90,6 +90,12 @@ class Settings(BaseSettings):
     missed_revisions_max: Count = Field(100, description="Revisions listed in `missed` at most.")
     missed_bytes_max: Bytes = Field(65_536, description="Bytes of `missed` at most.")
 
+    lock_ttl_s: Seconds = Field(30, description="How long a lease lasts when the caller does not say.")
+    lock_ttl_max_s: Seconds = Field(3_600, description="How long a lease lasts at most.")
+    document_locks_max: Count = Field(100, description="Leases in one document.")
+    caller_locks_max: Count = Field(1_000, description="Leases of one caller.")
+    locks_max: Count = Field(10_000, description="Leases of everybody; one more is answered 503.")
+
     live_connections_max: Count = Field(10_000, description="Live connections at once.")
     live_subscriptions_max: Count = Field(1_000, description="Documents one live connection may follow.")
     live_frame_bytes_max: Bytes = Field(65_536, description="Largest frame of a live client.")

@@ -20,6 +20,8 @@
     │   ├── BaseRefused         base-refused
     │   ├── CursorExpired       cursor-expired
     │   ├── AlreadyResolved     already-resolved
+    │   ├── Locked              locked
+    │   ├── StaleFence          stale-fence
     │   ├── PreconditionFailed  precondition-failed
     │   └── Deleted             deleted
     ├── Internal                internal
@@ -183,6 +185,21 @@ class AlreadyResolved(Overtaken):
 
     code = "already-resolved"
     title = "Conflict already resolved"
+
+
+class Locked(Overtaken):
+    """Somebody has a lease there. Members: `holder`, `pointer`, `expires`, `retry_after_s`."""
+
+    code = "locked"
+    title = "Locked"
+    retry = True
+
+
+class StaleFence(Overtaken):
+    """The lease does not stand any more: given up, over, taken by somebody else, or never the caller's."""
+
+    code = "stale-fence"
+    title = "Stale fence"
 
 
 class PreconditionFailed(Overtaken):

@@ -11,6 +11,7 @@ from plait_server.service.answer import (
     RevisionView,
 )
 from plait_server.service.limits import LiveLimits, ServiceLimits
+from plait_server.service.locks import LockView
 from plait_server.service.operation import Operation
 from plait_server.service.request import (
     Caller,
@@ -23,6 +24,7 @@ from plait_server.service.request import (
 )
 from plait_server.service.rules import CollectionSettings, Rules
 from plait_server.service.service import Service
+from plait_server.store import Hold
 
 __all__ = [
     "Answer",
@@ -34,9 +36,11 @@ __all__ = [
     "DocumentView",
     "Edit",
     "EditKind",
+    "Hold",
     "IdempotencyKey",
     "IfMatch",
     "LiveLimits",
+    "LockView",
     "MergeMode",
     "Operation",
     "Outcome",

@@ -38,6 +38,7 @@ from plait_server.service.idempotency import (
 )
 from plait_server.service.identifier import identifier
 from plait_server.service.limits import ServiceLimits
+from plait_server.service.locks import Locks
 from plait_server.service.operation import operation_done
 from plait_server.service.replay import Replay
 from plait_server.service.request import Caller, DocumentKey, Edit
@@ -83,6 +84,7 @@ class Pipeline(Struct, frozen=True):
     committer: Committer
     keys: IdempotencyKeys
     replay: Replay
+    locks: Locks
     limits: ServiceLimits
     epoch: str
     clock: Callable[[], float]
@@ -163,6 +165,8 @@ class Attempt(Struct):
 
     def _check_conditions(self) -> None:
         self.base = check_conditions(self.edit, self.tip, self.pipeline.epoch, self._changed_since)
+        if self.edit.lock is not None:
+            self.pipeline.locks.check_hold(self.caller, self.document, self.edit.lock)
 
     def _changed_since(self, n: int) -> list[str] | None:
         if self.document.at(n) is None:
@@ -178,7 +182,10 @@ class Attempt(Struct):
         return self.tip.n - self.base > LATE_REVISIONS
 
     def _decide(self, base: Revision) -> None:
-        self.decision = decide(self.edit, base, self.since, self.document, self.pipeline.limits, self.rules)
+        decision = decide(self.edit, base, self.since, self.document, self.pipeline.limits, self.rules)
+        if self.document.leases is not None:
+            self.pipeline.locks.check_decision(self.document, self.edit.lock, decision)
+        self.decision = decision
 
     def _propose(self) -> None:
         """Put what was decided on the way to the disk: at once, so that the next edit builds on it."""
@@ -200,8 +207,17 @@ class Attempt(Struct):
             ttl_s = self.pipeline.limits.operation_ttl_s
             self.done = operation_done(self.operation, self._stored_answer(), edit.key, at, ttl_s)
         if record or conflict or settles or self.key_record or self.done:
-            address, kept, done = self.document.address, self.key_record, self.done
-            commit = Commit(address, self.tip.n, at, record, kept, conflict, settles, operation=done)
+            commit = Commit(
+                self.document.address,
+                self.tip.n,
+                at,
+                record,
+                self.key_record,
+                conflict,
+                settles,
+                held=() if edit.lock is None else (edit.lock,),
+                operation=self.done,
+            )
             self.result = self.pipeline.committer.put(commit, self.document, self.revision)
 
     def _revise(self, change: Change, at: int) -> RevisionRecord:
@@ -298,6 +314,8 @@ class Attempt(Struct):
             return await self._answer_of_the_first(result)
         if isinstance(result, AlreadySettled):
             raise self._already_settled(result)
+        if isinstance(result, FenceStale) and self.edit.lock is not None:
+            raise self.pipeline.locks.stale(self.document, self.edit.lock)
         return None
 
     async def _answer_of_the_first(self, taken: KeyTaken) -> Answer:

@@ -3,6 +3,7 @@
 import asyncio
 
 from plait_merge import Operation, Policy, TouchIndex
+from plait_server.service.lease import Leases
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.revision import JSON_IN_MEMORY, Revision
 from plait_server.store import Address
@@ -27,6 +28,7 @@ class OpenDocument:
         "address",
         "deciding",
         "head",
+        "leases",
         "patch_bytes",
         "patches",
         "recent_bytes",
@@ -48,6 +50,8 @@ class OpenDocument:
         """When it was last used, in ticks of `Documents`."""
         self.deciding = asyncio.Lock()
         """Held while a decision needs more than one step of the event loop."""
+        self.leases: Leases | None = None
+        """Those of it, as long as there are some. They follow its tip."""
         self.size_bound = size
         """No less than the size of the tip's value as JSON."""
         self.snapshot_bytes = snapshot_bytes
@@ -106,6 +110,8 @@ class OpenDocument:
 
     def append(self, revision: Revision, size_bound: int) -> None:
         """Make `revision` the tip: speculative until `settle`."""
+        if self.leases is not None:
+            self.leases.follow(self.tip.value, revision, self.head.n)
         self.tip = revision
         self.size_bound = size_bound
         self._recent.append(revision)
@@ -139,6 +145,8 @@ class OpenDocument:
     def give_up(self) -> None:
         """Note that a revision failed, and with it everything built on it."""
         self.stale = True
+        if self.leases is not None:
+            self.leases.rewind(self.head.n)
         self._wake(self.tip.n)
 
     async def durable(self, revision: Revision) -> bool:

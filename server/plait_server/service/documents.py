@@ -2,11 +2,13 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from functools import partial
 
 from plait_merge import ABSENT
-from plait_server.errors import StoreUnavailable
+from plait_server.errors import BaseUnavailable, StoreUnavailable
 from plait_server.service.document import OpenDocument
+from plait_server.service.lease import Leases
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.revision import Revision, before_the_first, follow, read_revision, replay
 from plait_server.store import Address, RevisionRecord, Store, StoredDocument
@@ -18,9 +20,10 @@ CHAIN_REVISIONS = 1_000
 class Documents:
     """Open documents, least recently used first, and the way to what is no longer in memory."""
 
-    def __init__(self, store: Store, limits: ServiceLimits) -> None:
+    def __init__(self, store: Store, limits: ServiceLimits, leases: Mapping[Address, Leases]) -> None:
         self._store = store
         self._limits = limits
+        self._leases = leases
         self._open: OrderedDict[Address, OpenDocument] = OrderedDict()
         self._loading: dict[Address, asyncio.Task[OpenDocument]] = {}
         self._tick = 0
@@ -35,6 +38,10 @@ class Documents:
             document.used = self._tick
             self._open.move_to_end(address)
         return document
+
+    def peek(self, address: Address) -> OpenDocument | None:
+        """Give the document if it is open; that is not to use it."""
+        return self._open.get(address)
 
     async def open(self, address: Address) -> OpenDocument:
         """Give the document, loading it if need be. One that was never created has number 0 as its head.
@@ -127,6 +134,7 @@ class Documents:
             document = OpenDocument(address, [before_the_first()], 0, 0)
         else:
             document = await self._revived(address, stored)
+        await self._lead_leases(document)
         document.used = self._tick
         self._open[address] = document
         self._make_room()
@@ -139,6 +147,21 @@ class Documents:
         document = OpenDocument(address, revisions, size, first)
         document.trim(self._limits)
         return document
+
+    async def _lead_leases(self, document: OpenDocument) -> None:
+        """Lead the leases of a document to its head: after a restart they are where they were granted."""
+        leases = self._leases.get(document.address)
+        if leases is not None:
+            head = document.head.n
+            try:
+                before, revisions = await self.span(document, leases.followed(head), head)
+            except BaseUnavailable:
+                leases.lose(head)
+                revisions = []
+            for revision in revisions:
+                leases.follow(before.value, revision, head)
+                before = revision
+        document.leases = self._leases.get(document.address)
 
     async def _replay(self, stored: StoredDocument) -> list[Revision]:
         size = len(stored.snapshot.value) if stored.snapshot else 0

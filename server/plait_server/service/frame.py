@@ -62,6 +62,13 @@ class OwnEdit(Struct, frozen=True, forbid_unknown_fields=True):
     key: Key
 
 
+class NamedLock(Struct, frozen=True, forbid_unknown_fields=True):
+    """The lease that an edit is made under."""
+
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}(?!\n)$")]
+    fence: Annotated[int, Meta(ge=1, le=NUMBER_MAX)]
+
+
 class Submission(Incoming, frozen=True, kw_only=True, tag="edit"):
     """Edit a document. Without a base it applies to the head."""
 
@@ -71,6 +78,7 @@ class Submission(Incoming, frozen=True, kw_only=True, tag="edit"):
     base: RevisionNumber | OwnEdit | None = None
     epoch: Epoch | None = None
     merge: MergeMode = "auto"
+    lock: NamedLock | None = None
     key: Key | None = None
     message: Annotated[str, Meta(max_length=4_096)] | None = None
 

@@ -73,6 +73,13 @@ class ServiceLimits:
     collections_max: int = 1_000
     """Collections of a tenant that have settings."""
     schema_bytes_max: int = 65_536
+    lock_ttl_s: float = 30
+    """A lease, where the caller does not say how long."""
+    lock_ttl_max_s: float = 3_600
+    document_locks_max: int = 100
+    caller_locks_max: int = 1_000
+    locks_max: int = 10_000
+    """Leases of all tenants: they are held in memory."""
     page_items_max: int = 500
     page_bytes_max: int = 1_048_576
     """Patches in one page of history."""

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from plait_merge import InvalidPointer, Json, Operation, Tokens, array_index, format_pointer, parse_pointer
+from plait_merge import InvalidPointer, Json, format_pointer, parse_pointer
+from plait_server.service.place import Fixed, follow
 from plait_server.service.revision import Revision
 from plait_server.store import Address
 
 
-class Place(Struct, eq=False):
+class Presence(Struct, eq=False):
     """Where one session is in one document, and when it said so."""
 
     author: str
@@ -26,7 +27,7 @@ class PresenceBoard:
 
     def __init__(self, ttl_s: float) -> None:
         self._ttl_s = ttl_s
-        self._places: dict[Address, dict[str, Place]] = {}
+        self._places: dict[Address, dict[str, Presence]] = {}
         self._changed: dict[tuple[Address, str], str] = {}
 
     def __len__(self) -> int:
@@ -46,7 +47,7 @@ class PresenceBoard:
         if state is None:
             self.leave(address, session)
             return
-        place = Place(author, state, now)
+        place = Presence(author, state, now)
         for revision in since:
             _move(place, revision)
         self._places.setdefault(address, {})[session] = place
@@ -78,7 +79,7 @@ class PresenceBoard:
         for address, session in gone:
             self.leave(address, session)
 
-    def here(self, address: Address) -> Iterator[tuple[str, Place]]:
+    def here(self, address: Address) -> Iterator[tuple[str, Presence]]:
         """Give everybody in a document, by session."""
         yield from self._places.get(address, {}).items()
 
@@ -94,7 +95,7 @@ class PresenceBoard:
             yield address, session, author, None if place is None else place.state
 
 
-def _move(place: Place, revision: Revision) -> bool:
+def _move(place: Presence, revision: Revision) -> bool:
     """Move the pointer of a place with a revision; tell whether it is another one now."""
     pointer = place.state.get("pointer")
     if not isinstance(pointer, str):
@@ -103,62 +104,9 @@ def _move(place: Place, revision: Revision) -> bool:
         tokens = parse_pointer(pointer)
     except InvalidPointer:
         return False
-    moved = tokens
-    for operation in revision.operations:
-        moved = moved_by(operation, moved, revision.value)
-    if moved == tokens:
+    # Nobody keeps the value before the revision for this. What is an array is one mostly before and after.
+    (moved,) = follow([tokens], revision.operations, Fixed(revision.value))
+    if moved.tokens == tokens:
         return False
-    place.state = {**place.state, "pointer": format_pointer(moved)}
+    place.state = {**place.state, "pointer": format_pointer(moved.tokens)}
     return True
-
-
-def moved_by(operation: Operation, pointer: Tokens, value: Json) -> Tokens:
-    """Say where `pointer` leads after an operation. `value` is the document after the whole patch: it
-    tells arrays from objects."""
-    if operation.op == "move" and operation.source is not None:
-        inside = pointer[: len(operation.source)] == operation.source
-        rest = pointer[len(operation.source) :]
-        if inside:
-            return (*operation.path, *rest)
-        pointer = _without(pointer, operation.source, value)
-    elif operation.op == "remove":
-        return _without(pointer, operation.path, value)
-    if operation.op in ("add", "copy", "move"):
-        return _with(pointer, operation.path, value)
-    return pointer
-
-
-def _without(pointer: Tokens, removed: Tokens, value: Json) -> Tokens:
-    depth = len(removed) - 1
-    if depth < 0 or len(pointer) <= depth or pointer[:depth] != removed[:depth]:
-        return pointer
-    if pointer[depth] == removed[depth]:
-        return pointer[:depth]
-    return _shifted(pointer, removed, value, -1)
-
-
-def _with(pointer: Tokens, added: Tokens, value: Json) -> Tokens:
-    depth = len(added) - 1
-    if depth < 0 or len(pointer) <= depth or pointer[:depth] != added[:depth]:
-        return pointer
-    return _shifted(pointer, added, value, 1)
-
-
-def _shifted(pointer: Tokens, changed: Tokens, value: Json, by: int) -> Tokens:
-    depth = len(changed) - 1
-    mine, its = array_index(pointer[depth]), array_index(changed[depth])
-    if mine is None or its is None or not _is_array(value, changed[:depth]):
-        return pointer
-    if mine > its or (by > 0 and mine == its):
-        return (*pointer[:depth], str(mine + by), *pointer[depth + 1 :])
-    return pointer
-
-
-def _is_array(value: Json, path: Tokens) -> bool:
-    for token in path:
-        if isinstance(value, dict):
-            value = value.get(token)
-        elif isinstance(value, list):
-            index = array_index(token)
-            value = value[index] if index is not None and index < len(value) else None
-    return isinstance(value, list)

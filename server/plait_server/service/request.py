@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from plait_merge.values import Json
+from plait_server.store import Hold
 
 EditKind = Literal["create", "put", "patch", "merge_patch", "delete"]
 MergeMode = Literal["auto", "strict", "theirs", "yours"]
@@ -68,6 +69,8 @@ class Edit(Struct, frozen=True, kw_only=True):
     message: str | None = None
     resolves: str | None = None
     dry_run: bool = False
+    lock: Hold | None = None
+    """The lease it is made under."""
     key: IdempotencyKey | None = None
     trace: str | None = None
     weight_bytes: int = 0

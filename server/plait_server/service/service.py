@@ -31,15 +31,17 @@ from plait_server.service.feed import feed_cursor, read_feed_cursor
 from plait_server.service.hub import Hub
 from plait_server.service.idempotency import IdempotencyKeys
 from plait_server.service.identifier import identifier
+from plait_server.service.lease import Leases
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.lineage import Ancestor
+from plait_server.service.locks import Locks, load_leases
 from plait_server.service.queue import Queue
 from plait_server.service.replay import Replay
 from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey, IfMatch
 from plait_server.service.revision import CommittedRevision, Revision
 from plait_server.service.rules import CollectionSettings, Rules
 from plait_server.service.session import Backlog
-from plait_server.store import Address, ConflictRecord, RevisionRecord, Store
+from plait_server.store import Address, ConflictRecord, Hold, RevisionRecord, Store
 
 TICK_S = 5.0
 TICKS_BETWEEN_PRUNES = 12
@@ -55,6 +57,7 @@ class Service:
         self,
         store: Store,
         collections: Collections,
+        leases: dict[Address, Leases],
         limits: ServiceLimits,
         clock: Callable[[], float],
         random_bytes: Callable[[int], bytes],
@@ -69,7 +72,8 @@ class Service:
         self.hub = Hub(limits.live, monotonic)
         self._on_committed = on_committed
         self._collections = collections
-        self._documents = Documents(store, limits)
+        self._documents = Documents(store, limits, leases)
+        self.locks = Locks(store, self._documents, leases, limits, clock, monotonic, random_bytes)
         self._backlogs = Backlogs(self._documents, self.hub, limits, store.epoch)
         self._committer = Committer(store, self._documents, limits, self._committed)
         self._replay = Replay(self._documents, collections, store, limits, store.epoch)
@@ -79,6 +83,7 @@ class Service:
             self._committer,
             IdempotencyKeys(store, limits.answers_recent_max, clock),
             self._replay,
+            self.locks,
             limits,
             store.epoch,
             clock,
@@ -106,7 +111,8 @@ class Service:
         StoreRefused where the settings of a collection can no longer be used, or queued edits not be read.
         """
         collections = await Collections.open(store, limits, clock)
-        service = cls(store, collections, limits, clock, random_bytes, on_committed, monotonic)
+        leases = await load_leases(store, monotonic(), int(clock() * 1000))
+        service = cls(store, collections, leases, limits, clock, random_bytes, on_committed, monotonic)
         try:
             await service.queue.load()
         except errors.Unavailable as error:
@@ -343,6 +349,7 @@ class Service:
         choices: Mapping[str, Json] | None = None,
         patch: Json | Absent = ABSENT,
         message: str | None = None,
+        lock: Hold | None = None,
         key: IdempotencyKey | None = None,
         trace: str | None = None,
         weight_bytes: int = 0,
@@ -361,6 +368,7 @@ class Service:
             base=record.head,
             message=message if message is not None else read_kept(record).message,
             resolves=conflict,
+            lock=lock,
             key=key,
             trace=trace,
             weight_bytes=record.weight + weight_bytes,
@@ -400,6 +408,7 @@ class Service:
             await asyncio.sleep(TICK_S)
             tick += 1
             self._documents.sweep(int(self.limits.open_idle_s / TICK_S))
+            await self.locks.tidy()
             if tick % TICKS_BETWEEN_PRUNES == 0 or self._committer.failure is not None:
                 await self._prune()
 

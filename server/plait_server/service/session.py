@@ -51,6 +51,7 @@ from plait_server.service.lineage import Ancestor, ancestor_of
 from plait_server.service.outbox import Outbox
 from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey
 from plait_server.service.revision import Revision
+from plait_server.store import Hold
 
 BAD_FRAME: Final = 4400
 UNAUTHENTICATED: Final = 4401
@@ -431,6 +432,7 @@ class Session:
             merge=frame.merge,
             extended=True,
             message=frame.message,
+            lock=None if frame.lock is None else Hold(frame.lock.id, frame.lock.fence),
             key=None if frame.key is None else IdempotencyKey(frame.key, _fingerprint(frame)),
             weight_bytes=weight_bytes,
             origin=origin,

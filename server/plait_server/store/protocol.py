@@ -11,8 +11,10 @@ from plait_server.store.record import (
     CommitResult,
     ConflictRecord,
     DocumentRow,
+    HeldLock,
     KeyRecord,
     KeyTaken,
+    LockRecord,
     OperationDone,
     OperationRecord,
     RevisionRecord,
@@ -139,6 +141,29 @@ class Store(Protocol):
 
     async def finish_operation(self, tenant: str, done: OperationDone) -> None:
         """Keep what came of an accepted edit that writes nothing else; a finished one stays as it is."""
+        ...
+
+    async def put_lock(self, record: LockRecord, gone: Sequence[HeldLock] = ()) -> int:
+        """Write a new lease, durably, and give its fencing number: larger than any before it in this store.
+
+        The leases `gone` are dropped with it: their time is over, and it may be in their place.
+        """
+        ...
+
+    async def renew_lock(self, record: LockRecord) -> bool:
+        """Write what changed of a lease; False where it does not stand with that fence any more."""
+        ...
+
+    async def move_locks(self, records: Sequence[LockRecord]) -> None:
+        """Write where leases are now, as far as they stand with those fences."""
+        ...
+
+    async def drop_locks(self, locks: Sequence[HeldLock]) -> None:
+        """Drop leases as far as they stand with those fences, durably."""
+        ...
+
+    async def locks(self) -> list[LockRecord]:
+        """Read all leases of all tenants, also those whose time is over."""
         ...
 
     async def prune(self, now: int, conflicts_max: int) -> None:

@@ -79,6 +79,32 @@ class Hold(Struct, frozen=True):
     fence: int
 
 
+HeldLock = tuple[Address, Hold]
+"""A lease of a document."""
+
+
+class LockRecord(Struct, frozen=True):
+    """A lease. `pointer` is where it was at `revision`; `fence` is given by the store: 0 until it is there.
+
+    It ends at `expires`, `ttl_ms` after it was granted or renewed.
+    """
+
+    address: Address
+    id: str
+    pointer: str
+    revision: int
+    holder: str
+    caller: str
+    ttl_ms: int
+    expires: int
+    fence: int = 0
+
+    @property
+    def held(self) -> HeldLock:
+        """What it is named by."""
+        return self.address, Hold(self.id, self.fence)
+
+
 class OperationDone(Struct, frozen=True):
     """What came of an edit that was queued; from `expires` on nobody may ask for it any more."""
 

@@ -25,6 +25,7 @@ from plait_server.errors import OutcomeUnknown, StoreRefused, StoreUnavailable
 from plait_server.store import statements as sql
 from plait_server.store.batch import BatchWriter, CommitFailed
 from plait_server.store.chain import find_revisions, read_revisions
+from plait_server.store.locks import drop_locks, move_locks, put_lock, read_locks, renew_lock
 from plait_server.store.operations import (
     accept_operations,
     finish_operation,
@@ -40,8 +41,10 @@ from plait_server.store.record import (
     CommitResult,
     ConflictRecord,
     DocumentRow,
+    HeldLock,
     KeyRecord,
     KeyTaken,
+    LockRecord,
     OperationDone,
     OperationRecord,
     RevisionRecord,
@@ -231,6 +234,21 @@ class SqliteStore:
     async def finish_operation(self, tenant: str, done: OperationDone) -> None:
         await self._write(lambda connection: finish_operation(connection, tenant, done))
 
+    async def put_lock(self, record: LockRecord, gone: Sequence[HeldLock] = ()) -> int:
+        return await self._write(lambda connection: put_lock(connection, record, gone))
+
+    async def renew_lock(self, record: LockRecord) -> bool:
+        return await self._write(lambda connection: renew_lock(connection, record))
+
+    async def move_locks(self, records: Sequence[LockRecord]) -> None:
+        await self._write(lambda connection: move_locks(connection, records))
+
+    async def drop_locks(self, locks: Sequence[HeldLock]) -> None:
+        await self._write(lambda connection: drop_locks(connection, locks))
+
+    async def locks(self) -> list[LockRecord]:
+        return await self._read(read_locks)
+
     async def close(self) -> None:
         # Readers first: the last connection to close checkpoints, and that has to be the writer.
         for reader in self._readers_open:
@@ -336,11 +354,11 @@ class SqliteStore:
                 return False
             raise OutcomeUnknown("The commit failed and the store cannot be read.") from error
 
-    async def _write(self, job: Callable[[sqlite3.Connection], None]) -> None:
+    async def _write(self, job: Callable[[sqlite3.Connection], Result]) -> Result:
         async with self._writing:
             writer = await self._ready_writer()
             try:
-                await _run(writer, _in_transaction, writer._conn, job)
+                return await _run(writer, _in_transaction, writer._conn, job)
             except sqlite3.Error as error:
                 raise _unavailable(error) from error
 

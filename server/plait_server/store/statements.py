@@ -60,6 +60,27 @@ WHERE tenant = ? AND collection = ? AND document = ? AND id = ? AND resolved IS 
 STANDING_LOCK = """
 SELECT 1 FROM locks WHERE tenant = ? AND collection = ? AND document = ? AND id = ? AND fence = ?
 """
+NEXT_FENCE = "UPDATE store SET fence = fence + 1 RETURNING fence"
+INSERT_LOCK = """
+INSERT INTO locks (
+    tenant, collection, document, id, pointer, revision, holder, caller, ttl_ms, expires, fence
+)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+RENEW_LOCK = """
+UPDATE locks SET pointer = ?, revision = ?, ttl_ms = ?, expires = ?
+WHERE tenant = ? AND collection = ? AND document = ? AND id = ? AND fence = ?
+"""
+MOVE_LOCK = """
+UPDATE locks SET pointer = ?, revision = ?
+WHERE tenant = ? AND collection = ? AND document = ? AND id = ? AND fence = ?
+"""
+DELETE_LOCK = """
+DELETE FROM locks WHERE tenant = ? AND collection = ? AND document = ? AND id = ? AND fence = ?
+"""
+LOCKS = """
+SELECT tenant, collection, document, id, pointer, revision, holder, caller, ttl_ms, expires, fence FROM locks
+"""
 FINISH_OPERATION = """
 UPDATE operations SET answer = ?, done = ?, expires = ?, body = x''
 WHERE tenant = ? AND id = ? AND done IS NULL

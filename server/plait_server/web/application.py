@@ -22,6 +22,7 @@ from plait_server.web.events import Events
 from plait_server.web.health import Health
 from plait_server.web.history import History
 from plait_server.web.live import Live
+from plait_server.web.locks import Locks
 from plait_server.web.openapi import Description
 from plait_server.web.operations import Operations
 from plait_server.web.problems import Problem, problem_of_refusal, problem_response
@@ -53,6 +54,7 @@ def create_app(service: Service, settings: Settings) -> web.Application:
         *History(service, settings).routes(),
         *Conflicts(service, settings).routes(),
         *Operations(service, settings).routes(),
+        *Locks(service, settings).routes(),
         *Collections(service, settings).routes(),
         *Live(service, settings, tickets).routes(),
         *Events(service, settings).routes(),
@@ -101,6 +103,11 @@ def service_limits(settings: Settings) -> ServiceLimits:
         operation_ttl_s=settings.operation_ttl_s,
         collections_max=settings.collections_max,
         schema_bytes_max=settings.schema_bytes_max,
+        lock_ttl_s=settings.lock_ttl_s,
+        lock_ttl_max_s=settings.lock_ttl_max_s,
+        document_locks_max=settings.document_locks_max,
+        caller_locks_max=settings.caller_locks_max,
+        locks_max=settings.locks_max,
         page_items_max=settings.page_items_max,
         page_bytes_max=settings.page_bytes_max,
         live=_live_limits(settings),

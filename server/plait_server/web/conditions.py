@@ -14,6 +14,7 @@ from multidict import CIMultiDictProxy
 _TAG = re.compile(r'\s*(W/)?"([^\x00-\x20"\x7f]*)"\s*(?:,|$)')
 _WHOLE = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _BASE = re.compile(r'\s*([0-9]{1,18})\s*(?:;\s*epoch="([0-9A-Za-z_.~-]{1,64})"\s*)?', re.ASCII)
+_LOCK = re.compile(r'\s*("?)([A-Za-z0-9_-]{1,64})\1\s*;\s*fence=([1-9][0-9]{0,17})\s*', re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 # Commas and quotes part nothing within quotes.
 _PREFERENCE = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+')
@@ -111,6 +112,14 @@ def read_base(value: str) -> tuple[int, str | None]:
     if found is None:
         raise BadHeader("Plait-Base", "expected a revision number such as 41.")
     return int(found[1]), found[2]
+
+
+def read_lock(value: str) -> tuple[str, int]:
+    """Read Plait-Lock: the id of a lease, and its fencing number."""
+    found = _LOCK.fullmatch(value)
+    if found is None:
+        raise BadHeader("Plait-Lock", "expected a lease and its fencing number, such as 01JD…;fence=17.")
+    return found[2], int(found[3])
 
 
 def read_key(value: str) -> str:

@@ -10,7 +10,7 @@ from plait_server.service.moment import format_moment
 from plait_server.web import models
 from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS, bound_message, causes
 from plait_server.web.door import Parser, read_body
-from plait_server.web.edits import JSON, EditAnswers, caller_of, document_of, key_of
+from plait_server.web.edits import JSON, EditAnswers, caller_of, document_of, key_of, lock_of
 from plait_server.web.history import READ_PROBLEMS
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_response
 from plait_server.web.problems import Problem
@@ -64,7 +64,7 @@ class Conflicts:
                     "unsupported-media-type",
                 ),
                 {JSON: models.ResolutionBody},
-                headers=("Idempotency-Key", "Prefer", "Plait-Author", "traceparent"),
+                headers=("Plait-Lock", "Idempotency-Key", "Prefer", "Plait-Author", "traceparent"),
             ),
         )
 
@@ -97,6 +97,7 @@ class Conflicts:
             choices=stated.choices,
             patch=stated.patch,
             message=stated.message,
+            lock=lock_of(request),
             key=key_of(request, body),
             trace=trace_of(request),
             weight_bytes=len(body),

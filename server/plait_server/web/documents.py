@@ -10,7 +10,7 @@ from plait_merge.pointer import InvalidPointer, array_index, parse_pointer
 from plait_merge.values import ABSENT, Absent, Json
 from plait_server import wire
 from plait_server.config import Settings
-from plait_server.service import DocumentView, Edit, EditKind, Operation, Service
+from plait_server.service import DocumentView, Edit, EditKind, Hold, Operation, Service
 from plait_server.service.moment import format_moment
 from plait_server.web import models
 from plait_server.web.conditions import BadHeader, etag, read_tags, view_etag
@@ -49,8 +49,15 @@ WRITE_PROBLEMS: Final = (
     "store-unavailable",
     "outcome-unknown",
 )
-Stated = TypeVar("Stated", int, str)
-MERGE_PROBLEMS: Final = ("merge-conflict", "base-unknown", "base-unavailable", "deleted")
+Stated = TypeVar("Stated", int, str, Hold)
+MERGE_PROBLEMS: Final = (
+    "merge-conflict",
+    "base-unknown",
+    "base-unavailable",
+    "deleted",
+    "locked",
+    "stale-fence",
+)
 
 
 class Documents:
@@ -124,7 +131,7 @@ class Documents:
                 self.post,
                 "Create a document under an id the server chooses",
                 {201: models.EditResult, 202: models.OperationBody},
-                (*WRITE_PROBLEMS, "schema-violation", "unsupported-media-type"),
+                (*WRITE_PROBLEMS, "schema-violation", "stale-fence", "unsupported-media-type"),
                 {JSON: None},
                 headers=("Idempotency-Key", "Prefer", "Plait-Author", "traceparent"),
             ),
@@ -166,11 +173,12 @@ class Documents:
             raise Problem("malformed-patch", "The body is not an edit.", {"errors": causes(error)}) from error
         bound_message(stated.message, self._settings)
         plain = edit_of(request, "patch", stated.patch, body)
+        named = None if stated.lock is None else Hold(stated.lock.id, stated.lock.fence)
         return Edit(
             kind="patch",
             content=stated.patch,
-            base=_agreed("base", plain.base, stated.base),
-            epoch=_agreed("epoch", plain.epoch, stated.epoch),
+            base=_agreed("Plait-Base", "base", plain.base, stated.base),
+            epoch=_agreed("Plait-Base", "epoch", plain.epoch, stated.epoch),
             if_match=plain.if_match,
             if_none_match=plain.if_none_match,
             merge=stated.merge,
@@ -178,6 +186,7 @@ class Documents:
             message=stated.message,
             resolves=stated.resolves,
             dry_run=stated.dry_run,
+            lock=_agreed("Plait-Lock", "lock", plain.lock, named),
             key=plain.key,
             trace=plain.trace,
             weight_bytes=len(body),
@@ -277,9 +286,9 @@ def _knows_its_base(edit: Edit) -> bool:
     return edit.base is not None or (edit.if_match is not None and not edit.if_match.any)
 
 
-def _agreed(name: str, in_header: Stated | None, in_body: Stated | None) -> Stated | None:
+def _agreed(header: str, name: str, in_header: Stated | None, in_body: Stated | None) -> Stated | None:
     if in_header is not None and in_body is not None and in_header != in_body:
-        raise BadHeader("Plait-Base", f"the {name} there and in the body differ.")
+        raise BadHeader(header, f"the {name} there and in the body differ.")
     return in_body if in_header is None else in_header
 
 

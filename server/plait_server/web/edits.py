@@ -15,6 +15,7 @@ from plait_server.service import (
     DocumentKey,
     Edit,
     EditKind,
+    Hold,
     IdempotencyKey,
     IfMatch,
     Operation,
@@ -28,6 +29,7 @@ from plait_server.web.conditions import (
     etag,
     read_base,
     read_key,
+    read_lock,
     read_respond_async,
     read_return,
     read_tags,
@@ -43,6 +45,7 @@ JSON: Final = "application/json"
 _BASE: Final = istr("Plait-Base")
 _IF_MATCH: Final = istr("If-Match")
 _IF_NONE_MATCH: Final = istr("If-None-Match")
+_LOCK: Final = istr("Plait-Lock")
 _KEY: Final = istr("Idempotency-Key")
 _PREFER: Final = istr("Prefer")
 _MEANINGFUL: Final = (istr("Content-Type"), _BASE, _IF_MATCH, _IF_NONE_MATCH)
@@ -50,6 +53,7 @@ EDIT_HEADERS: Final = (
     "Plait-Base",
     "If-Match",
     "If-None-Match",
+    "Plait-Lock",
     "Idempotency-Key",
     "Prefer",
     "Plait-Author",
@@ -90,6 +94,7 @@ def edit_of(request: web.Request, kind: EditKind, content: Json, body: bytes) ->
         epoch=epoch,
         if_match=_if_match(read_tags(headers, _IF_MATCH)) if _IF_MATCH in headers else None,
         if_none_match=_IF_NONE_MATCH in headers and _only_if_new(read_tags(headers, _IF_NONE_MATCH)),
+        lock=lock_of(request) if _LOCK in headers else None,
         key=key_of(request, body) if _KEY in headers else None,
         trace=trace_of(request),
         weight_bytes=len(body),
@@ -108,6 +113,12 @@ def _only_if_new(tags: Tags | None) -> bool:
     if not tags.any:
         raise BadHeader("If-None-Match", "a write understands only `*`, for: create, never replace.")
     return True
+
+
+def lock_of(request: web.Request) -> Hold | None:
+    """Read which lease a write is made under. Raises BadHeader."""
+    stated = single(request.headers, _LOCK)
+    return None if stated is None else Hold(*read_lock(stated))
 
 
 def key_of(request: web.Request, body: bytes) -> IdempotencyKey | None:

@@ -30,6 +30,17 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+Fence = Annotated[int, Field(ge=1, le=10**18, description="Which granting of a lease; only grows.")]
+Lasting = Annotated[float, Field(gt=0, le=10**9, description="Seconds; its limit is lock_ttl_max_s.")]
+
+
+class NamedLock(Body):
+    """The lease that an edit is made under."""
+
+    id: Annotated[str, Field(max_length=64)]
+    fence: Fence
+
+
 class EditBody(Body):
     """`application/vnd.plait.edit+json`: a JSON Patch and what the caller had seen."""
 
@@ -48,6 +59,7 @@ class EditBody(Body):
         None, description="Id of a conflict that this edit settles."
     )
     dry_run: bool = Field(False, description="Decide, but store nothing.")
+    lock: NamedLock | None = Field(None, description="The lease it is made under.")
 
 
 class ResolutionBody(Body):
@@ -59,6 +71,20 @@ class ResolutionBody(Body):
     )
     patch: list[Any] | None = Field(None, description="JSON Patch against the head the conflict shows.")
     message: Message | None = None
+
+
+class LockBody(Body):
+    """A lease that is asked for."""
+
+    pointer: str = Field(description='What it is on, as JSON Pointer; "" is the whole document.')
+    ttl_s: Lasting | None = Field(None, description="How long; lock_ttl_s where it is not said.")
+
+
+class RenewalBody(Body):
+    """A lease that is to last from now on."""
+
+    fence: Fence
+    ttl_s: Lasting | None = Field(None, description="How long; as long as last time where it is not said.")
 
 
 class CollectionSettings(Body):
@@ -209,6 +235,25 @@ class ConflictList(BaseModel):
 
     conflicts: list[ConflictEntry]
     cursor: str | None
+
+
+class Lock(BaseModel):
+    """A lease. `lock` and `fence`, which an edit names it by, are shown only to who has it."""
+
+    lock: str | None = Field(None, description="Its id.")
+    document: str
+    pointer: str = Field(description="Where it is now: it moves with what it is on.")
+    revision: Revision = Field(description="The revision of the document at which it is there.")
+    holder: str
+    fence: int | None = None
+    ttl_s: float
+    expires: str
+
+
+class LockList(BaseModel):
+    """The leases of a document that stand, oldest first."""
+
+    locks: list[Lock]
 
 
 class Facet(BaseModel):

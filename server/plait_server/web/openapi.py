@@ -19,6 +19,7 @@ from plait_server.web.routes import (
     COLLECTION_PATTERN,
     CONFLICT_PATTERN,
     ID_PATTERN,
+    LOCK_PATTERN,
     OPERATION_PATTERN,
     REVISION_PATTERN,
     Route,
@@ -34,6 +35,7 @@ PATH_VARIABLES: Final = {
     "revision": ("A revision: 1, 2, 3 … without gaps.", REVISION_PATTERN),
     "conflict": ("A kept conflict.", CONFLICT_PATTERN),
     "operation": ("A queued edit.", OPERATION_PATTERN),
+    "lock": ("A lease.", LOCK_PATTERN),
 }
 QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "limit": ("Entries in one page.", {"type": "integer", "minimum": 1}),
@@ -41,6 +43,7 @@ QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "revision": ("An earlier revision.", {"type": "integer", "minimum": 1}),
     "since": ("The cursor of the answer before; without one, from the beginning.", {"type": "string"}),
     "wait": ("Seconds to wait where there is nothing to tell yet.", {"type": "number", "minimum": 0}),
+    "fence": ("The fencing number of the lease.", {"type": "integer", "minimum": 1}),
     "ticket": ("A ticket from POST /v1/tickets.", {"type": "string"}),
     "from": ("The revision the client is at.", {"type": "integer", "minimum": 0}),
     "pointer": ("A part of the document, as JSON Pointer; it has a tag of its own.", {"type": "string"}),
@@ -49,6 +52,7 @@ HEADERS: Final = {
     "Plait-Base": "The revision the edit was made against: others' later edits are merged.",
     "If-Match": "Fail with 412 if the document is another than this tag names.",
     "If-None-Match": "On a write `*`: create, never replace. On a read: 304 if this is what it would send.",
+    "Plait-Lock": "The lease the edit is made under: `<id>;fence=17`.",
     "Idempotency-Key": "Names this one edit, so that it can be sent again: 1-255 visible ASCII characters.",
     "Prefer": "return=minimal or return=representation; respond-async, and wait=seconds with it (RFC 7240).",
     "Authorization": "A bearer token.",

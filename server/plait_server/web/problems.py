@@ -16,7 +16,8 @@ from plait_server import errors, wire
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = (1, 3)
-"""Between these, at random, so that those who were refused together do not come back together."""
+"""Between these, at random, so that those who were refused together do not come back together; a refusal
+that knows better says so in its member `retry_after_s`."""
 
 
 WEAK_TAG_HINT: Final = (
@@ -50,12 +51,14 @@ _REFUSALS: Final[Mapping[type[errors.PlaitServerError], int]] = {
     errors.IdempotencyInProgress: 409,
     errors.Deleted: 410,
     errors.CursorExpired: 410,
+    errors.StaleFence: 409,
     errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.InvalidValue: 422,
     errors.PatchInapplicable: 422,
     errors.SchemaViolation: 422,
     errors.IdempotencyKeyReused: 422,
+    errors.Locked: 423,
     errors.PreconditionRequired: 428,
     errors.Internal: 500,
     errors.HotDocument: 503,
@@ -130,7 +133,7 @@ def problem_response(problem: Problem, request_id: str, base: str) -> web.Respon
     headers["X-Request-Id"] = request_id
     headers["Server"] = "plait"
     if kind.retry:
-        headers["Retry-After"] = str(random.randint(*RETRY_AFTER_S))
+        headers["Retry-After"] = str(problem.members.get("retry_after_s", random.randint(*RETRY_AFTER_S)))
     return web.Response(
         status=kind.status, body=wire.encode(problem_body(problem, request_id, base)), headers=headers
     )

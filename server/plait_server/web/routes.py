@@ -18,6 +18,7 @@ ID_PATTERN: Final = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,128}"
 REVISION_PATTERN: Final = "[1-9][0-9]{0,17}"
 CONFLICT_PATTERN: Final = "[A-Za-z0-9_-]{1,64}"
 OPERATION_PATTERN: Final = "[0-9A-Z]{26}"
+LOCK_PATTERN: Final = "[A-Za-z0-9_-]{1,64}"
 
 FRONT: Final = "/v1"
 """The only path that may end in a slash."""
@@ -30,6 +31,8 @@ CONFLICTS: Final = f"{DOCUMENT}/conflicts"
 CONFLICT: Final = f"{CONFLICTS}/{{conflict:{CONFLICT_PATTERN}}}"
 RESOLUTION: Final = f"{CONFLICT}/resolution"
 OPERATION: Final = f"{FRONT}/operations/{{operation:{OPERATION_PATTERN}}}"
+LOCKS: Final = f"{DOCUMENT}/locks"
+LOCK: Final = f"{LOCKS}/{{lock:{LOCK_PATTERN}}}"
 RULES: Final = f"{FRONT}/collections/{{collection:{COLLECTION_PATTERN}}}"
 
 

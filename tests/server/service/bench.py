@@ -2,16 +2,17 @@
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from plait_server.errors import PlaitServerError
+from plait_server.errors import PlaitServerError, StoreUnavailable
 from plait_server.service import Answer, Caller, DocumentKey, Edit, Service, ServiceLimits
-from plait_server.store import Commit, CommitResult, KeyTaken, OperationRecord, Store
+from plait_server.store import Commit, CommitResult, HeldLock, KeyTaken, LockRecord, OperationRecord, Store
 from plait_server.store.sqlite import SqliteStore
 from plait_server.wire import decode, encode
 
@@ -36,7 +37,7 @@ class TroubledStore:
 
     While `gate` is closed commits wait before they reach the disk. `failures` are raised by the next
     commits, one each, before anything is written, and `losses` after everything is; the same for edits
-    that are accepted to be decided later.
+    that are accepted to be decided later. While it is `full` no lease can be written.
     """
 
     def __init__(self, store: Store) -> None:
@@ -50,6 +51,7 @@ class TroubledStore:
         self.batches: list[int] = []
         self.commits: list[Commit] = []
         self.acceptances: list[int] = []
+        self.full = False
 
     async def commit(self, batch: Sequence[Commit]) -> list[CommitResult]:
         self.batches.append(len(batch))
@@ -73,6 +75,22 @@ class TroubledStore:
             raise self.acceptance_losses.pop(0)
         return accepted
 
+    async def put_lock(self, record: LockRecord, gone: Sequence[HeldLock] = ()) -> int:
+        self._refuse_when_full()
+        return await self._store.put_lock(record, gone)
+
+    async def renew_lock(self, record: LockRecord) -> bool:
+        self._refuse_when_full()
+        return await self._store.renew_lock(record)
+
+    async def drop_locks(self, locks: Sequence[HeldLock]) -> None:
+        self._refuse_when_full()
+        await self._store.drop_locks(locks)
+
+    def _refuse_when_full(self) -> None:
+        if self.full:
+            raise StoreUnavailable("The disk is full.")
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
@@ -89,7 +107,9 @@ class Bench:
         self._stack = stack
         self._counter = itertools.count(1)
 
-    async def open(self, limits: ServiceLimits | None = None) -> Service:
+    async def open(
+        self, limits: ServiceLimits | None = None, monotonic: Callable[[], float] = time.monotonic
+    ) -> Service:
         self.store = TroubledStore(await SqliteStore.open(self.path))
         self.service = await Service.open(
             self.store,
@@ -97,13 +117,16 @@ class Bench:
             clock=self.clock,
             random_bytes=lambda count: next(self._counter).to_bytes(count, "big"),
             on_committed=lambda each: self.committed.append((each.address.id, each.revision.n)),
+            monotonic=monotonic,
         )
         self._stack.push_async_callback(self.service.close)
         return self.service
 
-    async def reopen(self, limits: ServiceLimits | None = None) -> Service:
+    async def reopen(
+        self, limits: ServiceLimits | None = None, monotonic: Callable[[], float] = time.monotonic
+    ) -> Service:
         await self.service.close()
-        return await self.open(limits)
+        return await self.open(limits, monotonic)
 
 
 async def put(service: Service, value: object, key: DocumentKey = ORDER) -> Answer:

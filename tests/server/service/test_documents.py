@@ -34,14 +34,14 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 async def test_a_document_is_loaded_once_however_many_ask(store: Store) -> None:
-    documents = Documents(store, ServiceLimits())
+    documents = Documents(store, ServiceLimits(), {})
     opened = await asyncio.gather(*(documents.open(address("a")) for _ in range(20)))
     assert len(set(map(id, opened))) == 1
     assert opened[0].head.value == {"n": 1}
 
 
 async def test_a_document_that_never_was_is_kept_only_while_used(store: Store) -> None:
-    documents = Documents(store, ServiceLimits())
+    documents = Documents(store, ServiceLimits(), {})
     document = await documents.open(address("none"))
     assert (document.head.n, document.head.live, len(documents)) == (0, False, 1)
     documents.release(document)
@@ -49,7 +49,7 @@ async def test_a_document_that_never_was_is_kept_only_while_used(store: Store) -
 
 
 async def test_idle_documents_are_closed(store: Store) -> None:
-    documents = Documents(store, ServiceLimits())
+    documents = Documents(store, ServiceLimits(), {})
     for id in "abc":
         await documents.open(address(id))
     for _ in range(3):
@@ -62,7 +62,7 @@ async def test_idle_documents_are_closed(store: Store) -> None:
 
 
 async def test_the_least_recently_used_make_room_unless_they_are_busy(store: Store) -> None:
-    documents = Documents(store, ServiceLimits(open_documents_max=3))
+    documents = Documents(store, ServiceLimits(open_documents_max=3), {})
     busy = await documents.open(address("a"))
     busy.users = 1
     for id in "bcd":
@@ -73,7 +73,7 @@ async def test_the_least_recently_used_make_room_unless_they_are_busy(store: Sto
 
 
 async def test_documents_that_weigh_too_much_are_closed(store: Store) -> None:
-    documents = Documents(store, ServiceLimits(open_bytes_max=4_000))
+    documents = Documents(store, ServiceLimits(open_bytes_max=4_000), {})
     for id in "abcdef":
         await documents.open(address(id))
     documents.sweep(idle_ticks=100)

@@ -249,6 +249,27 @@ async def test_of_two_that_settle_one_conflict_the_second_is_refused(bench: Benc
     assert ends == ["applied", "already-resolved", "applied"]
 
 
+async def test_a_lease_given_up_before_its_turn_is_a_result(bench: Bench) -> None:
+    """Seen when it is decided, and only in the commit; what is behind goes on."""
+    service = await start(bench)
+    lease = await service.locks.acquire(ANN, ORDER, "/a")
+    assert lease.hold is not None
+    strangers = await queued(service, replacing("/a", 1), caller=BOB)
+    assert await outcome(service, strangers) == "locked"
+    assert await outcome(service, await queued(service, replacing("/a", 1, lock=lease.hold))) == "applied"
+    bench.store.gate.clear()
+    late = [await queued(service, replacing("/a", n, lock=lease.hold)) for n in (2, 3)]
+    behind = await queued(service, appending(1))
+    await turns()
+    # As another process would: the one that decides does not know yet.
+    await bench.store.drop_locks([(Address("acme", "orders", "1"), lease.hold)])
+    never = await queued(service, replacing("/a", 4, lock=lease.hold))
+    bench.store.gate.set()
+    assert [await outcome(service, each) for each in (*late, never)] == ["stale-fence"] * 3
+    assert await outcome(service, behind) == "applied"
+    assert (await service.read(ANN, ORDER)).value["a"] == 1
+
+
 async def test_what_passes_is_waited_for_and_nothing_overtakes(bench: Bench) -> None:
     service = await start(bench)
     bench.store.failures += [StoreUnavailable("The disk is full."), OutcomeUnknown("Nobody knows.")] * 3

@@ -388,7 +388,7 @@ async def test_how_long_a_message_may_be_is_a_setting(serve: Serve) -> None:
         "/v1/docs/orders/7/revisions/%31%00",
         "/v1/docs/orders/7/conflicts/%2e",
         "/v1/docs/orders/7/diff",
-        "/v1/docs/orders/7/locks",
+        "/v1/docs/orders/7/watchers",
         "/v2",
         "/",
         "//v1",

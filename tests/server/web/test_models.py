@@ -149,6 +149,19 @@ async def test_every_answer_is_as_it_is_described(walk: Walk, client: ClientSess
     assert len(changes["changes"]) == 3
     await send("GET", "/v1/changes", "/v1/changes", 400, params={"since": "?"})
     await send("POST", "/v1/tickets", "/v1/tickets", 201)
+    locks = f"{DOCUMENT_ROUTE}/locks"
+    await send("POST", locks, f"{DOC}/locks", 422, json={"pointer": 7})
+    lease = await send("POST", locks, f"{DOC}/locks", 201, json={"pointer": "/list"})
+    await send("POST", locks, f"{DOC}/locks", 423, json={"pointer": ""})
+    await send("DELETE", DOCUMENT_ROUTE, DOC, 423, headers={"If-Match": "*"})
+    named, there = f"{locks}/{{lock}}", f"{DOC}/locks/{lease['lock']}"
+    await send("GET", locks, f"{DOC}/locks", 200)
+    await send("GET", locks, f"{DOC}/locks", 200, headers={"Plait-Author": "bob"})
+    await send("GET", named, there, 200)
+    await send("PUT", named, there, 200, json={"fence": lease["fence"]})
+    await send("PUT", named, there, 409, json={"fence": lease["fence"] + 1})
+    await send("DELETE", named, there, 428)
+    await send("DELETE", named, there, 204, params={"fence": str(lease["fence"])})
     for queued in (
         await send("PUT", DOCUMENT_ROUTE, "/v1/docs/orders/8", 202, json=value, headers=new | QUEUED),
         await send("POST", COLLECTION_ROUTE, "/v1/docs/orders", 202, json=1, headers=QUEUED),
