@@ -85,6 +85,9 @@ class Settings(BaseSettings):
         1_000, description="Conflicts in one answer; the kept conflict has the rest by page."
     )
     conflict_value_bytes_max: Bytes = Field(65_536, description="Longer values are left out of a conflict.")
+    batch_edits_max: Count = Field(100, description="Edits in one batch.")
+    batch_bytes_max: Bytes = Field(4_194_304, description="Largest body of a batch.")
+    batch_operations_max: Count = Field(10_000, description="Operations of all patches of a batch.")
     collections_max: Count = Field(1_000, description="Collections of a tenant that have settings.")
     schema_bytes_max: Bytes = Field(65_536, description="Largest JSON Schema of a collection.")
     missed_revisions_max: Count = Field(100, description="Revisions listed in `missed` at most.")

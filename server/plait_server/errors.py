@@ -32,7 +32,8 @@
         ├── StoreUnavailable    store-unavailable
         └── OutcomeUnknown      outcome-unknown
 
-`StoreRefused` stands apart: a store that cannot be opened at all ends the start of the server.
+`StoreRefused` stands apart: a store that cannot be opened at all ends the start of the server. So does
+`BatchRefused`: it is made of several of these.
 """
 
 from collections.abc import Mapping
@@ -266,3 +267,30 @@ class OutcomeUnknown(Unavailable):
 
 class StoreRefused(Exception):
     """The store cannot be opened. The message says why, and what to do, in words for an operator."""
+
+
+class BatchRefused(Exception):
+    """Some edits of a batch are refused, so none of it is made. `refusals` has theirs, by number."""
+
+    def __init__(self, refusals: Mapping[int, PlaitServerError]) -> None:
+        super().__init__(f"refused edits: {', '.join(map(str, refusals))}")
+        self.refusals = refusals
+        self.replayed = False
+        """True when this is the stored answer to an idempotency key that was seen before."""
+
+    @property
+    def first(self) -> PlaitServerError:
+        """The refusal to look at first: what is plainly wrong, then what is missing, conflicts last."""
+        return min(self.refusals.values(), key=_rank)
+
+
+def _rank(refusal: PlaitServerError) -> int:
+    match refusal:
+        case Invalid():
+            return 0
+        case NotFound():
+            return 1
+        case MergeConflict():
+            return 3
+        case _:
+            return 2

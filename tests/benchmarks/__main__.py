@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from . import alignment, engine
+from .batch import batch
 from .client import client
 from .distinct import distinct
 from .herd import herd
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "states": alignment.states,
     "alignment": alignment.alignment,
     "distinct": distinct,
+    "batch": batch,
     "hot": hot,
     "sizes": sizes,
     "memory": memory,

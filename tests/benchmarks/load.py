@@ -107,10 +107,10 @@ class Connection(asyncio.Protocol):
         self._received, self._expected = b"", 0
         quota, status, revision = self._quota, int(answer[9:12]), _REVISION.search(answer)
         assert quota is not None
-        if revision is None or status not in (200, 412):
+        if status not in (200, 412):
             quota.done.set_exception(RuntimeError(answer.decode(errors="replace")))
             return
-        if self._places[self._turn].answered(status, int(revision[1])):
+        if self._places[self._turn].answered(status, int(revision[1]) if revision else 0):
             self._turn = (self._turn + 1) % len(self._places)
             quota.count()
         if quota.left > 0:

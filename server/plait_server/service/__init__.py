@@ -2,6 +2,7 @@
 
 from plait_server.service.answer import (
     Answer,
+    BatchAnswer,
     ConflictView,
     DocumentEntry,
     DocumentView,
@@ -14,6 +15,7 @@ from plait_server.service.limits import LiveLimits, ServiceLimits
 from plait_server.service.locks import LockView
 from plait_server.service.operation import Operation
 from plait_server.service.request import (
+    Batch,
     Caller,
     DocumentKey,
     Edit,
@@ -28,6 +30,8 @@ from plait_server.store import Hold
 
 __all__ = [
     "Answer",
+    "Batch",
+    "BatchAnswer",
     "Caller",
     "CollectionSettings",
     "ConflictView",

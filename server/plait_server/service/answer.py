@@ -1,5 +1,6 @@
 """What the service answers. Refusals are exceptions (`plait_server.errors`)."""
 
+from collections.abc import Sequence
 from typing import Generic, Literal, TypeVar
 
 from msgspec import Struct
@@ -32,6 +33,13 @@ class Answer(Struct, frozen=True, kw_only=True):
     """Id of the conflict this edit settled."""
     notes: tuple[dict[str, Json], ...] = ()
     """What the author of a merged edit may want to know."""
+
+
+class BatchAnswer(Struct, frozen=True):
+    """The answers to all edits of a batch, in their order: they are durable together."""
+
+    answers: Sequence[Answer]
+    replayed: bool = False
 
 
 class DocumentView(Struct, frozen=True, kw_only=True):

@@ -41,7 +41,7 @@ from plait_server.service.limits import ServiceLimits
 from plait_server.service.locks import Locks
 from plait_server.service.operation import operation_done
 from plait_server.service.replay import Replay
-from plait_server.service.request import Caller, DocumentKey, Edit
+from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey
 from plait_server.service.revision import Revision, join_missed
 from plait_server.service.rules import Rules
 from plait_server.store import (
@@ -53,6 +53,7 @@ from plait_server.store import (
     ConflictRecord,
     FenceStale,
     HeadMoved,
+    Hold,
     KeyRecord,
     KeyTaken,
     OperationDone,
@@ -101,11 +102,12 @@ class Attempt(Struct):
     rules: Rules
     edit: Edit
     document: OpenDocument
-    # What it was decided on: the document's tip, the number of the base, what came after it.
+    # What it was decided on: the document's tip, the number of the base, the base, what came after it.
     tip: Revision
     operation: str | None = None
     """The queued edit that this one finishes."""
     base: int = 0
+    ground: Revision | None = None
     since: Sequence[Revision] = ()
     # What came of it: one of the two; and what waits for the disk.
     decision: Decision | None = None
@@ -119,49 +121,101 @@ class Attempt(Struct):
 
     def submit_at_once(self) -> bool:
         """Decide and propose without waiting for anything; False where that cannot be, or takes long."""
-        document = self.document
-        if document.deciding.locked():
+        if self.document.deciding.locked() or not self.find_base() or self.takes_long():
             return False
-        tip = self.tip = document.tip
-        try:
-            self._check_conditions()
-            base = tip if self.base == tip.n else document.at(self.base)
-            if base is None or self._takes_long():
-                return False
-            if base is not tip:
-                self.since = document.since(base.n, tip.n)
-                document.index(self.rules.policy)
-            self._decide(base)
-        except errors.PlaitServerError as refusal:
-            self.refusal = refusal
+        self.index()
+        self.decide()
         self._propose()
         return True
 
     async def submit_in_turn(self) -> None:
         """Decide and propose when nobody else does, with what has to be read first, off the event loop
         where it takes long."""
-        document = self.document
-        async with document.deciding:
-            self.tip = document.tip
-            try:
-                self._check_conditions()
-                base, self.since = await self.pipeline.documents.span(document, self.base, self.tip.n)
-                document.index(self.rules.policy)
-                if self._takes_long():
-                    await asyncio.to_thread(self._decide, base)
-                else:
-                    self._decide(base)
-            except errors.Unavailable:
-                raise
-            except errors.PlaitServerError as refusal:
-                self.refusal = refusal
-            self.outdated = not self._rules_stand()
-            if not document.stale and not self.outdated:
+        async with self.document.deciding:
+            await self.read_base()
+            self.index()
+            if self.takes_long():
+                await asyncio.to_thread(self.decide)
+            else:
+                self.decide()
+            if self.stands():
                 self._propose()
 
-    def _rules_stand(self) -> bool:
-        """Say whether the rules it was decided under still hold: what comes after others obeys those."""
-        return self.pipeline.collections.of(self.caller.tenant, self.key.collection) is self.rules
+    def find_base(self) -> bool:
+        """Judge the conditions on the tip and find the base; False where that has to be read first."""
+        document = self.document
+        tip = self.tip = document.tip
+        self.refusal = None
+        try:
+            self._check_conditions()
+        except errors.PlaitServerError as refusal:
+            self.refusal = refusal
+            return True
+        if self.base == tip.n:
+            self.ground = tip
+            return True
+        self.ground = document.at(self.base)
+        if self.ground is None:
+            return False
+        self.since = document.since(self.base, tip.n)
+        return True
+
+    async def read_base(self) -> None:
+        """Find the base, reading it if need be. Raises StoreUnavailable."""
+        if self.find_base():
+            return
+        try:
+            documents = self.pipeline.documents
+            self.ground, self.since = await documents.span(self.document, self.base, self.tip.n)
+        except errors.StoreUnavailable:
+            raise
+        except errors.PlaitServerError as refusal:
+            self.refusal = refusal
+
+    def index(self) -> None:
+        """Make what tells a late decision who touched what; on the event loop, where that changes."""
+        if self.since:
+            self.document.index(self.rules.policy)
+
+    def takes_long(self) -> bool:
+        """Say whether the decision belongs off the event loop."""
+        edit, long = self.edit, self.pipeline.limits.offload_bytes_min
+        if self.refusal is not None:
+            return False
+        if edit.weight_bytes > long or (self.reads_all and self.document.size_bound > long):
+            return True
+        return self.tip.n - self.base > LATE_REVISIONS
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether the decision looks at the whole document."""
+        return self.edit.kind in ("put", "merge_patch") or self.rules.schema is not None
+
+    def decide(self) -> None:
+        """Decide, once the base is there, unless the edit is refused already."""
+        if self.refusal is not None:
+            return
+        assert self.ground is not None
+        pipeline = self.pipeline
+        try:
+            decision = decide(self.edit, self.ground, self.since, self.document, pipeline.limits, self.rules)
+            if self.document.leases is not None:
+                pipeline.locks.check_decision(self.document, self.edit.lock, decision)
+            self.decision = decision
+        except errors.PlaitServerError as refusal:
+            self.refusal = refusal
+
+    def stands(self) -> bool:
+        """Say whether what it was decided on still holds: the document, and the rules, since what comes
+        after others obeys those."""
+        rules = self.pipeline.collections.of(self.caller.tenant, self.key.collection)
+        self.outdated = rules is not self.rules
+        return not self.outdated and not self.document.stale
+
+    @property
+    def held(self) -> tuple[Hold, ...]:
+        """The leases that have to stand when it is written."""
+        return () if self.edit.lock is None else (self.edit.lock,)
 
     def _check_conditions(self) -> None:
         self.base = check_conditions(self.edit, self.tip, self.pipeline.epoch, self._changed_since)
@@ -173,20 +227,6 @@ class Attempt(Struct):
             return None
         return changed_pointers(self.document.since(n, self.tip.n))
 
-    def _takes_long(self) -> bool:
-        edit, document, long = self.edit, self.document, self.pipeline.limits.offload_bytes_min
-        if edit.weight_bytes > long:
-            return True
-        if edit.kind == "put" or edit.kind == "merge_patch" or self.rules.schema is not None:
-            return document.size_bound > long
-        return self.tip.n - self.base > LATE_REVISIONS
-
-    def _decide(self, base: Revision) -> None:
-        decision = decide(self.edit, base, self.since, self.document, self.pipeline.limits, self.rules)
-        if self.document.leases is not None:
-            self.pipeline.locks.check_decision(self.document, self.edit.lock, decision)
-        self.decision = decision
-
     def _propose(self) -> None:
         """Put what was decided on the way to the disk: at once, so that the next edit builds on it."""
         edit, decision = self.edit, self.decision
@@ -195,17 +235,18 @@ class Attempt(Struct):
         at = int(self.pipeline.clock() * 1000)
         record = conflict = settles = None
         if isinstance(decision, Change):
-            record = self._revise(decision, at)
+            record = self.revise(at)
             settles = edit.resolves
         elif isinstance(decision, Overlap):
             conflict = self._keep(decision, at)
         elif decision is not None:
             settles = edit.resolves
         if edit.key is not None and (self.refusal is None or isinstance(self.refusal, STORED_REFUSALS)):
-            self.key_record = self._answer_to_keep(at)
+            answer = encode_answer(self.stored_answer())
+            self.key_record = answer_to_keep(self.pipeline, self.caller, edit.key, answer, at)
         if self.operation is not None and not isinstance(self.refusal, PASSING):
             ttl_s = self.pipeline.limits.operation_ttl_s
-            self.done = operation_done(self.operation, self._stored_answer(), edit.key, at, ttl_s)
+            self.done = operation_done(self.operation, self.stored_answer(), edit.key, at, ttl_s)
         if record or conflict or settles or self.key_record or self.done:
             commit = Commit(
                 self.document.address,
@@ -215,14 +256,16 @@ class Attempt(Struct):
                 self.key_record,
                 conflict,
                 settles,
-                held=() if edit.lock is None else (edit.lock,),
+                held=self.held,
                 operation=self.done,
             )
             self.result = self.pipeline.committer.put(commit, self.document, self.revision)
 
-    def _revise(self, change: Change, at: int) -> RevisionRecord:
-        """Make the new revision the tip."""
-        edit, caller, rules = self.edit, self.caller, self.rules
+    def revise(self, at: int) -> RevisionRecord | None:
+        """Make the new revision the tip, if there is one."""
+        edit, caller, rules, change = self.edit, self.caller, self.rules, self.decision
+        if not isinstance(change, Change):
+            return None
         merged = self.base != self.tip.n and rules.policy is not None
         record = RevisionRecord(
             self.tip.n + 1,
@@ -264,19 +307,13 @@ class Attempt(Struct):
             expires=at + int(pipeline.limits.conflict_ttl_s * 1000),
         )
 
-    def _answer_to_keep(self, at: int) -> KeyRecord:
-        key = self.edit.key
-        assert key is not None
-        expires = at + int(self.pipeline.limits.idempotency_ttl_s * 1000)
-        answer = encode_answer(self._stored_answer())
-        return KeyRecord(self.caller.subject, key.key, key.fingerprint, answer, at, expires)
-
-    def _stored_answer(self) -> StoredAnswer:
-        key = self.key
+    def stored_answer(self) -> StoredAnswer:
+        """Give what is kept of the answer under an idempotency key."""
+        key, overlaps = self.key, isinstance(self.decision, Overlap)
         if self.refusal is not None:
             return stored_refusal(key, self.refusal, self.tip.n, self.base or None)
         return StoredAnswer(
-            outcome=self._outcome() if self.conflict is None else errors.MergeConflict.code,
+            outcome=errors.MergeConflict.code if overlaps else self._outcome(),
             collection=key.collection,
             id=key.id,
             revision=self.tip.n if self.revision is None else self.revision.n,
@@ -284,6 +321,7 @@ class Attempt(Struct):
             settled=self.edit.resolves,
             notes=self.decision.notes if isinstance(self.decision, Change) else (),
             conflict=self.conflict,
+            rules=self.rules.revision if overlaps and self.conflict is None else 0,
         )
 
     async def answer(self) -> Answer | None:
@@ -304,8 +342,8 @@ class Attempt(Struct):
         if self.refusal is not None:
             raise self.refusal
         if isinstance(self.decision, Overlap):
-            raise await self._merge_conflict(self.decision)
-        return self._accepted()
+            raise await self.merge_conflict(self.decision, self.pipeline.limits)
+        return self.accepted()
 
     async def _not_committed(
         self, result: HeadMoved | KeyTaken | AlreadySettled | FenceStale | AlreadyDone
@@ -333,7 +371,8 @@ class Attempt(Struct):
             )
         return errors.AlreadyResolved("The conflict was settled before.", {"revision": result.revision})
 
-    async def _merge_conflict(self, overlap: Overlap) -> errors.MergeConflict:
+    async def merge_conflict(self, overlap: Overlap, limits: ServiceLimits) -> errors.MergeConflict:
+        """Tell the caller about an overlap, in as much detail as the limits allow."""
         changes = len(overlap.submission.operations)
         arguments = (
             self.key,
@@ -341,15 +380,16 @@ class Attempt(Struct):
             changes,
             self.base,
             self.since,
-            self.pipeline.limits,
+            limits,
             self.conflict,
         )
         many = len(overlap.conflicted.conflicts) > CONFLICTS_AT_ONCE
-        if many or self._takes_long() or self.document.size_bound > self.pipeline.limits.offload_bytes_min:
+        if many or self.takes_long() or self.document.size_bound > limits.offload_bytes_min:
             return await asyncio.to_thread(merge_conflict, *arguments)
         return merge_conflict(*arguments)
 
-    def _accepted(self) -> Answer:
+    def accepted(self) -> Answer:
+        """Give the answer to an edit that is not refused."""
         change, limits = self.decision, self.pipeline.limits
         if isinstance(change, Change):
             patch, value = change.patch, change.value
@@ -379,3 +419,11 @@ class Attempt(Struct):
         if change.kind == "delete":
             return "deleted"
         return "merged" if late else "applied"
+
+
+def answer_to_keep(
+    pipeline: Pipeline, caller: Caller, key: IdempotencyKey, answer: bytes, at: int
+) -> KeyRecord:
+    """Make the record of an idempotency key from the answer as it is kept."""
+    expires = at + int(pipeline.limits.idempotency_ttl_s * 1000)
+    return KeyRecord(caller.subject, key.key, key.fingerprint, answer, at, expires)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 
 from msgspec import Struct
 
@@ -37,7 +38,7 @@ class Committer:
     """Take commits in order; answer each once it is durable, or was refused.
 
     While one batch is being synced the next one gathers. A commit built on one that failed is not sent
-    to the store: it gets HeadMoved and is decided again by its owner.
+    to the store, nor are the others of its unit: they get HeadMoved and are decided again by their owner.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Committer:
         self._newest: asyncio.Future[CommitResult] | None = None
         self._idle: asyncio.Future[None] | None = None
         self._closing = False
+        self._units = count(1)
         self._task = asyncio.create_task(self._run(), name="committer")
         self.failure: PlaitServerError | None = None
         """Why the last batch failed; None when it did not."""
@@ -65,18 +67,27 @@ class Committer:
         return len(self._waiting) >= self._limits.edits_waiting_max
 
     def put(
-        self, commit: Commit, document: OpenDocument, revision: Revision | None
+        self,
+        commit: Commit,
+        document: OpenDocument,
+        revision: Revision | None,
+        result: asyncio.Future[CommitResult] | None = None,
     ) -> asyncio.Future[CommitResult]:
         """Queue a commit. The future gives its result, or raises StoreUnavailable or OutcomeUnknown.
 
-        Whoever waits may be cancelled: the commit goes its way.
+        What is put for one unit shares the `result` that was given for the first of it: why one does not
+        hold, if that is so. Whoever waits may be cancelled: the commit goes its way.
         """
-        result: asyncio.Future[CommitResult] = asyncio.get_running_loop().create_future()
-        self._newest = result
+        if result is None:
+            result = self._newest = asyncio.get_running_loop().create_future()
         self._waiting.append(Waiting(commit, document, revision, result))
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
         return result
+
+    def new_unit(self) -> int:
+        """Number a unit: commits that are put one after the other, in one step, and hold together."""
+        return next(self._units)
 
     async def catch_up(self) -> None:
         """Wait until all that was put so far is durable, or was refused."""
@@ -112,33 +123,52 @@ class Committer:
             quiet = quiet + 1 if len(self._waiting) == before else 0
 
     async def _write_batch(self) -> None:
-        batch = self._take()
-        if not batch:
-            return
+        batch, lost = self._take()
         try:
-            results = await self._store.commit([waiting.commit for waiting in batch])
+            results = await self._store.commit([waiting.commit for waiting in batch]) if batch else []
         except PlaitServerError as error:
             self._fail(batch, error)
         except Exception as error:  # a bug or a broken disk: whatever it is, nobody may wait for ever
             log.exception("The store failed in a way it should not")
             self._fail(batch, StoreUnavailable(f"The store failed: {type(error).__name__}."))
         else:
-            self.failure = None
+            if batch:
+                self.failure = None
             for waiting, result in zip(batch, results, strict=True):
                 self._settle(waiting, result)
             self._acknowledge(batch, results)
             self._publish(batch, results)
+        for waiting in lost:
+            if waiting.revision is not None:
+                self._give_up(waiting.document)
+            _answer(waiting, HeadMoved())
 
-    def _take(self) -> list[Waiting]:
-        """Take what is waiting, except what was built on something that failed."""
+    def _take(self) -> tuple[list[Waiting], list[Waiting]]:
+        """Take what is waiting, and beside it what was built on something that failed.
+
+        Where one of a unit was, all are lost, and what is built on those. Their documents are given up only
+        after the batch: revisions of theirs may be in it, and whoever loads a document has to find those.
+        """
         batch: list[Waiting] = []
+        lost: list[Waiting] = []
+        forlorn: set[OpenDocument] = set()
         while self._waiting and len(batch) < BATCH_COMMITS_MAX:
-            waiting = self._waiting.popleft()
-            if waiting.document.stale:
-                _answer(waiting, HeadMoved())
+            unit = self._take_unit()
+            if any(waiting.document.stale or waiting.document in forlorn for waiting in unit):
+                lost += unit
+                forlorn.update(waiting.document for waiting in unit if waiting.revision is not None)
             else:
-                batch.append(waiting)
-        return batch
+                batch += unit
+        return batch, lost
+
+    def _take_unit(self) -> list[Waiting]:
+        """Take the next commit, and where it has some, the others of its unit."""
+        waiting = self._waiting
+        unit = [waiting.popleft()]
+        number = unit[0].commit.unit
+        while number and waiting and waiting[0].commit.unit == number:
+            unit.append(waiting.popleft())
+        return unit
 
     def _settle(self, waiting: Waiting, result: CommitResult) -> None:
         """Move the document's head, or give the document up where a revision of it failed."""
@@ -153,6 +183,10 @@ class Committer:
             self._give_up(document)
 
     def _acknowledge(self, batch: list[Waiting], results: list[CommitResult]) -> None:
+        for waiting, result in zip(batch, results, strict=True):
+            # Where a unit does not hold, one of its commits knows why; the others only moved with it.
+            if not (waiting.commit.unit and isinstance(result, HeadMoved)):
+                _answer(waiting, result)
         for waiting, result in zip(batch, results, strict=True):
             _answer(waiting, result)
 

@@ -8,6 +8,7 @@ decision       rebased over what happened since              a change, nothing, 
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from plait_merge import (
     ABSENT,
@@ -82,6 +83,13 @@ class Overlap(Struct, frozen=True):
 
 
 Decision = Change | Unchanged | Overlap
+
+
+def ruled(edit: Edit, rules: Rules) -> Edit:
+    """Let the collection say how an edit merges that does not say so itself."""
+    if edit.merge == "auto" != rules.merge:
+        return replace(edit, merge=rules.merge)
+    return edit
 
 
 def check_conditions(

@@ -99,6 +99,10 @@ class OpenDocument:
                 touched.record(revision.operations, revision.n)
             self._touched, self._policy = touched, policy
 
+    def unindexed(self, policy: Policy | None) -> int:
+        """Say how many revisions `index` would read."""
+        return 0 if self._touched is not None and self._policy is policy else len(self._recent) - 1
+
     def touched_since(self, operations: tuple[Operation, ...], n: int) -> bool:
         """Say whether a revision after `n` touched what the operations concern, or may have.
 

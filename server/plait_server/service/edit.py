@@ -13,13 +13,12 @@ what was put in the queue goes its way.
 import asyncio
 from collections.abc import Coroutine
 
-from msgspec.structs import replace
-
 from plait_server import errors
 from plait_server.service.answer import Answer
 from plait_server.service.attempt import STORED_REFUSALS, Attempt, Pipeline
+from plait_server.service.decision import ruled
+from plait_server.service.idempotency import read_answer
 from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey
-from plait_server.service.rules import Rules
 from plait_server.store import Address
 
 PAUSE_S = 0.005
@@ -50,7 +49,7 @@ class Editor:
         """Take an edit that may have been sent before."""
         remembered = self.pipeline.keys.begin(caller, key)
         if remembered is not None:
-            return await self.pipeline.replay.answer(caller, remembered)
+            return await self.pipeline.replay.answer(caller, read_answer(remembered, key))
         try:
             return await self._until_decided(caller, document, edit)
         except (errors.Unavailable, *STORED_REFUSALS):
@@ -60,21 +59,19 @@ class Editor:
             stored = await self.pipeline.keys.stored(caller, key)
             if stored is None:
                 raise
-            return await self.pipeline.replay.answer(caller, stored)
+            return await self.pipeline.replay.answer(caller, read_answer(stored, key))
         finally:
             self.pipeline.keys.end(caller, key)
 
     async def _until_decided(self, caller: Caller, key: DocumentKey, edit: Edit) -> Answer:
         """Take an edit, again while what it was decided on fails."""
         pipeline = self.pipeline
-        if self.closing or pipeline.committer.full:
-            raise errors.Overloaded("The server is closing." if self.closing else "Too many edits wait.")
+        self.begin()
         address = Address(caller.tenant, key.collection, key.id)
-        self._under_way += 1
         try:
             for round_ in range(pipeline.limits.rounds_max):
                 if round_ > 1:
-                    await self._pause(round_)
+                    await self.pause(round_)
                 document = pipeline.documents.get(address) or await pipeline.documents.open(address)
                 document.users += 1
                 try:
@@ -92,18 +89,20 @@ class Editor:
                     return answer
             raise errors.HotDocument("Others kept changing the document first.")
         finally:
-            self._under_way -= 1
-            if self.closing and not self._under_way:
-                self._drained.set()
+            self.end()
 
-    async def _pause(self, round_: int) -> None:
+    def begin(self) -> None:
+        """Note that a request is under way, until `end`. Raises Overloaded where it cannot be taken."""
+        if self.closing or self.pipeline.committer.full:
+            raise errors.Overloaded("The server is closing." if self.closing else "Too many edits wait.")
+        self._under_way += 1
+
+    def end(self) -> None:
+        self._under_way -= 1
+        if self.closing and not self._under_way:
+            self._drained.set()
+
+    async def pause(self, round_: int) -> None:
         """Wait a random part of a time that doubles, so that those in each other's way part."""
         part = int.from_bytes(self.pipeline.random_bytes(2), "big") / 65_536
         await asyncio.sleep(part * PAUSE_S * 2**round_)
-
-
-def ruled(edit: Edit, rules: Rules) -> Edit:
-    """Let the collection say how an edit merges that does not say so itself."""
-    if edit.merge == "auto" != rules.merge:
-        return replace(edit, merge=rules.merge)
-    return edit

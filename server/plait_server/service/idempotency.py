@@ -15,6 +15,8 @@ from plait_server.service.request import Caller, DocumentKey, IdempotencyKey
 from plait_server.store import KeyRecord, Store
 
 Scope = tuple[str, str, str]
+ANSWER_BYTES_MAX = 4_096
+"""Larger answers are not kept in memory; the store has them."""
 
 
 class StoredAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -36,13 +38,23 @@ class StoredAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: str | None = None
     members: dict[str, object] | None = None
     fingerprint: str | None = None
+    rules: int = 0
+    """The revision of the settings that a merge conflict which is not kept was found by."""
+
+
+class StoredAnswers(Struct, frozen=True, omit_defaults=True):
+    """The decided answer to a batch: those to all its edits, or those to the edits numbered in `refused`."""
+
+    answers: tuple[StoredAnswer, ...]
+    refused: tuple[int, ...] = ()
 
 
 _decoder = json.Decoder(StoredAnswer)
+_batch_decoder = json.Decoder(StoredAnswers)
 _encoder = json.Encoder()
 
 
-def encode_answer(answer: StoredAnswer) -> bytes:
+def encode_answer(answer: StoredAnswer | StoredAnswers) -> bytes:
     return _encoder.encode(answer)
 
 
@@ -75,15 +87,15 @@ class IdempotencyKeys:
         self._under_way: dict[Scope, str] = {}
         self._recent: OrderedDict[Scope, KeyRecord] = OrderedDict()
 
-    def begin(self, caller: Caller, key: IdempotencyKey) -> StoredAnswer | None:
-        """Give the answer if it is known here; else note that the request is under way until `end`.
+    def begin(self, caller: Caller, key: IdempotencyKey) -> KeyRecord | None:
+        """Give what is known here of the key; else note that the request is under way until `end`.
 
         Raises IdempotencyKeyReused, IdempotencyInProgress.
         """
         scope = (caller.tenant, caller.subject, key.key)
         record = self._recent.get(scope)
         if record is not None and record.expires > self._clock() * 1000:
-            return read_answer(record, key)
+            return record
         fingerprint = self._under_way.get(scope)
         if fingerprint is None:
             self._under_way[scope] = key.fingerprint
@@ -96,21 +108,28 @@ class IdempotencyKeys:
         self._under_way.pop((caller.tenant, caller.subject, key.key), None)
 
     def remember(self, caller: Caller, record: KeyRecord) -> None:
-        """Keep an answer that is durable within reach."""
+        """Keep an answer that is durable within reach, unless it is a large one."""
+        if len(record.answer) > ANSWER_BYTES_MAX:
+            return
         self._recent[caller.tenant, caller.subject, record.key] = record
         if len(self._recent) > self._recent_max:
             self._recent.popitem(last=False)
 
-    async def stored(self, caller: Caller, key: IdempotencyKey) -> StoredAnswer | None:
-        """Ask the store for the answer. Raises IdempotencyKeyReused, StoreUnavailable."""
-        record = await self._store.key(caller.tenant, caller.subject, key.key, int(self._clock() * 1000))
-        return None if record is None else read_answer(record, key)
+    async def stored(self, caller: Caller, key: IdempotencyKey) -> KeyRecord | None:
+        """Ask the store for the key. Raises StoreUnavailable."""
+        return await self._store.key(caller.tenant, caller.subject, key.key, int(self._clock() * 1000))
 
 
 def read_answer(record: KeyRecord, key: IdempotencyKey) -> StoredAnswer:
     """Read a stored answer back. Raises IdempotencyKeyReused if it answers another request."""
     check_fingerprint(record.fingerprint, key)
     return decode_answer(record.answer)
+
+
+def read_answers(record: KeyRecord, key: IdempotencyKey) -> StoredAnswers:
+    """Read the stored answer to a batch back. Raises IdempotencyKeyReused if it answers another request."""
+    check_fingerprint(record.fingerprint, key)
+    return _batch_decoder.decode(record.answer)
 
 
 def check_fingerprint(fingerprint: str | None, key: IdempotencyKey) -> None:

@@ -1,6 +1,6 @@
 """What a stranger can make grow, and how far. Units are the last word of each name."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from plait_merge.values import LIMITS, Limits
 
@@ -70,6 +70,8 @@ class ServiceLimits:
     """How long a caller may wait for its turn."""
     operation_ttl_s: float = 86_400
     """How long what came of a queued edit can be asked for."""
+    batch_operations_max: int = 10_000
+    """Of all patches of a batch together."""
     collections_max: int = 1_000
     """Collections of a tenant that have settings."""
     schema_bytes_max: int = 65_536
@@ -88,3 +90,14 @@ class ServiceLimits:
     live: LiveLimits = field(default=LiveLimits())
     rounds_max: int = 5
     """How often an edit is decided again because another process was faster."""
+
+    def shared(self, edits: int) -> "ServiceLimits":
+        """Give what each of so many conflicts in one answer may show, so that all show no more than one."""
+        if edits < 2:
+            return self
+        return replace(
+            self,
+            conflicts_shown_max=max(1, self.conflicts_shown_max // edits),
+            conflict_value_bytes_max=self.conflict_value_bytes_max // edits,
+            missed_bytes_max=self.missed_bytes_max // edits,
+        )

@@ -137,7 +137,7 @@ class Queue:
         if queued is None:
             remembered = keys.begin(caller, key)
             if remembered is not None:
-                return remembered
+                return read_answer(remembered, key)
             try:
                 queued = self._take_in(caller, document, edit, id)
             except errors.PlaitServerError:

@@ -6,16 +6,18 @@ from typing import cast
 
 from plait_merge import ABSENT, Conflicted
 from plait_server import errors
-from plait_server.service.answer import Answer, Outcome
+from plait_server.service.answer import Answer, BatchAnswer, Outcome
 from plait_server.service.collections import Collections
-from plait_server.service.conflict import conflict_of, merge_conflict, read_kept
+from plait_server.service.conflict import Kept, conflict_of, merge_conflict, read_kept
+from plait_server.service.decision import ruled, submission_of
 from plait_server.service.document import OpenDocument
 from plait_server.service.documents import Documents
-from plait_server.service.idempotency import StoredAnswer
+from plait_server.service.idempotency import StoredAnswer, StoredAnswers
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.misfit import Misfit
-from plait_server.service.request import Caller, DocumentKey
+from plait_server.service.request import Batch, Caller, DocumentKey, Edit
 from plait_server.service.revision import Revision, join_missed
+from plait_server.service.rules import Rules
 from plait_server.store import Address, ConflictRecord, Store
 
 
@@ -51,7 +53,7 @@ class Replay:
 
     async def answer(self, caller: Caller, stored: StoredAnswer) -> Answer:
         """Give a stored answer again. Raises it, marked as replayed, where it is a refusal."""
-        address = Address(caller.tenant, stored.collection, stored.id)
+        address = _address(caller, stored)
         if stored.conflict is not None:
             refusal: errors.PlaitServerError = await self._conflict(address, stored)
         elif stored.detail is not None:
@@ -60,6 +62,27 @@ class Replay:
             return await self._accepted(address, stored)
         refusal.replayed = True
         raise refusal
+
+    async def batch(self, caller: Caller, batch: Batch, stored: StoredAnswers) -> BatchAnswer:
+        """Give the stored answer to a batch again; `batch` is what was sent, now as then.
+
+        Raises BatchRefused, marked as replayed.
+        """
+        if stored.refused:
+            overlaps = sum(answer.outcome not in REFUSALS for answer in stored.answers)
+            limits = self._limits.shared(overlaps)
+            refused = errors.BatchRefused(
+                {
+                    number: await self._refusal_in_batch(caller, batch.edits[number][1], answer, limits)
+                    for number, answer in zip(stored.refused, stored.answers, strict=True)
+                }
+            )
+            refused.replayed = True
+            raise refused
+        return BatchAnswer(
+            [await self._accepted(_address(caller, answer), answer) for answer in stored.answers],
+            replayed=True,
+        )
 
     async def conflicted(
         self, document: OpenDocument, record: ConflictRecord
@@ -120,16 +143,57 @@ class Replay:
                 return await asyncio.to_thread(
                     merge_conflict, document, conflicted, changes, record.base, since, self._limits, record.id
                 )
-        members: dict[str, object] = {
-            "base_revision": stored.base,
-            "head_revision": stored.revision,
-            "conflicts_total": 0,
-            "conflicts": [],
-            "clean_operations": [],
-            "clean_patch": [],
-            "missed": None,
-        }
-        return errors.MergeConflict("The edits overlapped; the conflict is no longer kept.", members)
+        return _conflict_without_details(stored)
+
+    async def _refusal_in_batch(
+        self, caller: Caller, edit: Edit, stored: StoredAnswer, limits: ServiceLimits
+    ) -> errors.PlaitServerError:
+        if stored.outcome in REFUSALS:
+            return REFUSALS[stored.outcome](stored.detail or "", stored.members)
+        address = _address(caller, stored)
+        rules = await self._collections.at(address, stored.rules)
+        document = await self._documents.open(address)
+        try:
+            base, since = await self._documents.span(document, stored.base or 0, stored.revision)
+            return await asyncio.to_thread(_found_again, stored, base, since, edit, rules, limits)
+        except (LookupError, errors.BaseUnavailable):
+            return _conflict_without_details(stored)
 
     def _join(self, revisions: Sequence[Revision]) -> bytes | None:
         return join_missed(revisions, self._limits.missed_revisions_max, self._limits.missed_bytes_max)
+
+
+def _address(caller: Caller, stored: StoredAnswer) -> Address:
+    return Address(caller.tenant, stored.collection, stored.id)
+
+
+def _found_again(
+    stored: StoredAnswer,
+    base: Revision,
+    since: Sequence[Revision],
+    edit: Edit,
+    rules: Rules,
+    limits: ServiceLimits,
+) -> errors.MergeConflict:
+    """Work out again the conflict of an edit that is at hand. Raises LookupError if there is none."""
+    try:
+        patch = submission_of(edit, base, limits.values).patch
+    except errors.PlaitServerError as error:
+        raise LookupError("the edit is beyond the limits now") from error
+    kept = Kept(patch=patch, merge=ruled(edit, rules).merge, extended=edit.extended)
+    conflicted = conflict_of(base, since, kept, rules, limits.values)
+    document = DocumentKey(stored.collection, stored.id)
+    return merge_conflict(document, conflicted, len(patch), base.n, since, limits, None)
+
+
+def _conflict_without_details(stored: StoredAnswer) -> errors.MergeConflict:
+    members: dict[str, object] = {
+        "base_revision": stored.base,
+        "head_revision": stored.revision,
+        "conflicts_total": 0,
+        "conflicts": [],
+        "clean_operations": [],
+        "clean_patch": [],
+        "missed": None,
+    }
+    return errors.MergeConflict("The edits overlapped; the conflict is no longer kept.", members)

@@ -76,3 +76,16 @@ class Edit(Struct, frozen=True, kw_only=True):
     weight_bytes: int = 0
     origin: int = 0
     """Given to the revision this makes, so that a live connection knows its own. 0: nobody asks."""
+
+
+class Batch(Struct, frozen=True, kw_only=True):
+    """Edits of several documents, of which all are made or none.
+
+    `key` and `dry_run` are those of each edit too; `weight_bytes` is the size of the body they came in,
+    and theirs is unknown.
+    """
+
+    edits: tuple[tuple[DocumentKey, Edit], ...]
+    key: IdempotencyKey | None = None
+    dry_run: bool = False
+    weight_bytes: int = 0

@@ -11,6 +11,7 @@ from plait_merge import ABSENT, Absent, Json
 from plait_server import errors
 from plait_server.service.answer import (
     Answer,
+    BatchAnswer,
     ConflictView,
     DocumentEntry,
     DocumentView,
@@ -20,6 +21,7 @@ from plait_server.service.answer import (
 )
 from plait_server.service.attempt import Pipeline
 from plait_server.service.backlog import Backlogs
+from plait_server.service.batch import BatchEditor
 from plait_server.service.collections import Collections
 from plait_server.service.committer import Committer
 from plait_server.service.conflict import carried, conflict_members, read_kept, settle, view_conflict
@@ -37,7 +39,7 @@ from plait_server.service.lineage import Ancestor
 from plait_server.service.locks import Locks, load_leases
 from plait_server.service.queue import Queue
 from plait_server.service.replay import Replay
-from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey, IfMatch
+from plait_server.service.request import Batch, Caller, DocumentKey, Edit, IdempotencyKey, IfMatch
 from plait_server.service.revision import CommittedRevision, Revision
 from plait_server.service.rules import CollectionSettings, Rules
 from plait_server.service.session import Backlog
@@ -91,6 +93,7 @@ class Service:
         )
         self._editor = Editor(pipeline)
         self.queue = Queue(pipeline, store)
+        self._batch_editor = BatchEditor(self._editor)
         self._housekeeping = asyncio.create_task(self._keep_house(), name="housekeeping")
 
     @classmethod
@@ -142,6 +145,14 @@ class Service:
     def edit(self, caller: Caller, document: DocumentKey, edit: Edit) -> Coroutine[None, None, Answer]:
         """Take an edit; the answer comes when it is durable. Raises what it is refused with."""
         return self._editor.edit(caller, document, edit)
+
+    def batch(self, caller: Caller, batch: Batch) -> Coroutine[None, None, BatchAnswer]:
+        """Take edits of several documents; the answer comes when all are durable.
+
+        Raises BatchRefused where one of them is refused, and InvalidValue, TooLarge, Unavailable: then
+        none is made.
+        """
+        return self._batch_editor.edit(caller, batch)
 
     async def edit_on(self, caller: Caller, document: DocumentKey, edit: Edit, ancestor: Ancestor) -> Answer:
         """Take an edit that was made on an accepted edit of the same author, without seeing what others

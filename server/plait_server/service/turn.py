@@ -15,8 +15,8 @@ from enum import Enum
 
 from plait_server import errors
 from plait_server.service.attempt import PASSING, Attempt, Pipeline
+from plait_server.service.decision import ruled
 from plait_server.service.document import OpenDocument
-from plait_server.service.edit import ruled
 from plait_server.service.idempotency import StoredAnswer, decode_answer, stored_refusal
 from plait_server.service.operation import Queued, operation_done, read_edit
 from plait_server.store import AlreadyDone, Committed, HeadMoved, KeyTaken, OperationDone, Store

@@ -12,6 +12,7 @@ from plait_server.config import Settings
 from plait_server.errors import PlaitServerError
 from plait_server.service import LiveLimits, Service, ServiceLimits
 from plait_server.web.asyncapi import AsyncDescription
+from plait_server.web.batch import Batches
 from plait_server.web.changes import Changes
 from plait_server.web.collections import Collections
 from plait_server.web.conditions import BadHeader
@@ -55,6 +56,7 @@ def create_app(service: Service, settings: Settings) -> web.Application:
         *Conflicts(service, settings).routes(),
         *Operations(service, settings).routes(),
         *Locks(service, settings).routes(),
+        *Batches(service, settings).routes(),
         *Collections(service, settings).routes(),
         *Live(service, settings, tickets).routes(),
         *Events(service, settings).routes(),
@@ -101,6 +103,7 @@ def service_limits(settings: Settings) -> ServiceLimits:
         queue_bytes_max=settings.queue_bytes_max,
         operation_wait_max_s=settings.operation_wait_max_s,
         operation_ttl_s=settings.operation_ttl_s,
+        batch_operations_max=settings.batch_operations_max,
         collections_max=settings.collections_max,
         schema_bytes_max=settings.schema_bytes_max,
         lock_ttl_s=settings.lock_ttl_s,

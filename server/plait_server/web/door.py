@@ -11,8 +11,10 @@ from plait_server import wire
 from plait_server.config import Settings
 from plait_server.web.problems import Problem
 
-# A patch wraps its values: the list, the operation, and in Plait's own type the edit around them.
+# A patch wraps its values: the list, the operation, and in Plait's own type the edit around them. A batch
+# wraps its edits in the same way.
 WRAPPED_LEVELS: Final = 3
+BATCH_LEVELS: Final = 5
 
 
 class Bodies:
@@ -88,11 +90,11 @@ class Parser:
         """Parse the body of a PUT or POST."""
         return await self._parse_aside(body, 0)
 
-    async def patch(self, body: bytes) -> Json:
+    async def patch(self, body: bytes, wrapping_levels: int = WRAPPED_LEVELS) -> Json:
         """Parse the body of a PATCH, whose values stand a few levels deeper."""
         if len(body) < self._offload_bytes_min:
-            return self._parse(body, WRAPPED_LEVELS)
-        return await self._parse_aside(body, WRAPPED_LEVELS)
+            return self._parse(body, wrapping_levels)
+        return await self._parse_aside(body, wrapping_levels)
 
     async def _parse_aside(self, body: bytes, wrapping_levels: int) -> Json:
         if len(body) < self._offload_bytes_min:

@@ -176,8 +176,10 @@ class EditAnswers:
             fields += f"ETag: {etag(answer.revision)}\r\n"
         if wanted is Return.MINIMAL or answer.outcome == "deleted":
             return WrittenAtOnce(201 if created else 204, fields, b"")
-        value = await self._value(caller, answer) if wanted is Return.REPRESENTATION else None
-        body = result_body(answer, value)
+        value = b""
+        if wanted is Return.REPRESENTATION:
+            value = b',"value":%b' % await self._value(caller, answer)
+        body = result_of(answer, document, value)
         return WrittenAtOnce(201 if created else 200, f"{fields}Content-Type: {JSON}\r\n", body)
 
     async def _value(self, caller: Caller, answer: Answer) -> bytes:
@@ -186,17 +188,14 @@ class EditAnswers:
         return (await self._service.read(caller, answer.document, answer.revision)).body
 
 
-def result_body(answer: Answer, value: bytes | None = None) -> bytes:
-    """Write the result of an edit, with the document where its `value` is asked for."""
-    more = b""
-    if answer.settled is not None:
-        more = b',"settled":"%b"' % answer.settled.encode()
+def result_of(answer: Answer, document: str, more: bytes = b"") -> bytes:
+    """Write what became of an edit of `document`; `more` are further members, each after a comma."""
     if answer.notes:
-        more += b',"notes":%b' % wire.encode(answer.notes)
-    if value is not None:
-        more += b',"value":%b' % value
+        more = b',"notes":%b%b' % (wire.encode(answer.notes), more)
+    if answer.settled is not None:
+        more = b',"settled":"%b"%b' % (answer.settled.encode(), more)
     return _RESULT % (
-        f"{answer.document.collection}/{answer.document.id}".encode(),
+        document.encode(),
         answer.revision,
         b"null" if answer.base is None else b"%d" % answer.base,
         answer.outcome.encode(),

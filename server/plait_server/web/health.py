@@ -15,6 +15,7 @@ from plait_server.web.problems import Problem
 from plait_server.web.routes import FRONT, Route
 
 FEATURES = (
+    "batch",
     "changes",
     "collections",
     "conditional-requests",
@@ -50,6 +51,9 @@ PUBLISHED_LIMITS = (
     "missed_bytes_max",
     "conflict_value_bytes_max",
     "conflicts_shown_max",
+    "batch_edits_max",
+    "batch_bytes_max",
+    "batch_operations_max",
     "collections_max",
     "schema_bytes_max",
     "idempotency_ttl_s",

@@ -1,11 +1,14 @@
 """The bodies of the contract as pydantic models: they check what needs checking and describe the rest."""
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
 from plait_merge import policy_schema
 from plait_merge.outcome import NoteKind
+from plait_server.web.routes import COLLECTION_PATTERN, ID_PATTERN
 
 Revision = Annotated[int, Field(ge=1, le=10**18)]
 Epoch = Annotated[str, Field(min_length=1, max_length=64)]
@@ -60,6 +63,63 @@ class EditBody(Body):
     )
     dry_run: bool = Field(False, description="Decide, but store nothing.")
     lock: NamedLock | None = Field(None, description="The lease it is made under.")
+
+
+def _is_document(name: str) -> str:
+    if not _DOCUMENT.fullmatch(name):
+        raise PydanticCustomError("document", "A document is named by its collection, a slash and its id")
+    return name
+
+
+_DOCUMENT = re.compile(f"{COLLECTION_PATTERN}/{ID_PATTERN}")
+DocumentName = Annotated[
+    str,
+    AfterValidator(_is_document),
+    Field(description="collection/id", json_schema_extra={"pattern": f"^{_DOCUMENT.pattern}$"}),
+]
+
+
+CREATION = (None, None, "auto")
+
+
+class BatchEdit(Body):
+    """An edit of one document: exactly one of `patch`, `value` and `delete`.
+
+    A value creates the document (`create`) or replaces it; then, like a deletion, it needs `base` or
+    `if_match`.
+    """
+
+    document: DocumentName
+    patch: list[Any] | None = Field(
+        None, description='JSON Patch, RFC 6902, and {"op": "inc", "path", "value"}, which adds to a number.'
+    )
+    value: Any = Field(None, description="The whole document, as with PUT.")
+    create: bool = Field(False, description="There must be no such document yet.")
+    delete: bool = False
+    base: Revision | None = Field(None, description="The revision the edit was made against.")
+    if_match: Revision | None = Field(None, description="Refuse the batch if the document moved from here.")
+    merge: MergeMode = Field("auto", description="Where others were faster, as in an edit of its own.")
+    lock: NamedLock | None = Field(None, description="The lease it is made under.")
+
+    @model_validator(mode="after")
+    def _is_one_edit(self) -> Self:
+        given = self.model_fields_set
+        if (self.patch is not None) + ("value" in given) + self.delete != 1:
+            raise PydanticCustomError("edit", "Exactly one of patch, value and delete makes an edit")
+        if self.create and ("value" not in given or (self.base, self.if_match, self.merge) != CREATION):
+            raise PydanticCustomError(
+                "edit", "What creates a document has its value, and nothing to merge with"
+            )
+        return self
+
+
+class BatchBody(Body):
+    """Edits of several documents, one each: all are made or none."""
+
+    edits: list[BatchEdit] = Field(min_length=1)
+    message: Message | None = None
+    dry_run: bool = Field(False, description="Decide, but store nothing.")
+    epoch: Epoch | None = Field(None, description="The epoch that the revisions named in it belong to.")
 
 
 class ResolutionBody(Body):
@@ -144,6 +204,13 @@ class EditResult(BaseModel):
     settled: str | None = Field(None, description="Id of the conflict this edit settled.")
     notes: list[Note] | None = Field(None, description="Left out where there are none.")
     value: Any = Field(None, description="The document, where Prefer: return=representation asked for it.")
+
+
+class BatchResult(BaseModel):
+    """What became of a batch: all of it is durable, or would be."""
+
+    results: list[EditResult] = Field(description="In the order of the edits.")
+    epoch: Epoch
 
 
 class DocumentEntry(BaseModel):
@@ -319,6 +386,25 @@ class ProblemBody(BaseModel):
     status: int
     detail: str
     request_id: str
+
+
+class RefusedEdit(BaseModel):
+    """Why an edit of a batch is refused: what the problem would say if it were sent alone."""
+
+    model_config = ConfigDict(extra="allow")
+
+    edit: int = Field(description="Its number in the batch, from 0.")
+    document: str
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class BatchProblem(ProblemBody):
+    """A batch of which nothing is made. The type is that of one of its refused edits."""
+
+    errors: list[RefusedEdit] = Field(description="Every edit that is refused.")
 
 
 class ConflictProblem(ProblemBody):

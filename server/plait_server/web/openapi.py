@@ -163,14 +163,17 @@ def _failures(route: Route, problem_base: str) -> dict[str, Any]:
     by_status: dict[int, list[Kind]] = {}
     for code in sorted({*route.problems, *SHARED_PROBLEMS}):
         by_status.setdefault(PROBLEMS[code].status, []).append(PROBLEMS[code])
-    return {str(status): _failure(by_status[status], problem_base) for status in sorted(by_status)}
+    return {
+        str(status): _failure(by_status[status], problem_base, route.refusal) for status in sorted(by_status)
+    }
 
 
-def _failure(kinds: list[Kind], problem_base: str) -> dict[str, Any]:
-    merges = any(kind.code == "merge-conflict" for kind in kinds)
-    shapes = [_reference(models.ProblemBody), *([_reference(models.ConflictProblem)] if merges else [])]
+def _failure(kinds: list[Kind], problem_base: str, refusal: type[BaseModel] | None) -> dict[str, Any]:
+    if refusal is None and any(kind.code == "merge-conflict" for kind in kinds):
+        refusal = models.ConflictProblem
+    shapes = [_reference(models.ProblemBody), *([_reference(refusal)] if refusal else [])]
     types = {"properties": {"type": {"enum": [problem_base + kind.code for kind in kinds]}}}
-    schema = {"allOf": [{"anyOf": shapes} if merges else shapes[0], types]}
+    schema = {"allOf": [{"anyOf": shapes} if refusal else shapes[0], types]}
     return {
         "description": "; ".join(f"{kind.code}: {kind.title}" for kind in kinds),
         "content": {MEDIA_TYPE: {"schema": schema}},
@@ -186,7 +189,7 @@ def _schemas(routes: list[Route]) -> dict[str, Any]:
         model.__name__: model for model in (models.ProblemBody, models.ConflictProblem)
     }
     for route in routes:
-        for model in (*route.answers.values(), *(route.body or {}).values()):
+        for model in (*route.answers.values(), *(route.body or {}).values(), route.refusal):
             if model is not None:
                 used[model.__name__] = model
     _, definitions = models_json_schema(

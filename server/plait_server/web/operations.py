@@ -8,7 +8,7 @@ from plait_server.config import Settings
 from plait_server.service import Operation, Service
 from plait_server.service.moment import format_moment
 from plait_server.web import models
-from plait_server.web.edits import JSON, RETRY_AFTER_S, caller_of, operation_members, result_body
+from plait_server.web.edits import JSON, RETRY_AFTER_S, caller_of, operation_members, result_of
 from plait_server.web.pages import only_query, wait_of
 from plait_server.web.problems import problem_body, problem_of_refusal
 from plait_server.web.requests import request_id_of
@@ -50,7 +50,7 @@ class Operations:
         if operation.finished is not None:
             body["finished"] = format_moment(operation.finished)
         if operation.answer is not None:
-            body["result"] = Raw(result_body(operation.answer))
+            body["result"] = Raw(result_of(operation.answer, str(body["document"])))
         if operation.refusal is not None:
             document = operation.document
             named = {"collection": document.collection, "id": document.id}

@@ -33,6 +33,7 @@ RESOLUTION: Final = f"{CONFLICT}/resolution"
 OPERATION: Final = f"{FRONT}/operations/{{operation:{OPERATION_PATTERN}}}"
 LOCKS: Final = f"{DOCUMENT}/locks"
 LOCK: Final = f"{LOCKS}/{{lock:{LOCK_PATTERN}}}"
+BATCH: Final = f"{FRONT}/batch"
 RULES: Final = f"{FRONT}/collections/{{collection:{COLLECTION_PATTERN}}}"
 
 
@@ -50,8 +51,9 @@ class Route:
     """A method of a path.
 
     `answers` maps each success status to the model of its body, or None where it has none or is any
-    JSON; `problems` are the codes it can end in besides those every route shares; `body` maps the
-    media types it reads to their models; `query` and `headers` name what it looks at.
+    JSON; `problems` are the codes it can end in besides those every route shares, `refusal` the model of
+    its problem documents where they have members of their own; `body` maps the media types it reads to
+    their models; `query` and `headers` name what it looks at.
     """
 
     method: str
@@ -64,6 +66,7 @@ class Route:
     query: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     media_type: str = "application/json"
+    refusal: type[BaseModel] | None = None
 
 
 class Router(UrlDispatcher):

@@ -435,3 +435,83 @@ async def test_a_key_with_an_answer_has_it_also_after_the_lease(store: Store) ->
     await store.drop_locks([(HERE, hold)])
     (result,) = await store.commit([edit(2, held=(hold,), key=key("k"))])
     assert isinstance(result, KeyTaken)
+
+
+ELSEWHERE = Address("acme", "orders", "3")
+UNIT_BAD: list[tuple[Any, type[Any]]] = [
+    (edit(0, ELSEWHERE, unit=2), HeadMoved),
+    (edit(2, ELSEWHERE, unit=2), HeadMoved),
+    (keeping(2, ELSEWHERE, unit=2), HeadMoved),
+    (edit(1, ELSEWHERE, key=key("taken"), unit=2), KeyTaken),
+    (keeping(1, ELSEWHERE, key=key("taken"), unit=2), KeyTaken),
+    (edit(1, ELSEWHERE, settles="none", unit=2), AlreadySettled),
+    (edit(1, ELSEWHERE, held=(Hold("l", 1),), unit=2), FenceStale),
+]
+
+
+@pytest.mark.parametrize(("bad", "expected"), UNIT_BAD)
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_of_units_and_single_commits_only_the_one_that_does_not_hold_is_left_out(
+    store: Store, place: int, bad: Any, expected: type[Any]
+) -> None:
+    """Wherever in it the bad one stands, and though the others go on in the same documents."""
+    await store.commit([edit(0, key=key("taken")), edit(0, THERE), edit(0, ELSEWHERE)])
+    unit = [edit(2, unit=2), edit(2, THERE, key=key("of the unit"), unit=2)]
+    unit.insert(place, bad)
+    results = await store.commit(
+        [
+            *[edit(1, unit=1), edit(1, THERE, unit=1)],
+            *unit,
+            edit(1, ELSEWHERE, key=key("single")),
+            *[edit(2, ELSEWHERE, unit=3), edit(0, Address("acme", "orders", "4"), unit=3)],
+        ]
+    )
+    kinds = [type(result) for result in results]
+    failed = [HeadMoved] * 3
+    failed[place] = expected
+    built_on_it = bad.revision is not None
+    assert kinds[:5] == [Committed, Committed, *failed]
+    assert kinds[5:] == ([HeadMoved] * 3 if built_on_it else [Committed] * 3)
+    assert await revisions_of(store) == await revisions_of(store, THERE) == [1, 2]
+    assert await revisions_of(store, ELSEWHERE) == ([1] if built_on_it else [1, 2, 3])
+    assert await store.key("acme", "ann-token", "of the unit", NOW) is None
+
+
+async def test_a_chain_of_a_document_may_go_through_several_units(store: Store) -> None:
+    """What is built on a unit that holds holds; from one that does not on, nothing does."""
+    await store.commit([edit(0, key=key("taken")), edit(0, THERE), edit(0, ELSEWHERE)])
+    results = await store.commit(
+        [
+            *[edit(1, unit=1), edit(1, THERE, unit=1)],
+            edit(2),
+            *[edit(2, THERE, unit=2), edit(3, unit=2), keeping(1, ELSEWHERE, unit=2)],
+            *[edit(4, unit=3), edit(1, ELSEWHERE, key=key("taken"), unit=3)],
+            *[edit(3, THERE, unit=4), edit(5, unit=4)],
+            edit(3, THERE),
+            *[edit(4, unit=5), edit(4, THERE, unit=5)],
+        ]
+    )
+    assert [type(result) for result in results] == [
+        *[Committed] * 6,
+        *[HeadMoved, KeyTaken],
+        *[HeadMoved, HeadMoved],
+        HeadMoved,
+        *[HeadMoved, HeadMoved],
+    ]
+    assert await revisions_of(store) == [1, 2, 3, 4]
+    assert await revisions_of(store, THERE) == [1, 2, 3]
+    assert await revisions_of(store, ELSEWHERE) == [1]
+    seqs = [result.seq for result in results if isinstance(result, Committed) and result.seq]
+    assert seqs == sorted(seqs)
+
+
+async def test_a_unit_may_create_what_a_unit_before_it_does_not(store: Store) -> None:
+    new, newer = Address("acme", "orders", "new"), Address("acme", "orders", "newer")
+    await store.commit([edit(0)])
+    results = await store.commit(
+        [edit(0, new, unit=1), edit(7, THERE, unit=1), edit(0, newer, unit=2), keeping(1, unit=2)]
+    )
+    assert [type(result) for result in results] == [HeadMoved, HeadMoved, Committed, Committed]
+    assert await store.load(new) is None
+    assert await revisions_of(store, newer) == [1]
+    assert [type(each) for each in await store.commit([edit(0, new), edit(1, newer)])] == [Committed] * 2

@@ -57,7 +57,10 @@ class Walk:
     def _check_problem(self, method: str, route: str, answer: ClientResponse, body: dict[str, Any]) -> None:
         code = body["type"].rpartition(":")[2]
         assert code in (*self._routes[method, route].problems, "not-found")
-        check(models.ConflictProblem if code == "merge-conflict" else models.ProblemBody, body)
+        described = self._routes[method, route].refusal
+        if described is None or "edit" not in body.get("errors", [{}])[0]:
+            described = models.ConflictProblem if code == "merge-conflict" else models.ProblemBody
+        check(described, body)
         assert answer.content_type == "application/problem+json"
 
 
@@ -145,6 +148,17 @@ async def test_every_answer_is_as_it_is_described(walk: Walk, client: ClientSess
     for number in range(1, 8):
         await send("GET", f"{DOCUMENT_ROUTE}/revisions/{{revision}}", f"{DOC}/revisions/{number}", 200)
     await send("GET", f"{DOCUMENT_ROUTE}/revisions/{{revision}}", f"{DOC}/revisions/99", 404)
+    edits = [
+        {"document": "orders/8", "value": {}, "create": True},
+        {"document": "orders/7", "patch": noted, "base": 3},
+    ]
+    await send("POST", "/v1/batch", "/v1/batch", 200, json={"edits": edits})
+    edits[0] = {"document": "orders/8", "delete": True, "base": 1}
+    await send("POST", "/v1/batch", "/v1/batch", 200, json={"edits": edits})
+    await send("POST", "/v1/batch", "/v1/batch", 410, json={"edits": [{"document": "orders/8", "patch": []}]})
+    late = [{"document": "orders/7", "patch": [replace("/title", "late")], "base": 1}]
+    await send("POST", "/v1/batch", "/v1/batch", 409, json={"edits": late})
+    await send("POST", "/v1/batch", "/v1/batch", 422, json={"edits": [*late, *late]})
     changes = await send("GET", "/v1/changes", "/v1/changes", 200, params={"limit": "3"})
     assert len(changes["changes"]) == 3
     await send("GET", "/v1/changes", "/v1/changes", 400, params={"since": "?"})
