@@ -5,6 +5,7 @@ whole values, `resolve` settles conflicts. What a merge means is written in `REA
 """
 
 from plait_merge.algebra import compose, guarded, invert
+from plait_merge.blame import Blame, Follower
 from plait_merge.diff import diff
 from plait_merge.merge import merge
 from plait_merge.mergepatch import merge_patch
@@ -33,11 +34,13 @@ __all__ = [
     "LIMITS",
     "NOTEBOOK",
     "Absent",
+    "Blame",
     "ChoiceError",
     "Conflict",
     "Conflicted",
     "Dependent",
     "Facet",
+    "Follower",
     "Inapplicable",
     "InvalidPointer",
     "InvalidValue",

@@ -17,6 +17,7 @@ def main() -> None:
         sys.exit(files.run(asked, arguments))
     operation = importlib.import_module("plait_server.operation")
     files.register(operation.command)
+    importlib.import_module("plait_server.data").register(operation.command)
     if importlib.util.find_spec("plait_server.demo") is not None:
         operation.command.command("demo")(importlib.import_module("plait_server.demo").demo)
     operation.command()

@@ -10,7 +10,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from limits import parse_many
+from limits.aio.storage import SlidingWindowCounterSupport
+from limits.errors import ConfigurationError
+from limits.storage import storage_from_string
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -26,6 +31,42 @@ FOR_TESTS = ("PLAIT_TEST_", "PLAIT_FAULTS")
 Bytes = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
+QUOTA_MAX = 10**15 - 1
+"""The largest integer of a structured field: a quota is told in one."""
+RATES_EXAMPLE = "written like 100/second, or 100/second;5000/hour"
+
+
+def _read_rates(text: str) -> str:
+    """Let through what the `limits` library can read, each window once."""
+    if not text:
+        return text
+    try:
+        rates = parse_many(text)
+    except ValueError as error:
+        raise PydanticCustomError("rates", f"it is {RATES_EXAMPLE}") from error
+    windows = {rate.get_expiry() for rate in rates}
+    if len(windows) < len(rates):
+        raise PydanticCustomError("rates", "it has two quotas for one window")
+    if not all(1 <= rate.amount <= QUOTA_MAX for rate in rates) or max(windows) > QUOTA_MAX:
+        raise PydanticCustomError("rates", f"a quota is a number from 1 to {QUOTA_MAX}, and so is a window")
+    return text
+
+
+def _read_storage(uri: str) -> str:
+    """Let through a storage of the `limits` library that does not hold up the event loop."""
+    if uri == "memory://":
+        return uri
+    try:
+        storage = storage_from_string(uri)
+    except (ConfigurationError, ValueError) as error:
+        raise PydanticCustomError("storage", "{why}", {"why": str(error)}) from error
+    if not isinstance(storage, SlidingWindowCounterSupport):
+        raise PydanticCustomError("storage", "it is memory://, or a URI like async+redis://127.0.0.1:6379")
+    return uri
+
+
+Rates = Annotated[str, AfterValidator(_read_rates)]
+Storage = Annotated[str, AfterValidator(_read_storage)]
 
 
 class ConfigError(Exception):
@@ -89,6 +130,10 @@ class Settings(BaseSettings):
     batch_bytes_max: Bytes = Field(4_194_304, description="Largest body of a batch.")
     batch_operations_max: Count = Field(10_000, description="Operations of all patches of a batch.")
     collections_max: Count = Field(1_000, description="Collections of a tenant that have settings.")
+    labels_max: Count = Field(256, description="Labels of one document; each keeps a whole value.")
+    compaction_interval_s: Seconds = Field(
+        10, description="Between two looks for history beyond its retention."
+    )
     schema_bytes_max: Bytes = Field(65_536, description="Largest JSON Schema of a collection.")
     missed_revisions_max: Count = Field(100, description="Revisions listed in `missed` at most.")
     missed_bytes_max: Bytes = Field(65_536, description="Bytes of `missed` at most.")
@@ -120,7 +165,28 @@ class Settings(BaseSettings):
     recent_revisions_max: Count = Field(1_000, description="Revisions of an open document kept in memory.")
     recent_bytes_max: Bytes = Field(1_048_576, description="Bytes of those patches.")
     snapshot_revisions_max: Count = Field(1_000, description="Patches between two snapshots at most.")
-    edits_waiting_max: Count = Field(10_000, description="Edits waiting for the disk before 503.")
+    blame_bytes_max: Bytes = Field(
+        33_554_432, description="Who set what in the documents asked about last, kept in memory."
+    )
+    edits_waiting_max: Count = Field(
+        10_000,
+        description="Edits under way before 503; one tenant has four fifths of them at most.",
+    )
+    document_edits_waiting_max: Count = Field(
+        2_000, description="Edits of one document under way before 503."
+    )
+    rate_limit_caller: Rates = Field(
+        "", description="Requests of one caller, such as 100/second;5000/hour; without one, any number."
+    )
+    rate_limit_caller_writes: Rates = Field("", description="Those of them that write.")
+    rate_limit_tenant: Rates = Field("", description="Requests of all callers of a tenant together.")
+    rate_limit_tenant_writes: Rates = Field("", description="Those of them that write.")
+    rate_limit_storage: Storage = Field(
+        "memory://", description="Where requests are counted: here, or in a storage of the limits library."
+    )
+    rate_limit_counters_max: Count = Field(
+        50_000, description="Counters kept here; the longest unused ones are forgotten first."
+    )
 
     queue_document_edits_max: Count = Field(1_000, description="Queued edits of one document before 503.")
     queue_tenant_edits_max: Count = Field(10_000, description="Queued edits of one tenant before 503.")

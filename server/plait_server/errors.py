@@ -18,6 +18,7 @@
     │   ├── BaseUnknown         base-unknown
     │   ├── BaseUnavailable     base-unavailable
     │   ├── BaseRefused         base-refused
+    │   ├── RevisionCompacted   revision-compacted
     │   ├── CursorExpired       cursor-expired
     │   ├── AlreadyResolved     already-resolved
     │   ├── Locked              locked
@@ -27,6 +28,7 @@
     ├── Internal                internal
     └── Unavailable             not now; the same request may succeed later
         ├── IdempotencyInProgress idempotency-in-progress
+        ├── QuotaExceeded       quota-exceeded
         ├── HotDocument         hot-document
         ├── Overloaded          overloaded
         ├── StoreUnavailable    store-unavailable
@@ -167,6 +169,13 @@ class BaseUnavailable(Overtaken):
     title = "Base unavailable"
 
 
+class RevisionCompacted(Overtaken):
+    """The revision was compacted away. Members: `oldest`, from which on all are kept."""
+
+    code = "revision-compacted"
+    title = "Revision compacted"
+
+
 class BaseRefused(Overtaken):
     """The edit this one was made on was refused, so this one is too."""
 
@@ -237,8 +246,15 @@ class IdempotencyInProgress(Unavailable):
     title = "Request in progress"
 
 
+class QuotaExceeded(Unavailable):
+    """Too many requests in too short a time. Members: `limit`, `maximum`, `window_s`, `retry_after_s`."""
+
+    code = "quota-exceeded"
+    title = "Quota exceeded"
+
+
 class HotDocument(Unavailable):
-    """Another process kept overtaking this edit."""
+    """Too many edits of the document wait, or another process kept overtaking this one."""
 
     code = "hot-document"
     title = "Document too busy"

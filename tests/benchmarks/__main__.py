@@ -18,9 +18,11 @@ from .batch import batch
 from .client import client
 from .distinct import distinct
 from .herd import herd
+from .history import history
 from .hot import hot
 from .live import live
 from .memory import memory
+from .retention import retention
 from .rounds import note
 from .row import Row, table
 from .scale import FULL, QUICK, TINY, Scale
@@ -40,6 +42,8 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "hot": hot,
     "sizes": sizes,
     "memory": memory,
+    "history": history,
+    "retention": retention,
     "live": live,
     "client": client,
     "herd": herd,

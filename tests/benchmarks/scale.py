@@ -31,6 +31,8 @@ class Scale:
     messages: int
     """To each subscriber in one round."""
     deaf_edits: int
+    history: int = 100_000
+    """Revisions of one document."""
 
 
 FULL = Scale(
@@ -50,5 +52,8 @@ FULL = Scale(
     40,
     20_000,
 )
-QUICK = Scale(5, 0.01, 1_000_000, 4_000, 10_000, 1_000, 3, 2, 800, 75, 2_000, False, (1, 1_000), 20, 2_000)
-TINY = Scale(1, 0.0, 10_000, 40, 200, 20, 1, 1, 40, 4, 20, False, (1, 20), 2, 20)
+QUICK = Scale(
+    *(5, 0.01, 1_000_000, 4_000, 10_000, 1_000, 3, 2, 800, 75, 2_000, False, (1, 1_000), 20, 2_000),
+    history=20_000,
+)
+TINY = Scale(1, 0.0, 10_000, 40, 200, 20, 1, 1, 40, 4, 20, False, (1, 20), 2, 20, history=2_000)

@@ -6,12 +6,14 @@ from plait_server.service.answer import (
     ConflictView,
     DocumentEntry,
     DocumentView,
+    HistoryPage,
+    LabelView,
     Outcome,
     Page,
     Readiness,
     RevisionView,
 )
-from plait_server.service.limits import LiveLimits, ServiceLimits
+from plait_server.service.limits import LiveLimits, Rates, ServiceLimits
 from plait_server.service.locks import LockView
 from plait_server.service.operation import Operation
 from plait_server.service.request import (
@@ -24,7 +26,7 @@ from plait_server.service.request import (
     IfMatch,
     MergeMode,
 )
-from plait_server.service.rules import CollectionSettings, Rules
+from plait_server.service.rules import CollectionSettings, Retention, Rules
 from plait_server.service.service import Service
 from plait_server.store import Hold
 
@@ -40,16 +42,20 @@ __all__ = [
     "DocumentView",
     "Edit",
     "EditKind",
+    "HistoryPage",
     "Hold",
     "IdempotencyKey",
     "IfMatch",
+    "LabelView",
     "LiveLimits",
     "LockView",
     "MergeMode",
     "Operation",
     "Outcome",
     "Page",
+    "Rates",
     "Readiness",
+    "Retention",
     "RevisionView",
     "Rules",
     "Service",

@@ -15,7 +15,8 @@ Outcome = Literal["created", "applied", "merged", "noop", "would_apply", "would_
 class Answer(Struct, frozen=True, kw_only=True):
     """An edit that was decided and, unless it is a noop or a dry run, is durable.
 
-    `patch` is what was committed, as JSON; `missed` the revisions between base and it, as JSON, or
+    `patch` is what was committed, as JSON (null on a replayed answer whose revision was compacted away);
+    `missed` the revisions between base and it, as JSON, or
     None where that is too long; `revision` the one the edit made (the head, for a noop and for a dry
     run). `value` is the document at it; ABSENT when deleted and on a replayed answer.
     """
@@ -77,6 +78,19 @@ class RevisionView(Struct, frozen=True, kw_only=True):
     """The patch as submitted, JSON, where it differs from `patch`."""
     policy: int | None = None
     """The revision of the collection's settings under whose policy it was merged."""
+    labels: tuple[str, ...] = ()
+    compacted: bool = False
+    """In the feed: what it leads on from is gone, and `patch` gives the whole value in place of anything."""
+
+
+class LabelView(Struct, frozen=True, kw_only=True):
+    """The name of a revision, and who gave it when."""
+
+    document: DocumentKey
+    label: str
+    revision: int
+    author: str
+    at: int
 
 
 class DocumentEntry(Struct, frozen=True, kw_only=True):
@@ -113,6 +127,12 @@ class Page(Struct, Generic[Item], frozen=True):
 
     items: list[Item]
     cursor: str | None
+
+
+class HistoryPage(Page[RevisionView], frozen=True):
+    """A page of a document's history; from revision `oldest` on all are kept, before that labelled ones."""
+
+    oldest: int
 
 
 class Readiness(Struct, frozen=True, kw_only=True):

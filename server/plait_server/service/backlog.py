@@ -53,10 +53,14 @@ class Backlogs:
         document = await self._documents.open(address)
         reason = self._reason(document, after, epoch)
         if after is not None and reason is None:
-            revisions = await self._revisions(document, after)
-            if revisions is not None and self._fits(revisions):
-                return self._composed(document, after, revisions)
-            reason = "lagging"
+            try:
+                revisions = await self._revisions(document, after)
+            except errors.RevisionCompacted:
+                reason = "compacted"
+            else:
+                if revisions is not None and self._fits(revisions):
+                    return self._composed(document, after, revisions)
+                reason = "lagging"
         head = document.head
         if document.size_bound > self._limits.offload_bytes_min:
             await asyncio.to_thread(getattr, head, "body")
@@ -74,8 +78,10 @@ class Backlogs:
         return "unknown" if after > document.head.n else None
 
     async def _revisions(self, document: OpenDocument, after: int) -> Sequence[Revision] | None:
+        """Give what came after a revision; None where that is too much. Raises RevisionCompacted."""
         head = document.head.n
         if head - after > self._limits.live.composed_revisions_max:
+            await self._documents.check_kept(document.address, after + 1)
             return None
         if document.at(after) is not None:
             return document.since(after, head)

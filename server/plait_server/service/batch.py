@@ -87,7 +87,7 @@ class BatchEditor:
         """Take a batch, again while what it was decided on fails."""
         pipeline = self._pipeline
         addresses = [Address(caller.tenant, key.collection, key.id) for key, _ in batch.edits]
-        self._editor.begin()
+        self._editor.begin(caller, len(addresses))
         try:
             for round_ in range(pipeline.limits.rounds_max):
                 if round_ > 1:
@@ -107,15 +107,17 @@ class BatchEditor:
                     return answer
             raise errors.HotDocument("Others kept changing the documents first.")
         finally:
-            self._editor.end()
+            self._editor.end(caller, len(addresses))
 
     async def _open(self, addresses: Sequence[Address], opened: list[OpenDocument]) -> None:
         """Open documents, note that they are used, and append them to `opened`."""
-        documents = self._pipeline.documents
+        documents, admission = self._pipeline.documents, self._editor.admission
         if any(documents.get(address) is None for address in addresses):
             await asyncio.gather(*map(documents.open, addresses))
         for address in addresses:
             document = documents.get(address) or await documents.open(address)
+            if admission.is_hot(document):
+                raise admission.hot_document()
             document.users += 1
             opened.append(document)
 

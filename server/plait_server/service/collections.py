@@ -48,6 +48,10 @@ class Collections:
         """Give what holds in a collection now. Cost: one look-up."""
         return self._newest.get((tenant, name), DEFAULT)
 
+    def with_retention(self) -> list[tuple[str, str]]:
+        """List tenant and name of the collections that do not keep all of history."""
+        return [key for key, rules in self._newest.items() if rules.retention is not None]
+
     async def at(self, address: Address, revision: int) -> Rules:
         """Give what held from a revision of the settings on. Raises LookupError where it cannot be given."""
         return await self._of_revision(address.tenant, address.collection, revision)

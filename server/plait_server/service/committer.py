@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from itertools import count
 
@@ -12,6 +11,7 @@ from plait_server.errors import PlaitServerError, StoreUnavailable
 from plait_server.service.document import OpenDocument
 from plait_server.service.documents import Documents
 from plait_server.service.limits import ServiceLimits
+from plait_server.service.line import Line, units
 from plait_server.service.revision import CommittedRevision, Revision
 from plait_server.store import Commit, CommitResult, Committed, HeadMoved, Store
 
@@ -52,9 +52,9 @@ class Committer:
         self._documents = documents
         self._limits = limits
         self._on_committed = on_committed
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: Line[Waiting] = Line()
         self._wants_snapshot: dict[OpenDocument, None] = {}
-        self._newest: asyncio.Future[CommitResult] | None = None
+        self._writing: list[Waiting] = []
         self._idle: asyncio.Future[None] | None = None
         self._closing = False
         self._units = count(1)
@@ -79,7 +79,7 @@ class Committer:
         hold, if that is so. Whoever waits may be cancelled: the commit goes its way.
         """
         if result is None:
-            result = self._newest = asyncio.get_running_loop().create_future()
+            result = asyncio.get_running_loop().create_future()
         self._waiting.append(Waiting(commit, document, revision, result))
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
@@ -91,8 +91,9 @@ class Committer:
 
     async def catch_up(self) -> None:
         """Wait until all that was put so far is durable, or was refused."""
-        if self._newest is not None:
-            await asyncio.wait({self._newest})
+        put = {waiting.result for waiting in (*self._writing, *self._waiting)}
+        if put:
+            await asyncio.wait(put)
 
     async def close(self) -> None:
         """Finish what was put, then stop."""
@@ -106,6 +107,7 @@ class Committer:
             if self._waiting:
                 await self._gather()
                 await self._write_batch()
+                self._writing = []
             elif self._wants_snapshot:
                 await self._write_snapshots()
             elif self._closing:
@@ -152,23 +154,14 @@ class Committer:
         batch: list[Waiting] = []
         lost: list[Waiting] = []
         forlorn: set[OpenDocument] = set()
-        while self._waiting and len(batch) < BATCH_COMMITS_MAX:
-            unit = self._take_unit()
+        self._writing = self._waiting.take(BATCH_COMMITS_MAX)
+        for unit in units(self._writing):
             if any(waiting.document.stale or waiting.document in forlorn for waiting in unit):
                 lost += unit
                 forlorn.update(waiting.document for waiting in unit if waiting.revision is not None)
             else:
                 batch += unit
         return batch, lost
-
-    def _take_unit(self) -> list[Waiting]:
-        """Take the next commit, and where it has some, the others of its unit."""
-        waiting = self._waiting
-        unit = [waiting.popleft()]
-        number = unit[0].commit.unit
-        while number and waiting and waiting[0].commit.unit == number:
-            unit.append(waiting.popleft())
-        return unit
 
     def _settle(self, waiting: Waiting, result: CommitResult) -> None:
         """Move the document's head, or give the document up where a revision of it failed."""

@@ -54,11 +54,29 @@ Authenticator = Callable[[str | None], Caller | None]
 class Connection:
     """Carries out what a session wants. `Hub` knows it as a Follower."""
 
-    __slots__ = ("_authenticate", "_followed", "_hub", "_service", "_shell", "_tasks", "_wanted", "session")
+    __slots__ = (
+        "_authenticate",
+        "_counting",
+        "_followed",
+        "_hub",
+        "_peer",
+        "_service",
+        "_shell",
+        "_tasks",
+        "_wanted",
+        "session",
+    )
 
     def __init__(
-        self, service: Service, name: str, shell: Shell, authenticate: Authenticator, describe: Describe
+        self,
+        service: Service,
+        name: str,
+        shell: Shell,
+        authenticate: Authenticator,
+        describe: Describe,
+        peer: str = "",
     ) -> None:
+        """`peer` says from where the connection comes; callers without a name are counted by it."""
         hub = service.hub
         self._service = service
         self._hub = hub
@@ -66,6 +84,8 @@ class Connection:
         self._authenticate = authenticate
         self._followed: set[Address] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._peer = peer
+        self._counting = asyncio.Lock()
         self._wanted: deque[Intent] | None = None
         self.session = Session(name, service.epoch, hub.limits, hub.clock(), hub.next_origin, describe)
         hub.connect(self)
@@ -173,6 +193,10 @@ class Connection:
     async def _submit(self, submit: Submit) -> None:
         service, caller = self._service, self._caller
         try:
+            if service.quotas is not None:
+                # One at a time, wherever the counters are: edits stay in order.
+                async with self._counting:
+                    await service.quotas.take(caller, self._peer, writes=True)
             if submit.ancestor is None:
                 answer = await service.edit(caller, submit.document, submit.edit)
             else:

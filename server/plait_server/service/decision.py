@@ -345,13 +345,13 @@ def _change(
     else:
         kind = "edit" if document.tip.live else "create"
     encoded = encode(patch)
-    size = _bound_size(document.size_bound, value, operations, encoded, limits.document_bytes_max)
+    size = bound_size(document.size_bound, value, operations, encoded, limits.document_bytes_max)
     is_other = patch is not submission.patch and patch != submission.patch
     submitted = encode(submission.patch) if is_other else None
     return Change(kind, value, operations, encoded, submitted, size, notes)
 
 
-def _bound_size(
+def bound_size(
     before: int, value: Json | Absent, operations: tuple[Operation, ...], patch: bytes, most: int
 ) -> int:
     """Bound the size of a value as JSON, without encoding it for each edit. Raises TooLarge.

@@ -163,14 +163,23 @@ class OpenDocument:
 
     def trim(self, limits: ServiceLimits) -> None:
         """Forget the oldest durable revisions beyond the limits, some more than needed each time."""
-        before = self.floor
         while len(self._recent) > limits.recent_revisions_max or self.recent_bytes > limits.recent_bytes_max:
             dropped = min(self.head.n - self.floor, max(1, len(self._recent) // 4))
             if not dropped:
                 break
-            self.recent_bytes -= sum(revision.weight for revision in self._recent[1 : dropped + 1])
-            del self._recent[:dropped]
-        if self._touched is not None and self.floor != before:
+            self._drop(dropped)
+
+    def forget(self, oldest: int) -> None:
+        """Forget the durable revisions before one: the store has them no more."""
+        dropped = min(oldest, self.head.n) - self.floor
+        if dropped > 0:
+            self._drop(dropped)
+
+    def _drop(self, count: int) -> None:
+        """Drop the oldest revisions; the floor moves to the next one."""
+        self.recent_bytes -= sum(revision.weight for revision in self._recent[1 : count + 1])
+        del self._recent[:count]
+        if self._touched is not None:
             self._touched.forget(self.floor + 1)
 
     def wants_snapshot(self, limits: ServiceLimits) -> bool:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from functools import partial
 
 from plait_merge import ABSENT
-from plait_server.errors import BaseUnavailable, StoreUnavailable
+from plait_server.errors import BaseUnavailable, RevisionCompacted, StoreUnavailable
 from plait_server.service.document import OpenDocument
 from plait_server.service.lease import Leases
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.revision import Revision, before_the_first, follow, read_revision, replay
 from plait_server.store import Address, RevisionRecord, Store, StoredDocument
+from plait_server.wire import encode
 
 CHAIN_REVISIONS = 1_000
 """How many revisions are read from the store at a time."""
@@ -84,22 +85,31 @@ class Documents:
                 self.close(document)
 
     async def state(self, document: OpenDocument, n: int) -> Revision:
-        """Give revision `n`, up to the head, with its value, from memory or the store."""
-        revision = document.at(n)
+        """Give revision `n`, up to the head, with its value, from memory or the store.
+
+        Raises RevisionCompacted, StoreUnavailable.
+        """
+        return document.at(n) or await self._stored(document.address, n)
+
+    async def body(self, address: Address, n: int) -> bytes:
+        """Give the value at revision `n`, up to the head and no tombstone, as JSON, without opening the
+        document. Raises RevisionCompacted, StoreUnavailable."""
+        document = self.peek(address)
+        revision = None if document is None or n > document.head.n else document.at(n)
         if revision is None:
-            stored = await self._store.load(document.address, n)
-            if stored is None or not stored.revisions or stored.revisions[-1].n != n:
-                raise StoreUnavailable(f"Revision {n} cannot be read.")
-            revision = (await self._replay(stored))[-1]
-        return revision
+            revision = await self._stored(address, n)
+        return await asyncio.to_thread(encode, revision.value)
 
     async def chain(self, address: Address, above: int, upto: int) -> list[Revision]:
-        """Read the revisions above one to another from the store, without their values."""
+        """Read the revisions above one to another from the store, without their values.
+
+        Raises RevisionCompacted where one of them is gone, StoreUnavailable.
+        """
         records: list[RevisionRecord] = []
         while above < upto:
             part = await self._store.revisions(address, above=above, upto=upto, limit=CHAIN_REVISIONS)
-            if not part:
-                raise StoreUnavailable(f"Revision {above + 1} cannot be read.")
+            if not part or part[-1].n != above + len(part):
+                raise await self._missing(address, above + 1)
             records += part
             above = part[-1].n
         return [read_revision(record, ABSENT) for record in records]
@@ -108,19 +118,48 @@ class Documents:
         """Give revision `n` with its value and those after it to `upto` (the head or the tip).
 
         What is read from the store is kept with the document if there is room: the next late edit is
-        likely to have about the same base.
+        likely to have about the same base. Raises BaseUnavailable where that was compacted away,
+        StoreUnavailable.
         """
         state = document.at(n)
         if state is not None:
             return state, document.since(n, upto)
         floor = document.floor
         recent = document.since(floor, upto) if upto > floor else []
-        state = await self.state(document, n)
-        older = await self.chain(document.address, n, min(floor, upto))
+        try:
+            state = await self.state(document, n)
+            older = await self.chain(document.address, n, min(floor, upto))
+        except RevisionCompacted as gone:
+            raise _base_unavailable(n, gone) from gone
         await asyncio.to_thread(follow, state, older)
         if document.floor == floor <= upto:
             document.prepend(state, older, self._limits)
         return state, older + recent
+
+    def forget(self, address: Address, oldest: int) -> None:
+        """Forget the revisions before one: they were compacted away."""
+        document = self.peek(address)
+        if document is not None:
+            document.forget(oldest)
+
+    async def _stored(self, address: Address, n: int) -> Revision:
+        stored = await self._store.load(address, n)
+        if stored is None or not stored.revisions or stored.revisions[-1].n != n:
+            raise await self._missing(address, n)
+        return (await self._replay(stored))[-1]
+
+    async def check_kept(self, address: Address, n: int) -> None:
+        """Raise RevisionCompacted unless revision `n` and all after it are kept."""
+        extent = await self._store.extent(address)
+        if extent is not None and n < extent.oldest:
+            raise compacted(n, extent.oldest)
+
+    async def _missing(self, address: Address, n: int) -> RevisionCompacted | StoreUnavailable:
+        """Say why a revision that was there once is not."""
+        extent = await self._store.extent(address)
+        if extent is not None and n < extent.oldest:
+            return compacted(n, extent.oldest)
+        return StoreUnavailable(f"Revision {n} cannot be read.")
 
     def _loaded(self, address: Address, loading: asyncio.Task[OpenDocument]) -> None:
         del self._loading[address]
@@ -176,3 +215,20 @@ class Documents:
             document = next((each for each in self._open.values() if not each.busy), None)
             if document is not None:
                 self.close(document)
+
+
+def compacted(n: int, oldest: int) -> RevisionCompacted:
+    """Say that a revision is gone."""
+    return RevisionCompacted(
+        f"Revision {n} was compacted away; revision {oldest} is the oldest with all after it.",
+        {"oldest": oldest},
+    )
+
+
+def _base_unavailable(n: int, gone: RevisionCompacted) -> BaseUnavailable:
+    oldest = gone.members["oldest"]
+    return BaseUnavailable(
+        f"The base, revision {n}, was compacted away: nobody can say what changed since. "
+        f"Read the document and edit from there; the oldest base is {oldest}.",
+        {"oldest_base": oldest},
+    )

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Coroutine
 
 from plait_server import errors
+from plait_server.service.admission import Admission
 from plait_server.service.answer import Answer
 from plait_server.service.attempt import STORED_REFUSALS, Attempt, Pipeline
 from plait_server.service.decision import ruled
@@ -29,8 +30,8 @@ class Editor:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
+        self.admission = Admission(pipeline.limits, pipeline.documents)
         self.closing = False
-        self._under_way = 0
         self._drained = asyncio.Event()
 
     def edit(self, caller: Caller, document: DocumentKey, edit: Edit) -> Coroutine[None, None, Answer]:
@@ -42,7 +43,7 @@ class Editor:
     async def close(self) -> None:
         """Finish the edits under way; refuse those that come later."""
         self.closing = True
-        if self._under_way:
+        if not self.admission.idle:
             await self._drained.wait()
 
     async def _once(self, caller: Caller, document: DocumentKey, edit: Edit, key: IdempotencyKey) -> Answer:
@@ -66,13 +67,15 @@ class Editor:
     async def _until_decided(self, caller: Caller, key: DocumentKey, edit: Edit) -> Answer:
         """Take an edit, again while what it was decided on fails."""
         pipeline = self.pipeline
-        self.begin()
         address = Address(caller.tenant, key.collection, key.id)
+        self.begin(caller)
         try:
             for round_ in range(pipeline.limits.rounds_max):
                 if round_ > 1:
                     await self.pause(round_)
                 document = pipeline.documents.get(address) or await pipeline.documents.open(address)
+                if self.admission.is_hot(document):
+                    raise self.admission.hot_document()
                 document.users += 1
                 try:
                     rules = pipeline.collections.of(caller.tenant, key.collection)
@@ -89,17 +92,18 @@ class Editor:
                     return answer
             raise errors.HotDocument("Others kept changing the document first.")
         finally:
-            self.end()
+            self.end(caller)
 
-    def begin(self) -> None:
-        """Note that a request is under way, until `end`. Raises Overloaded where it cannot be taken."""
-        if self.closing or self.pipeline.committer.full:
-            raise errors.Overloaded("The server is closing." if self.closing else "Too many edits wait.")
-        self._under_way += 1
+    def begin(self, caller: Caller, edits: int = 1) -> None:
+        """Note that edits are under way, until `end`. Raises Overloaded."""
+        if self.closing:
+            raise errors.Overloaded("The server is closing.")
+        if not self.admission.take(caller.tenant, edits):
+            raise self.admission.overloaded()
 
-    def end(self) -> None:
-        self._under_way -= 1
-        if self.closing and not self._under_way:
+    def end(self, caller: Caller, edits: int = 1) -> None:
+        self.admission.give_back(caller.tenant, edits)
+        if self.closing and self.admission.idle:
             self._drained.set()
 
     async def pause(self, round_: int) -> None:

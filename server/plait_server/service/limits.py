@@ -1,6 +1,7 @@
 """What a stranger can make grow, and how far. Units are the last word of each name."""
 
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from plait_merge.values import LIMITS, Limits
 
@@ -28,6 +29,28 @@ class LiveLimits:
     integer_digits_max: int = 1_000
     tick_s: float = 1
     """How often the hub looks at the clock for everybody."""
+
+
+IN_MEMORY: Final = "memory://"
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How often one may ask, as the `limits` library writes it ("100/second;1000/hour"); "" sets no bound."""
+
+    caller: str = ""
+    caller_writes: str = ""
+    tenant: str = ""
+    tenant_writes: str = ""
+    storage: str = IN_MEMORY
+    """Where it is counted: here, or at a URI of the library."""
+    counters_max: int = 50_000
+    """Counters kept here; the longest unused ones go first."""
+
+    @property
+    def given(self) -> bool:
+        """Whether anybody is to be counted."""
+        return any((self.caller, self.caller_writes, self.tenant, self.tenant_writes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +81,10 @@ class ServiceLimits:
     snapshot_bytes_min: int = 32_768
     """Patches of less weight never cause a snapshot, however small the document is."""
     edits_waiting_max: int = 10_000
+    """Edits under way at once, of all documents."""
+    document_edits_waiting_max: int = 2_000
+    """Edits under way at once of one document."""
+    rates: Rates = field(default=Rates())
     queue_document_edits_max: int = 1_000
     """Queued edits of one document."""
     queue_tenant_edits_max: int = 10_000
@@ -85,9 +112,15 @@ class ServiceLimits:
     page_items_max: int = 500
     page_bytes_max: int = 1_048_576
     """Patches in one page of history."""
+    blame_bytes_max: int = 33_554_432
+    """Who set what, kept in memory for the documents asked about last."""
     offload_bytes_min: int = 16_384
     """Work on more bytes than this leaves the event loop."""
     live: LiveLimits = field(default=LiveLimits())
+    labels_max: int = 256
+    """Labels of one document. Each keeps the whole value of its revision."""
+    compaction_interval_s: float = 10
+    """Between two looks for history beyond its retention."""
     rounds_max: int = 5
     """How often an edit is decided again because another process was faster."""
 

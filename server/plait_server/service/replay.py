@@ -52,7 +52,10 @@ class Replay:
         self._epoch = epoch
 
     async def answer(self, caller: Caller, stored: StoredAnswer) -> Answer:
-        """Give a stored answer again. Raises it, marked as replayed, where it is a refusal."""
+        """Give a stored answer again. Raises it, marked as replayed, where it is a refusal.
+
+        Where its revision was compacted away, the answer is the same without `patch` and `missed`.
+        """
         address = _address(caller, stored)
         if stored.conflict is not None:
             refusal: errors.PlaitServerError = await self._conflict(address, stored)
@@ -89,7 +92,8 @@ class Replay:
     ) -> tuple[Conflicted | Misfit, list[Revision], Revision]:
         """Work a kept conflict out again: the conflict, what it missed, and the head it was found on.
 
-        Raises LookupError where the engine finds it no longer (its limits were changed).
+        Raises LookupError where the engine finds it no longer (its limits were changed), BaseUnavailable
+        where what it was found on was compacted away.
         """
         base, since = await self._documents.span(document, record.base, record.head)
         head = await self._documents.state(document, record.head)
@@ -106,7 +110,8 @@ class Replay:
         missed = await self._revisions(document, base, upto)
         patch = b"[]"
         if changed:
-            patch = (await self._revisions(document, upto, stored.revision))[0].patch
+            committed = await self._revisions(document, upto, stored.revision)
+            patch = committed[0].patch if committed else b"null"
         return Answer(
             outcome=cast(Outcome, stored.outcome),
             document=DocumentKey(stored.collection, stored.id),
@@ -122,12 +127,15 @@ class Replay:
         )
 
     async def _revisions(self, document: OpenDocument, above: int, upto: int) -> Sequence[Revision]:
-        """Give revisions for an answer; none where they are too many to be in it."""
+        """Give revisions for an answer; none where they are too many to be in it, or gone."""
         if upto - above > self._limits.missed_revisions_max:
             return ()
         if document.at(above) is not None:
             return document.since(above, upto)
-        return await self._documents.chain(document.address, above, upto)
+        try:
+            return await self._documents.chain(document.address, above, upto)
+        except errors.RevisionCompacted:
+            return ()
 
     async def _conflict(self, address: Address, stored: StoredAnswer) -> errors.MergeConflict:
         assert stored.conflict is not None
@@ -135,7 +143,7 @@ class Replay:
         if record is not None:
             try:
                 conflicted, since, _ = await self.conflicted(await self._documents.open(address), record)
-            except LookupError:
+            except (LookupError, errors.BaseUnavailable, errors.RevisionCompacted):
                 pass
             else:
                 document = DocumentKey(stored.collection, stored.id)

@@ -108,6 +108,8 @@ def replay(stored: StoredDocument) -> list[Revision]:
         revision = read_revision(record, ABSENT)
         if stored.snapshot is not None and record.n == stored.snapshot.n:
             value = decode(stored.snapshot.value)
+        elif record.kind == "delete":
+            value = ABSENT  # also where it is the oldest, and what it removed is gone
         else:
             value = apply_operations(value, revision.operations, STORED)
         revision.value = value

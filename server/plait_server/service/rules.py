@@ -1,4 +1,4 @@
-"""What holds for the documents of a collection: how they merge, and what they may hold."""
+"""What holds for the documents of a collection: how they merge, what they may hold, what is kept of them."""
 
 from typing import Final
 
@@ -13,12 +13,23 @@ from plait_server.service.workload import SchemaError
 from plait_server.wire import encode
 
 
+class Retention(Struct, frozen=True):
+    """Which revisions are kept: the newest `revisions`, those younger than `days`, labelled ones; the newest
+    of all in any case."""
+
+    revisions: int | None = None
+    days: int | float | None = None
+    labelled: bool = True
+
+
 class CollectionSettings(Struct, frozen=True):
-    """The rules as data: a policy and a schema (None: none), and the merge mode of edits that name none."""
+    """The rules as data: a policy and a schema (None: none), the merge mode of edits that name none, and
+    which revisions are kept (None: all)."""
 
     policy: Json = None
     schema: Json = None
     merge: MergeMode = "auto"
+    retention: Retention | None = None
 
 
 class Rules(Struct, frozen=True, eq=False):
@@ -35,6 +46,13 @@ class Rules(Struct, frozen=True, eq=False):
     def merge(self) -> MergeMode:
         return self.settings.merge
 
+    @property
+    def retention(self) -> Retention | None:
+        return self.settings.retention
+
+
+REVISIONS_MAX: Final = 10**9
+DAYS_MAX: Final = 36_500
 
 DEFAULT: Final = Rules()
 
@@ -59,11 +77,28 @@ def read_rules(
             schema = read_schema(settings.schema, limits.values.depth_max)
     except SchemaError as error:
         problems.append({"detail": _sentence(error.detail), "pointer": f"#/schema{error.pointer}"})
+    if settings.retention is not None:
+        problems += _flaws(settings.retention)
     if problems:
         raise errors.InvalidValue("These are no settings of a collection.", {"errors": problems})
     if policy is not None and not policy.rules:
         policy = None
     return Rules(revision, settings, policy, schema, author, at)
+
+
+def _flaws(retention: Retention) -> list[dict[str, object]]:
+    """Say what is wrong with a retention."""
+    revisions, days = retention.revisions, retention.days
+    flaws: list[dict[str, object]] = []
+    if revisions is not None and not 1 <= revisions <= REVISIONS_MAX:
+        flaws.append(
+            {"detail": f"Kept are 1 to {REVISIONS_MAX} revisions.", "pointer": "#/retention/revisions"}
+        )
+    if days is not None and not 0 < days <= DAYS_MAX:
+        flaws.append({"detail": f"Kept are up to {DAYS_MAX} days.", "pointer": "#/retention/days"})
+    if revisions is None and days is None and not retention.labelled:
+        flaws.append({"detail": "It does not say what to keep; null keeps all.", "pointer": "#/retention"})
+    return flaws
 
 
 def _check_size(schema: Json, most: int) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import cast
 
 import msgspec
 
@@ -15,6 +16,8 @@ from plait_server.service.answer import (
     ConflictView,
     DocumentEntry,
     DocumentView,
+    HistoryPage,
+    LabelView,
     Page,
     Readiness,
     RevisionView,
@@ -24,26 +27,30 @@ from plait_server.service.backlog import Backlogs
 from plait_server.service.batch import BatchEditor
 from plait_server.service.collections import Collections
 from plait_server.service.committer import Committer
+from plait_server.service.compactor import Compactor
 from plait_server.service.conflict import carried, conflict_members, read_kept, settle, view_conflict
 from plait_server.service.decision import deleted
 from plait_server.service.document import OpenDocument
-from plait_server.service.documents import Documents
+from plait_server.service.documents import Documents, compacted
 from plait_server.service.edit import Editor
-from plait_server.service.feed import feed_cursor, read_feed_cursor
+from plait_server.service.feed import feed_cursor, feed_patch, read_feed_cursor
+from plait_server.service.history import History
 from plait_server.service.hub import Hub
 from plait_server.service.idempotency import IdempotencyKeys
 from plait_server.service.identifier import identifier
+from plait_server.service.labels import Labels
 from plait_server.service.lease import Leases
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.lineage import Ancestor
 from plait_server.service.locks import Locks, load_leases
 from plait_server.service.queue import Queue
+from plait_server.service.quota import Quotas
 from plait_server.service.replay import Replay
 from plait_server.service.request import Batch, Caller, DocumentKey, Edit, IdempotencyKey, IfMatch
 from plait_server.service.revision import CommittedRevision, Revision
 from plait_server.service.rules import CollectionSettings, Rules
 from plait_server.service.session import Backlog
-from plait_server.store import Address, ConflictRecord, Hold, RevisionRecord, Store
+from plait_server.store import Address, ChangeRow, ConflictRecord, Hold, RevisionRecord, Store
 
 TICK_S = 5.0
 TICKS_BETWEEN_PRUNES = 12
@@ -72,6 +79,8 @@ class Service:
         self._clock = clock
         self._random_bytes = random_bytes
         self.hub = Hub(limits.live, monotonic)
+        self.quotas = Quotas(limits.rates, monotonic, random_bytes) if limits.rates.given else None
+        """None where nobody's requests are counted."""
         self._on_committed = on_committed
         self._collections = collections
         self._documents = Documents(store, limits, leases)
@@ -93,7 +102,11 @@ class Service:
         )
         self._editor = Editor(pipeline)
         self.queue = Queue(pipeline, store)
+        self.history = History(store, pipeline, self.edit)
         self._batch_editor = BatchEditor(self._editor)
+        self._labels = Labels(store, self._documents, limits.labels_max)
+        self.compactor = Compactor(store, self._documents, collections, limits.compaction_interval_s, clock)
+        self._compaction = asyncio.create_task(self.compactor.run(), name="compaction")
         self._housekeeping = asyncio.create_task(self._keep_house(), name="housekeeping")
 
     @classmethod
@@ -127,8 +140,9 @@ class Service:
         """Finish and acknowledge what was taken, then close the store. Edits that come later are refused."""
         await self.queue.close()
         await self._editor.close()
-        self._housekeeping.cancel()
-        await asyncio.gather(self._housekeeping, return_exceptions=True)
+        for task in (self._housekeeping, self._compaction):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         await self._committer.close()
         await self.hub.close()
         await self._store.close()
@@ -141,6 +155,13 @@ class Service:
         return Readiness(
             ready=reason is None, reason=reason, store=self._store.name, durability=self._store.durability
         )
+
+    def check_room(self, caller: Caller, document: DocumentKey | None) -> None:
+        """Refuse an edit for which there is plainly no room, before it is read; None: of what, it will say.
+
+        Raises HotDocument, Overloaded.
+        """
+        self._editor.admission.check(caller, document)
 
     def edit(self, caller: Caller, document: DocumentKey, edit: Edit) -> Coroutine[None, None, Answer]:
         """Take an edit; the answer comes when it is durable. Raises what it is refused with."""
@@ -183,10 +204,12 @@ class Service:
     ) -> Rules:
         """Set what holds in a collection: see `Collections.put`.
 
-        Once this is answered, nothing is committed any more that was decided under earlier rules.
+        Once this is answered, nothing is committed any more that was decided under earlier rules, and
+        nothing of history goes that only they let go.
         """
         rules = await self._collections.put(caller, name, settings, condition)
         await self._committer.catch_up()
+        await self.compactor.settings_changed()
         return rules
 
     def revisions_since(
@@ -229,12 +252,13 @@ class Service:
                 if changes or remaining_s <= 0 or self.hub.closing:
                     break
                 await asyncio.wait({change}, timeout=remaining_s)
-        items = [_view_revision(DocumentKey(row.collection, row.id), row.revision) for row in changes]
+        items = [_view_change(row) for row in changes]
         last = changes[-1].revision.seq if changes else after
         return Page(items, feed_cursor(last, self.epoch))
 
     def _committed(self, committed: CommittedRevision) -> None:
         self.hub.publish(committed)
+        self.compactor.committed(committed.address, committed.revision.n)
         if self._on_committed is not None:
             self._on_committed(committed)
 
@@ -247,7 +271,7 @@ class Service:
         return DocumentKey(collection, self._identifier().lower())
 
     async def read(self, caller: Caller, document: DocumentKey, revision: int | None = None) -> DocumentView:
-        """Read a document as it is, or as it was. Raises NotFound, Deleted."""
+        """Read a document as it is, or as it was. Raises NotFound, Deleted, RevisionCompacted."""
         opened = await self._existing(caller, document)
         head = opened.head
         state = head
@@ -287,31 +311,59 @@ class Service:
 
     async def revisions(
         self, caller: Caller, document: DocumentKey, limit: int, cursor: str | None
-    ) -> Page[RevisionView]:
+    ) -> HistoryPage:
         """List revisions, newest first, also those of a deleted document. Raises NotFound, BadQuery."""
+        address = _address(caller, document)
+        extent = await self._store.extent(address)
+        if extent is None:
+            raise _no_document()
         records = await self._store.revisions(
-            _address(caller, document),
+            address,
             above=0,
             upto=_read_cursor(cursor),
             limit=self._bounded(limit),
             newest_first=True,
             bytes_max=self.limits.page_bytes_max,
         )
-        if not records and cursor is None:
-            raise _no_document()
-        # Revisions have no gaps: below number 1 there is nothing.
-        older = records[-1].n - 1 if records else 0
-        items = [_view_revision(document, record) for record in records]
-        return Page(items, str(older) if older else None)
+        labels = await self._labels.by_revision(address)
+        items = [_view_revision(document, record, labels.get(record.n, ())) for record in records]
+        oldest, last = extent.oldest, records[-1].n if records else 1
+        # From the oldest on there are no gaps; before it there are labelled ones, or none.
+        more = last > oldest or any(n < last for n in labels)
+        return HistoryPage(items, str(last - 1) if more else None, oldest)
 
     async def revision(self, caller: Caller, document: DocumentKey, n: int) -> RevisionView:
-        """Give one revision. Raises NotFound."""
-        records = []
+        """Give one revision. Raises NotFound, RevisionCompacted."""
+        address, records = _address(caller, document), []
         if 1 <= n <= REVISION_MAX:
-            records = await self._store.revisions(_address(caller, document), above=n - 1, upto=n, limit=1)
+            records = await self._store.revisions(address, above=n - 1, upto=n, limit=1)
         if not records:
+            extent = await self._store.extent(address)
+            if extent is not None and 1 <= n < extent.oldest:
+                raise compacted(n, extent.oldest)
             raise errors.NotFound(f"There is no revision {n} of this document.")
-        return _view_revision(document, records[0])
+        labels = await self._labels.by_revision(address)
+        return _view_revision(document, records[0], labels.get(n, ()))
+
+    async def put_label(
+        self, caller: Caller, document: DocumentKey, name: str, n: int
+    ) -> tuple[LabelView, LabelView | None]:
+        """Name a revision: see `Labels.put`."""
+        await self._existing(caller, document)
+        return await self._labels.put(caller, document, name, n, self._now())
+
+    async def drop_label(self, caller: Caller, document: DocumentKey, name: str) -> None:
+        """Take a label away. Raises NotFound."""
+        await self._labels.drop(caller, document, name)
+
+    async def label(self, caller: Caller, document: DocumentKey, name: str) -> LabelView:
+        """Give a label, also of a deleted document. Raises NotFound."""
+        return await self._labels.get(caller, document, name)
+
+    async def labels(self, caller: Caller, document: DocumentKey) -> Sequence[LabelView]:
+        """List the labels of a document by name, also of a deleted one. Raises NotFound."""
+        await self._existing(caller, document)
+        return await self._labels.of(caller, document)
 
     async def conflicts(
         self, caller: Caller, document: DocumentKey, limit: int, cursor: str | None
@@ -335,7 +387,7 @@ class Service:
     ) -> ConflictView:
         """Give a kept conflict as it was when it was found, a page of it where it has very many parts.
 
-        Raises NotFound, BadQuery.
+        Raises NotFound, BadQuery, RevisionCompacted.
         """
         first = 0 if cursor is None else _read_cursor(cursor)
         record = await self._kept(caller, document, conflict)
@@ -344,6 +396,8 @@ class Service:
             conflicted, since, _ = await self._replay.conflicted(opened, record)
         except LookupError as error:
             raise errors.NotFound("The conflict can no longer be shown.") from error
+        except errors.BaseUnavailable as error:
+            raise compacted(record.base, cast(int, error.members["oldest_base"])) from error
         members = await asyncio.to_thread(
             conflict_members, document, conflicted, record.base, since, self.limits, first
         )
@@ -468,7 +522,14 @@ def _bad_cursor() -> errors.BadQuery:
     return errors.BadQuery("The cursor is none of this list.")
 
 
-def _view_revision(document: DocumentKey, record: RevisionRecord) -> RevisionView:
+def _view_change(row: ChangeRow) -> RevisionView:
+    view = _view_revision(DocumentKey(row.collection, row.id), row.revision)
+    return msgspec.structs.replace(view, patch=feed_patch(row), compacted=True) if row.compacted else view
+
+
+def _view_revision(
+    document: DocumentKey, record: RevisionRecord, labels: tuple[str, ...] = ()
+) -> RevisionView:
     return RevisionView(
         document=document,
         revision=record.n,
@@ -481,4 +542,5 @@ def _view_revision(document: DocumentKey, record: RevisionRecord) -> RevisionVie
         base=record.base,
         submitted=record.submitted,
         policy=record.policy,
+        labels=labels,
     )

@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Final, Literal
+from zlib import crc32
 
 from msgspec import Raw, Struct
 
@@ -65,6 +66,7 @@ MALFORMED_FRAMES_MAX: Final = 100
 OWN_EDITS_MAX: Final = 64
 """So many of one's own answered edits can be the base of another."""
 THROTTLE_MS: Final = 500
+"""To be waited for at least where the server is too busy; up to twice as long."""
 BASE_REFUSED: Final = "The edit it was made on was refused."
 Outcome = Literal["created", "applied", "merged", "noop", "deleted"]
 
@@ -463,9 +465,16 @@ class Session:
         """Take that an edit was refused, and refuse those made on it."""
         under_way = self._edits.pop(origin)
         self._problem(error, under_way.document, under_way.frame.id)
-        if isinstance(error, errors.Overloaded):
-            self._put(Throttle(retry_after_ms=THROTTLE_MS))
+        if isinstance(error, errors.Overloaded | errors.HotDocument | errors.QuotaExceeded):
+            self._put(Throttle(retry_after_ms=self._wait_ms(error)))
         return self._go_on(under_way, None)
+
+    def _wait_ms(self, error: errors.PlaitServerError) -> int:
+        """Say how long to wait: not everybody as long, so that not all come back at once."""
+        known_s = error.members.get("retry_after_s")
+        if isinstance(known_s, int):
+            return known_s * 1_000
+        return THROTTLE_MS + crc32(self.id.encode()) % THROTTLE_MS
 
     def _refuse(self, under_way: _UnderWay, error: errors.PlaitServerError) -> list[Intent]:
         self._problem(error, under_way.document, under_way.frame.id)

@@ -11,9 +11,13 @@ from plait_server.store.record import (
     CommitResult,
     ConflictRecord,
     DocumentRow,
+    Extent,
+    Floor,
     HeldLock,
     KeyRecord,
     KeyTaken,
+    LabelRecord,
+    LabelResult,
     LockRecord,
     OperationDone,
     OperationRecord,
@@ -57,7 +61,7 @@ class Store(Protocol):
         ...
 
     async def load(self, address: Address, revision: int | None = None) -> StoredDocument | None:
-        """Read what a value is made from: the head's, or that of `revision` (1 to head)."""
+        """Read what a value is made from: the head's, or that of `revision` (1 to head), if it is kept."""
         ...
 
     async def revisions(
@@ -70,7 +74,18 @@ class Store(Protocol):
         newest_first: bool = False,
         bytes_max: int | None = None,
     ) -> list[RevisionRecord]:
-        """Read revisions with above < n <= upto; end with the one that makes them weigh over `bytes_max`."""
+        """Read revisions with above < n <= upto; end with the one that makes them weigh over `bytes_max`.
+
+        From the oldest on (see `extent`) they have no gaps; of those before, only labelled ones are there.
+        """
+        ...
+
+    async def revision_at(self, address: Address, at: int) -> int | None:
+        """Give the number of the newest revision made at a moment or before.
+
+        Clocks step back, so this is the newest by number, not by moment. Cost: about a microsecond for each
+        revision that is newer.
+        """
         ...
 
     async def documents(self, tenant: str, collection: str, *, after: str, limit: int) -> list[DocumentRow]:
@@ -172,6 +187,50 @@ class Store(Protocol):
 
         Takes a bounded step: call it from time to time.
         """
+        ...
+
+    async def extent(self, address: Address) -> Extent | None:
+        """Tell how far the history of a document reaches."""
+        ...
+
+    async def extents(self, tenant: str, collection: str, *, after: str, limit: int) -> list[Extent]:
+        """Tell it of documents by id, deleted ones too, from the first one after `after`."""
+        ...
+
+    async def floor(self, address: Address, *, upto: int, young: int | None, rows_max: int) -> Floor | None:
+        """Find how far history may be compacted in one step that passes `rows_max` revisions at most.
+
+        Not beyond `upto`, nor beyond the first revision made at `young` or later. None: no step.
+        """
+        ...
+
+    async def compact(
+        self, address: Address, floor: Floor, value: bytes | None, *, spare_labelled: bool
+    ) -> bool:
+        """Make `floor` the oldest revision: remove those before it, with their snapshots, in one transaction.
+
+        `value` is the whole value there, for a floor that is not `whole`. Labelled revisions stay if they
+        are to be spared; else their labels go too. False: somebody else moved it; nothing was changed.
+        """
+        ...
+
+    async def put_label(
+        self, address: Address, label: LabelRecord, value: bytes | None, labels_max: int
+    ) -> LabelResult:
+        """Name a revision; `value` is the whole value there, None where it is a tombstone.
+
+        A label that stands elsewhere moves; one that stands there already stays as it was.
+        """
+        ...
+
+    async def drop_label(self, address: Address, name: str) -> bool:
+        """Take a label away, and the revision that was kept only for it. False: there is no such label."""
+        ...
+
+    async def label(self, address: Address, name: str) -> LabelRecord | None: ...
+
+    async def labels(self, address: Address) -> list[LabelRecord]:
+        """Read all labels of a document by name."""
         ...
 
     async def close(self) -> None: ...

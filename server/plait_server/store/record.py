@@ -204,7 +204,9 @@ class SnapshotRecord(Struct, frozen=True):
 class StoredDocument(Struct, frozen=True):
     """A document and what its value at one revision is made from.
 
-    `revisions` end with that revision and begin with the one the snapshot is of, or with the first.
+    `revisions` end with that revision and begin with the one the snapshot is of, or with one that needs none:
+    the first, one that creates or deletes. Empty where that revision was compacted away: `oldest` is the
+    oldest that is kept with all after it.
     """
 
     head: int
@@ -213,19 +215,26 @@ class StoredDocument(Struct, frozen=True):
     updated: int
     snapshot: SnapshotRecord | None
     revisions: list[RevisionRecord]
+    oldest: int = 1
 
 
 class ChangeRow(Struct, frozen=True):
-    """A revision in the feed, and whose it is."""
+    """A revision in the feed, and whose it is.
+
+    `compacted`: what it leads on from is gone. Then `value` is the whole value at it, None where its patch
+    says that too: it creates or deletes the document.
+    """
 
     collection: str
     id: str
     revision: RevisionRecord
+    compacted: bool = False
+    value: bytes | None = None
 
     @property
     def weight(self) -> int:
-        """The bytes of its patches."""
-        return self.revision.weight
+        """The bytes of its patches, and of its value."""
+        return self.revision.weight + len(self.value or b"")
 
 
 class DocumentRow(Struct, frozen=True):
@@ -246,3 +255,54 @@ class CollectionRecord(Struct, frozen=True):
     body: bytes
     author: str
     at: int
+
+
+class Extent(Struct, frozen=True):
+    """How far the history of a document reaches: every revision from `oldest` to `head` is kept.
+
+    `since` is when the oldest was made, where that is known at once; `labelled` says whether there are
+    labels on revisions before it.
+    """
+
+    id: str
+    head: int
+    oldest: int
+    since: int | None
+    labelled: bool
+
+
+class Floor(Struct, frozen=True):
+    """A revision that may become the oldest one in place of `oldest`.
+
+    `whole`: its value can be read without any before it. Else its snapshot has to be written first.
+    """
+
+    oldest: int
+    n: int
+    whole: bool
+
+
+class LabelRecord(Struct, frozen=True):
+    """The name of a revision."""
+
+    name: str
+    n: int
+    author: str
+    at: int
+
+
+class Labelled(Struct, frozen=True):
+    """The label stands; `before` is what it was."""
+
+    before: LabelRecord | None
+
+
+class NoRevision(Struct, frozen=True):
+    """There is no such revision to be labelled: none yet, or none any more. Nothing was written."""
+
+
+class NoRoom(Struct, frozen=True):
+    """The document has as many labels as it may: nothing was written."""
+
+
+LabelResult = Labelled | NoRevision | NoRoom

@@ -23,8 +23,10 @@ import aiosqlite
 
 from plait_server.errors import OutcomeUnknown, StoreRefused, StoreUnavailable
 from plait_server.store import statements as sql
+from plait_server.store.archive import refuse_foreign_log
 from plait_server.store.batch import BatchWriter, CommitFailed
 from plait_server.store.chain import find_revisions, read_revisions
+from plait_server.store.labels import drop_label, put_label
 from plait_server.store.locks import drop_locks, move_locks, put_lock, read_locks, renew_lock
 from plait_server.store.operations import (
     accept_operations,
@@ -41,9 +43,13 @@ from plait_server.store.record import (
     CommitResult,
     ConflictRecord,
     DocumentRow,
+    Extent,
+    Floor,
     HeldLock,
     KeyRecord,
     KeyTaken,
+    LabelRecord,
+    LabelResult,
     LockRecord,
     OperationDone,
     OperationRecord,
@@ -51,6 +57,7 @@ from plait_server.store.record import (
     SnapshotRecord,
     StoredDocument,
 )
+from plait_server.store.retention import compact, find_floor
 from plait_server.store.schema import Schema, load_schema, statements
 
 BUSY_TIMEOUT_S = 5.0
@@ -103,6 +110,7 @@ class SqliteStore:
         is_new = not _lock_file(path).exists()
         store = cls(path, options, _hold(path))
         try:
+            refuse_foreign_log(path)
             await store._open_writer()
             await store._open_readers(readers)
         except BaseException as error:
@@ -152,6 +160,10 @@ class SqliteStore:
             lambda connection: _revisions(connection, address, above, upto, limit, newest_first, bytes_max)
         )
 
+    async def revision_at(self, address: Address, at: int) -> int | None:
+        rows = await self._fetch(sql.MOMENT, (*address, at))
+        return rows[0][0] if rows else None
+
     async def documents(self, tenant: str, collection: str, *, after: str, limit: int) -> list[DocumentRow]:
         rows = await self._fetch(sql.DOCUMENTS, (tenant, collection, after, limit))
         return [DocumentRow(*row) for row in rows]
@@ -160,9 +172,7 @@ class SqliteStore:
         self, tenant: str, *, above: int, limit: int, bytes_max: int | None = None
     ) -> list[ChangeRow]:
         row = (above, tenant, limit)
-        return await self._read(
-            lambda connection: _bounded(starmap(_change, connection.execute(sql.CHANGES, row)), bytes_max)
-        )
+        return await self._read(lambda connection: _bounded(_changes(connection, row), bytes_max))
 
     async def key(self, tenant: str, caller: str, key: str, now: int) -> KeyRecord | None:
         records = [KeyRecord(*row) for row in await self._fetch(sql.KEY, (tenant, caller, key))]
@@ -248,6 +258,39 @@ class SqliteStore:
 
     async def locks(self) -> list[LockRecord]:
         return await self._read(read_locks)
+
+    async def extent(self, address: Address) -> Extent | None:
+        rows = await self._fetch(sql.EXTENT, address)
+        return _extent(*rows[0]) if rows else None
+
+    async def extents(self, tenant: str, collection: str, *, after: str, limit: int) -> list[Extent]:
+        rows = await self._fetch(sql.EXTENTS_AFTER, (tenant, collection, after, limit))
+        return [_extent(*row) for row in rows]
+
+    async def floor(self, address: Address, *, upto: int, young: int | None, rows_max: int) -> Floor | None:
+        return await self._read(lambda connection: find_floor(connection, address, upto, young, rows_max))
+
+    async def compact(
+        self, address: Address, floor: Floor, value: bytes | None, *, spare_labelled: bool
+    ) -> bool:
+        return await self._write(
+            lambda connection: compact(connection, address, floor, value, spare_labelled)
+        )
+
+    async def put_label(
+        self, address: Address, label: LabelRecord, value: bytes | None, labels_max: int
+    ) -> LabelResult:
+        return await self._write(lambda connection: put_label(connection, address, label, value, labels_max))
+
+    async def drop_label(self, address: Address, name: str) -> bool:
+        return await self._write(lambda connection: drop_label(connection, address, name))
+
+    async def label(self, address: Address, name: str) -> LabelRecord | None:
+        rows = await self._fetch(sql.LABEL, (*address, name))
+        return LabelRecord(*rows[0]) if rows else None
+
+    async def labels(self, address: Address) -> list[LabelRecord]:
+        return [LabelRecord(*row) for row in await self._fetch(sql.LABELS, address)]
 
     async def close(self) -> None:
         # Readers first: the last connection to close checkpoints, and that has to be the writer.
@@ -381,6 +424,23 @@ class SqliteStore:
             self._readers.put_nowait(reader)
 
 
+@contextlib.contextmanager
+def hold_file(path: Path) -> Iterator[sqlite3.Connection]:
+    """Hold a file alone, made or migrated, and give the connection that may write to it.
+
+    For work on a store that nobody serves meanwhile. Raises StoreRefused.
+    """
+    options = _Options(0, 0, None, load_schema(), sqlite3.Connection)
+    with contextlib.closing(_hold(path)):
+        refuse_foreign_log(path)
+        with contextlib.closing(sqlite3.connect(path, BUSY_TIMEOUT_S, isolation_level=None)) as connection:
+            try:
+                _prepare(connection, options)
+            except (sqlite3.Error, _Strange) as error:
+                raise StoreRefused(f"{path} cannot be opened: {error}.") from error
+            yield connection
+
+
 @dataclass(frozen=True, slots=True)
 class _Options:
     conflicts_open_max: int
@@ -460,6 +520,8 @@ def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
     for step in range(version + 1, schema.version + 1):
         _execute_all(connection, schema.steps[step])
         connection.execute("UPDATE store SET schema_version = ?", (step,))
+    # A backup has none: each time one is opened it goes a way of its own (docs/decisions/0018).
+    connection.execute("UPDATE store SET epoch = ? WHERE epoch = ''", (secrets.token_hex(8),))
 
 
 def _version(connection: sqlite3.Connection, schema: Schema) -> int:
@@ -516,13 +578,15 @@ def _load(connection: sqlite3.Connection, address: Address, revision: int | None
     document = connection.execute(sql.DOCUMENT, address).fetchone()
     if document is None:
         return None
-    head, deleted, created, updated = document
+    head, deleted, created, updated, oldest = document
     upto = head if revision is None else revision
+    # Before the oldest a revision stands for itself; from there on one leads to the next.
+    first = min(oldest, upto)
     row = connection.execute(sql.SNAPSHOT, (*address, upto)).fetchone()
-    snapshot = SnapshotRecord(*row) if row else None
-    seqs = find_revisions(connection, address, snapshot.n - 1 if snapshot else 0, upto)
+    snapshot = SnapshotRecord(*row) if row and row[0] >= first else None
+    seqs = find_revisions(connection, address, (snapshot.n if snapshot else first) - 1, upto)
     return StoredDocument(
-        head, bool(deleted), created, updated, snapshot, list(read_revisions(connection, seqs))
+        head, bool(deleted), created, updated, snapshot, list(read_revisions(connection, seqs)), oldest
     )
 
 
@@ -535,17 +599,21 @@ def _revisions(
     newest_first: bool,
     bytes_max: int | None,
 ) -> list[RevisionRecord]:
-    document = connection.execute(sql.HEAD, address).fetchone()
+    document = connection.execute(sql.RANGE, address).fetchone()
     if document is None:
         return []
-    # Numbers have no gaps: so many revisions end so far away.
-    upto = min(upto, document[0])
-    if newest_first:
+    head, oldest = document
+    upto = min(upto, head)
+    # From the oldest on numbers have no gaps: so many revisions end so far away. Of those before it only
+    # the labelled are left, and they are few.
+    if not newest_first:
+        upto = min(upto, max(above, oldest - 1) + limit)
+    elif upto - limit >= oldest:
         above = max(above, upto - limit)
-    else:
-        upto = min(upto, above + limit)
     seqs = find_revisions(connection, address, above, upto)
-    return _bounded(read_revisions(connection, reversed(seqs) if newest_first else seqs), bytes_max)
+    if newest_first:
+        seqs.reverse()
+    return _bounded(read_revisions(connection, seqs[:limit]), bytes_max)
 
 
 def _bounded(records: Iterator[Record], bytes_max: int | None) -> list[Record]:
@@ -560,8 +628,18 @@ def _bounded(records: Iterator[Record], bytes_max: int | None) -> list[Record]:
     return taken
 
 
-def _change(collection: str, document: str, *record: Any) -> ChangeRow:
-    return ChangeRow(collection, document, RevisionRecord(*record))
+def _changes(connection: sqlite3.Connection, row: tuple[int, str, int]) -> Iterator[ChangeRow]:
+    for collection, document, *record, compacted in connection.execute(sql.CHANGES, row):
+        revision, value = RevisionRecord(*record), None
+        if compacted:
+            address = Address(row[1], collection, document)
+            found = connection.execute(sql.SNAPSHOT_OF, (*address, revision.n)).fetchone()
+            value = found[0] if found else None
+        yield ChangeRow(collection, document, revision, bool(compacted), value)
+
+
+def _extent(id: str, head: int, oldest: int, since: int | None, labelled: int) -> Extent:
+    return Extent(id, head, oldest, since, bool(labelled))
 
 
 def _snapshot(connection: sqlite3.Connection, address: Address, n: int, value: bytes) -> None:

@@ -21,6 +21,7 @@ UPDATE documents SET head = column1, latest = column2, deleted = column3, update
 WHERE tenant = column5 AND collection = column6 AND id = column7 AND head = column8
 """
 HEAD = "SELECT head, latest FROM documents WHERE tenant = ? AND collection = ? AND id = ?"
+RANGE = "SELECT head, oldest FROM documents WHERE tenant = ? AND collection = ? AND id = ?"
 INSERT_REVISION = """
 INSERT INTO revisions (seq, previous, tenant, collection, document, n, kind, patch, base, submitted, author,
                        caller, key, at, message, trace, policy)
@@ -106,7 +107,7 @@ LAST_SEQ = "SELECT coalesce(max(seq), 0) FROM revisions"
 INSERT_SNAPSHOT = "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
 DOCUMENT = """
-SELECT head, deleted, created, updated FROM documents WHERE tenant = ? AND collection = ? AND id = ?
+SELECT head, deleted, created, updated, oldest FROM documents WHERE tenant = ? AND collection = ? AND id = ?
 """
 SNAPSHOT = """
 SELECT n, value FROM snapshots WHERE tenant = ? AND collection = ? AND document = ? AND n <= ?
@@ -125,15 +126,29 @@ WITH RECURSIVE chain (seq, previous, n) AS (
 )
 SELECT seq FROM chain WHERE n BETWEEN ?4 + 1 AND ?5
 """
+# From a document's head back to the first revision met that was made at ?4 or before.
+MOMENT = """
+WITH RECURSIVE chain (previous, n, at) AS (
+    SELECT previous, n, at FROM revisions WHERE seq = (
+        SELECT latest FROM documents WHERE tenant = ?1 AND collection = ?2 AND id = ?3)
+    UNION ALL
+    SELECT r.previous, r.n, r.at FROM chain JOIN revisions AS r ON r.seq = chain.previous WHERE chain.at > ?4
+)
+SELECT n FROM chain WHERE at <= ?4
+"""
 # Revisions by their seqs, a JSON array, in its order: a cross join goes through its left side as it comes.
 REVISIONS = """
 SELECT n, kind, patch, base, submitted, author, caller, revisions.key, at, message, trace, policy, seq
 FROM json_each(?) AS wanted CROSS JOIN revisions ON seq = wanted.value
 """
+# Beside each revision whether it is the oldest kept of its document, or a labelled one before that: then
+# what it leads on from is gone.
 CHANGES = """
 SELECT collection, document, n, kind, patch, base, submitted, author, caller, key, at, message, trace, policy,
-       seq FROM revisions
-WHERE seq > ? AND tenant = ? ORDER BY seq LIMIT ?
+       seq, EXISTS (
+           SELECT 1 FROM documents AS d WHERE d.oldest > 1 AND d.oldest >= r.n
+           AND (d.tenant, d.collection, d.id) = (r.tenant, r.collection, r.document))
+FROM revisions AS r WHERE seq > ? AND tenant = ? ORDER BY seq LIMIT ?
 """
 DOCUMENTS = """
 SELECT id, head, created, updated FROM documents
@@ -170,6 +185,61 @@ TRIM_CONFLICTS = """
 DELETE FROM conflicts WHERE rowid IN (
     SELECT rowid FROM conflicts ORDER BY expires DESC LIMIT ? OFFSET ?)
 """
+
+SNAPSHOT_OF = "SELECT value FROM snapshots WHERE tenant = ? AND collection = ? AND document = ? AND n = ?"
+SNAPSHOTS_BETWEEN = """
+SELECT n FROM snapshots WHERE tenant = ? AND collection = ? AND document = ? AND n BETWEEN ? AND ?
+"""
+# How far the history of each document reaches; the time of its oldest revision, which has a snapshot unless
+# it is a tombstone; and whether there are labels on revisions before that.
+EXTENTS = """
+SELECT id, head, oldest,
+       CASE oldest WHEN 1 THEN created ELSE (
+           SELECT r.at FROM snapshots AS s JOIN revisions AS r ON r.seq = s.seq
+           WHERE (s.tenant, s.collection, s.document, s.n) = (d.tenant, d.collection, d.id, d.oldest)) END,
+       oldest > 1 AND EXISTS (
+           SELECT 1 FROM labels AS l
+           WHERE (l.tenant, l.collection, l.document) = (d.tenant, d.collection, d.id) AND l.n < d.oldest)
+FROM documents AS d WHERE tenant = ? AND collection = ?
+"""
+EXTENT = EXTENTS + "AND id = ?"
+EXTENTS_AFTER = EXTENTS + "AND id > ? ORDER BY id LIMIT ?"
+MOMENTS = "SELECT n, at FROM json_each(?) AS wanted CROSS JOIN revisions ON seq = wanted.value"
+MOVE_OLDEST = """
+UPDATE documents SET oldest = ?1
+WHERE tenant = ?2 AND collection = ?3 AND id = ?4 AND oldest = ?5 AND head >= ?1
+"""
+KIND = "SELECT kind FROM revisions WHERE seq = ?"
+# The revisions before one, newest first.
+BEFORE = """
+WITH RECURSIVE chain (seq, previous, n) AS (
+    SELECT seq, previous, n FROM revisions WHERE seq = ?
+    UNION ALL
+    SELECT r.seq, r.previous, r.n FROM chain JOIN revisions AS r ON r.seq = chain.previous
+)
+SELECT seq, n FROM chain LIMIT -1 OFFSET 1
+"""
+DROP_REVISIONS = "DELETE FROM revisions WHERE seq IN (SELECT value FROM json_each(?))"
+DROP_SNAPSHOTS = """
+DELETE FROM snapshots WHERE tenant = ? AND collection = ? AND document = ? AND n < ?
+AND n NOT IN (SELECT value FROM json_each(?))
+"""
+RELINK = "UPDATE revisions SET previous = ?1 WHERE seq = ?2 AND previous IS NOT ?1"
+
+LABELS = """
+SELECT name, n, author, at FROM labels WHERE tenant = ? AND collection = ? AND document = ? ORDER BY name
+"""
+LABEL = (
+    "SELECT name, n, author, at FROM labels WHERE tenant = ? AND collection = ? AND document = ? AND name = ?"
+)
+COUNT_LABELS = "SELECT count(*) FROM labels WHERE tenant = ? AND collection = ? AND document = ?"
+LABELLED_BEFORE = "SELECT n FROM labels WHERE tenant = ? AND collection = ? AND document = ? AND n < ?"
+PUT_LABEL = """
+INSERT INTO labels (tenant, collection, document, name, n, author, at) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET n = excluded.n, author = excluded.author, at = excluded.at
+"""
+DROP_LABEL = "DELETE FROM labels WHERE tenant = ? AND collection = ? AND document = ? AND name = ?"
+DROP_LABELS_BEFORE = "DELETE FROM labels WHERE tenant = ? AND collection = ? AND document = ? AND n < ?"
 
 
 @cache

@@ -10,7 +10,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from plait_merge.values import Limits
 from plait_server.config import Settings
 from plait_server.errors import PlaitServerError
-from plait_server.service import LiveLimits, Service, ServiceLimits
+from plait_server.service import LiveLimits, Rates, Service, ServiceLimits
 from plait_server.web.asyncapi import AsyncDescription
 from plait_server.web.batch import Batches
 from plait_server.web.changes import Changes
@@ -22,12 +22,15 @@ from plait_server.web.door import BODIES, Bodies
 from plait_server.web.events import Events
 from plait_server.web.health import Health
 from plait_server.web.history import History
+from plait_server.web.labels import Labels
 from plait_server.web.live import Live
 from plait_server.web.locks import Locks
 from plait_server.web.openapi import Description
 from plait_server.web.operations import Operations
 from plait_server.web.problems import Problem, problem_of_refusal, problem_response
+from plait_server.web.quotas import Meter
 from plait_server.web.requests import request_id_of
+from plait_server.web.reverts import Reverts
 from plait_server.web.routes import Handler, Route, register
 from plait_server.web.tickets import Tickets
 from plait_server.web.written import WrittenAtOnce
@@ -53,6 +56,8 @@ def create_app(service: Service, settings: Settings) -> web.Application:
     routes = (
         *Documents(service, settings).routes(),
         *History(service, settings).routes(),
+        *Reverts(service, settings).routes(),
+        *Labels(service, settings).routes(),
         *Conflicts(service, settings).routes(),
         *Operations(service, settings).routes(),
         *Locks(service, settings).routes(),
@@ -65,6 +70,10 @@ def create_app(service: Service, settings: Settings) -> web.Application:
         *Health(service, settings).routes(),
         *AsyncDescription().routes(),
     )
+    if service.quotas is not None:
+        meter = Meter(service.quotas)
+        routes = meter.counted(routes)
+        application.on_response_prepare.append(meter.announce)
     description = Description(routes, settings)
     application[ROUTES] = (*routes, description.route())
     register(application, application[ROUTES], _guarding(settings.problem_base))
@@ -96,6 +105,7 @@ def service_limits(settings: Settings) -> ServiceLimits:
         recent_revisions_max=settings.recent_revisions_max,
         recent_bytes_max=settings.recent_bytes_max,
         snapshot_revisions_max=settings.snapshot_revisions_max,
+        blame_bytes_max=settings.blame_bytes_max,
         edits_waiting_max=settings.edits_waiting_max,
         queue_document_edits_max=settings.queue_document_edits_max,
         queue_tenant_edits_max=settings.queue_tenant_edits_max,
@@ -103,8 +113,11 @@ def service_limits(settings: Settings) -> ServiceLimits:
         queue_bytes_max=settings.queue_bytes_max,
         operation_wait_max_s=settings.operation_wait_max_s,
         operation_ttl_s=settings.operation_ttl_s,
+        document_edits_waiting_max=settings.document_edits_waiting_max,
         batch_operations_max=settings.batch_operations_max,
         collections_max=settings.collections_max,
+        labels_max=settings.labels_max,
+        compaction_interval_s=settings.compaction_interval_s,
         schema_bytes_max=settings.schema_bytes_max,
         lock_ttl_s=settings.lock_ttl_s,
         lock_ttl_max_s=settings.lock_ttl_max_s,
@@ -113,6 +126,14 @@ def service_limits(settings: Settings) -> ServiceLimits:
         locks_max=settings.locks_max,
         page_items_max=settings.page_items_max,
         page_bytes_max=settings.page_bytes_max,
+        rates=Rates(
+            caller=settings.rate_limit_caller,
+            caller_writes=settings.rate_limit_caller_writes,
+            tenant=settings.rate_limit_tenant,
+            tenant_writes=settings.rate_limit_tenant_writes,
+            storage=settings.rate_limit_storage,
+            counters_max=settings.rate_limit_counters_max,
+        ),
         live=_live_limits(settings),
     )
 

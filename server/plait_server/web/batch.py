@@ -74,7 +74,8 @@ class Batches:
         for name in _OF_ONE_DOCUMENT:
             if name in request.headers:
                 raise BadHeader(name, "a batch has several documents; its edits say what each is made on.")
-        settings = self._settings
+        caller, settings = caller_of(request), self._settings
+        self._service.check_room(caller, None)
         body = await read_body(request, settings.batch_bytes_max, settings.body_timeout_s, "batch_bytes")
         stated = self._stated(await self._parser.patch(body, BATCH_LEVELS))
         key, trace = key_of(request, body), trace_of(request)
@@ -87,7 +88,7 @@ class Batches:
             weight_bytes=len(body),
         )
         try:
-            answer = await self._service.batch(caller_of(request), batch)
+            answer = await self._service.batch(caller, batch)
         except BatchRefused as refused:
             raise self._problem(refused, batch) from refused
         return _response(request, answer)

@@ -49,7 +49,7 @@ class Changes:
 
 
 def _as_json(revision: RevisionView) -> dict[str, object]:
-    return {
+    body: dict[str, object] = {
         "document": f"{revision.document.collection}/{revision.document.id}",
         "revision": revision.revision,
         "kind": revision.kind,
@@ -58,3 +58,4 @@ def _as_json(revision: RevisionView) -> dict[str, object]:
         "message": revision.message,
         "patch": Raw(revision.patch),
     }
+    return {**body, "compacted": True} if revision.compacted else body

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from plait_merge.values import Json
 from plait_server import wire
 from plait_server.config import Settings
-from plait_server.service import CollectionSettings, IfMatch, Rules, Service
+from plait_server.service import CollectionSettings, IfMatch, Retention, Rules, Service
 from plait_server.service.moment import format_moment
 from plait_server.web import models
 from plait_server.web.conditions import BadHeader, etag, read_tags
@@ -32,7 +32,7 @@ class Collections:
                 "GET",
                 RULES,
                 self.get,
-                "Read what holds for the documents of a collection: policy, schema, strictness",
+                "Read what holds for the documents of a collection: policy, schema, strictness, retention",
                 {200: models.CollectionBody, 304: None},
                 ("bad-header", "bad-query", "precondition-failed", "store-unavailable"),
                 query=("revision",),
@@ -83,7 +83,9 @@ class Collections:
         stated = _stated(await self._parser.patch(body))
         name, caller = request.match_info["collection"], caller_of(request)
         before = (await self._service.collection(caller, name)).revision
-        settings = CollectionSettings(stated.policy, stated.schema_, stated.merge)
+        settings = CollectionSettings(
+            stated.policy, stated.schema_, stated.merge, _retention(stated.retention)
+        )
         rules = await self._service.put_collection(caller, name, settings, _condition_of(request))
         return _response(name, rules, 201 if rules.revision == 1 and not before else 200)
 
@@ -115,6 +117,16 @@ def _stated(content: Json) -> models.CollectionSettings:
         ) from error
 
 
+def _retention(stated: models.Retention | None) -> Retention | None:
+    if stated is None:
+        return None
+    if not stated.model_fields_set:
+        # By its defaults it would let go all but what is labelled: nobody means that by saying nothing.
+        cause = {"detail": "It does not say what to keep; null keeps all.", "pointer": "#/retention"}
+        raise Problem("invalid-value", "These are no settings of a collection.", {"errors": [cause]})
+    return Retention(stated.revisions, stated.days, stated.labelled)
+
+
 def _response(name: str, rules: Rules, status: int) -> web.Response:
     settings = rules.settings
     body = {
@@ -123,6 +135,7 @@ def _response(name: str, rules: Rules, status: int) -> web.Response:
         "policy": settings.policy,
         "schema": settings.schema,
         "merge": settings.merge,
+        "retention": settings.retention,
         "author": rules.author if rules.revision else None,
         "at": format_moment(rules.at) if rules.revision else None,
     }

@@ -10,7 +10,7 @@ from plait_server.service.moment import format_moment
 from plait_server.web import models
 from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS, bound_message, causes
 from plait_server.web.door import Parser, read_body
-from plait_server.web.edits import JSON, EditAnswers, caller_of, document_of, key_of, lock_of
+from plait_server.web.edits import JSON, EditAnswers, caller_of, check_room, document_of, key_of, lock_of
 from plait_server.web.history import READ_PROBLEMS
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_response
 from plait_server.web.problems import Problem
@@ -44,7 +44,7 @@ class Conflicts:
                 self.one,
                 "Read a conflict with everything needed to settle it",
                 {200: models.ConflictBody},
-                READ_PROBLEMS,
+                (*READ_PROBLEMS, "revision-compacted"),
                 query=("cursor",),
             ),
             Route(
@@ -87,12 +87,13 @@ class Conflicts:
         only_query(request)
         if request.content_type != JSON:
             raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        caller, document = caller_of(request), document_of(request)
+        check_room(self._service, request, caller, document)
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
         stated = self._stated_resolution(await self._parser.patch(body))
-        caller = caller_of(request)
         answer = await self._service.resolve(
             caller,
-            document_of(request),
+            document,
             request.match_info["conflict"],
             choices=stated.choices,
             patch=stated.patch,

@@ -1,5 +1,6 @@
 """Documents: create, put, patch, get, head, delete, list."""
 
+import re
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
@@ -10,8 +11,8 @@ from plait_merge.pointer import InvalidPointer, array_index, parse_pointer
 from plait_merge.values import ABSENT, Absent, Json
 from plait_server import wire
 from plait_server.config import Settings
-from plait_server.service import DocumentView, Edit, EditKind, Hold, Operation, Service
-from plait_server.service.moment import format_moment
+from plait_server.service import Caller, DocumentKey, DocumentView, Edit, EditKind, Hold, Operation, Service
+from plait_server.service.moment import format_moment, parse_moment
 from plait_server.web import models
 from plait_server.web.conditions import BadHeader, etag, read_tags, view_etag
 from plait_server.web.door import Parser, read_body
@@ -20,13 +21,14 @@ from plait_server.web.edits import (
     JSON,
     EditAnswers,
     caller_of,
+    check_room,
     document_of,
     edit_of,
     queued_response,
 )
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_response
 from plait_server.web.problems import WEAK_TAG_HINT, Problem
-from plait_server.web.routes import COLLECTION, DOCUMENT, Route
+from plait_server.web.routes import COLLECTION, DOCUMENT, LABEL_PATTERN, Route
 
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -96,8 +98,15 @@ class Documents:
                 self.get,
                 "Read a document, a part of it or an earlier revision",
                 {200: None, 304: None},
-                ("bad-header", "bad-query", "deleted", "precondition-failed", "store-unavailable"),
-                query=("revision", "pointer"),
+                (
+                    "bad-header",
+                    "bad-query",
+                    "deleted",
+                    "revision-compacted",
+                    "precondition-failed",
+                    "store-unavailable",
+                ),
+                query=("revision", "at", "label", "pointer"),
                 headers=("If-None-Match", "If-Match"),
             ),
             Route(
@@ -154,15 +163,16 @@ class Documents:
             raise Problem(
                 "unsupported-patch", f"Send one of {ACCEPT_PATCH['Accept-Patch']}.", None, ACCEPT_PATCH
             )
+        caller, document = caller_of(request), document_of(request)
+        check_room(self._service, request, caller, document)
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
         content = await self._parser.patch(body)
-        caller = caller_of(request)
         edit = (
             self._stated_edit(request, content, body)
             if media_type == EDIT
             else edit_of(request, kind, content, body)
         )
-        answer = await self._answers.decide(request, caller, document_of(request), edit)
+        answer = await self._answers.decide(request, caller, document, edit)
         return await self._answers.respond(request, caller, answer, known_base=_knows_its_base(edit))
 
     def _stated_edit(self, request: web.Request, content: Json, body: bytes) -> Edit:
@@ -194,24 +204,27 @@ class Documents:
 
     async def put(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
-        content, body = await self._document_in(request)
-        caller = caller_of(request)
+        caller, document = caller_of(request), document_of(request)
+        content, body = await self._document_in(request, caller, document)
         edit = edit_of(request, "put", content, body)
-        answer = await self._answers.decide(request, caller, document_of(request), edit)
+        answer = await self._answers.decide(request, caller, document, edit)
         return await self._answers.respond(request, caller, answer, known_base=True)
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
-        content, body = await self._document_in(request)
-        caller = caller_of(request)
+        caller, collection = caller_of(request), request.match_info["collection"]
+        content, body = await self._document_in(request, caller, None)
         edit = edit_of(request, "create", content, body)
-        document = self._service.new_document(request.match_info["collection"])
+        document = self._service.new_document(collection)
         answer = await self._answers.decide(request, caller, document, edit)
         return await self._answers.respond(request, caller, answer, known_base=True)
 
-    async def _document_in(self, request: web.Request) -> tuple[Json, bytes]:
+    async def _document_in(
+        self, request: web.Request, caller: Caller, document: DocumentKey | None
+    ) -> tuple[Json, bytes]:
         if _media_type(request) != JSON:
             raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        check_room(self._service, request, caller, document)
         settings = self._settings
         body = await read_body(
             request, settings.document_bytes_max, settings.body_timeout_s, "document_bytes"
@@ -233,8 +246,10 @@ class Documents:
         return response
 
     async def get(self, request: web.Request) -> web.Response:
-        only_query(request, "revision", "pointer")
-        view = await self._service.read(caller_of(request), document_of(request), revision_of(request))
+        only_query(request, "revision", "at", "label", "pointer")
+        caller, document = caller_of(request), document_of(request)
+        revision = await self._revision_of(request, caller, document)
+        view = await self._service.read(caller, document, revision)
         pointer = request.query.get("pointer", "")
         body = wire.encode(_part(view, pointer)) if pointer else view.body
         tag = view_etag(view.revision, pointer) if pointer else etag(view.revision)
@@ -249,13 +264,23 @@ class Documents:
         if view.author:
             headers["Plait-Author"] = view.author
         headers["Link"] = _links(view)
-        if _is_unchanged(request, tag):
+        if is_unchanged(request, tag):
             response.set_status(304)
             return response
         headers["Content-Type"] = JSON
         headers["X-Content-Type-Options"] = "nosniff"
         response.body = body
         return response
+
+    async def _revision_of(self, request: web.Request, caller: Caller, document: DocumentKey) -> int | None:
+        """Find the revision that is asked for, by its number, a moment or a label; None: the head."""
+        if len({"revision", "at", "label"} & request.query.keys()) > 1:
+            raise Problem("bad-query", "The parameters revision, at and label name the same thing: send one.")
+        if "at" in request.query:
+            return await self._service.history.at(caller, document, _moment_of(request))
+        if "label" in request.query:
+            return (await self._service.label(caller, document, _label_of(request))).revision
+        return revision_of(request)
 
     async def list(self, request: web.Request) -> web.Response:
         only_query(request, "limit", "cursor")
@@ -318,6 +343,23 @@ def revision_of(request: web.Request) -> int | None:
     return int(stated)
 
 
+def _moment_of(request: web.Request) -> int:
+    """Read ?at=, in milliseconds since 1970."""
+    try:
+        return parse_moment(request.query["at"])
+    except ValueError:
+        detail = "The parameter at takes a moment such as 2026-11-20T12:00:00Z."
+        raise Problem("bad-query", detail) from None
+
+
+def _label_of(request: web.Request) -> str:
+    """Read ?label=."""
+    label = request.query["label"]
+    if not re.fullmatch(LABEL_PATTERN, label):
+        raise Problem("bad-query", "The parameter label takes a label such as v1.0.")
+    return label
+
+
 def _part(view: DocumentView, pointer: str) -> Json:
     try:
         tokens = parse_pointer(pointer)
@@ -344,7 +386,8 @@ def _links(view: DocumentView) -> str:
     return history if view.head else f'{history}, <{path}>; rel="latest-version"'
 
 
-def _is_unchanged(request: web.Request, tag: str) -> bool:
+def is_unchanged(request: web.Request, tag: str) -> bool:
+    """Say whether the caller has what this tag names. Raises Problem where it insists on another."""
     required = read_tags(request.headers, "If-Match")
     if required is not None and not required.matches_strongly(tag):
         members = {"weak_etag": True, "hint": WEAK_TAG_HINT} if required.weak else None

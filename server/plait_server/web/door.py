@@ -9,6 +9,8 @@ from aiohttp.web_protocol import RequestPayloadError
 from plait_merge.values import Json
 from plait_server import wire
 from plait_server.config import Settings
+from plait_server.service.admission import Room
+from plait_server.web.edits import caller_of
 from plait_server.web.problems import Problem
 
 # A patch wraps its values: the list, the operation, and in Plait's own type the edit around them. A batch
@@ -21,16 +23,15 @@ class Bodies:
     """Counts the bytes of all bodies that are still coming: many slow ones must not fill the memory."""
 
     def __init__(self, bytes_max: int) -> None:
-        self._bytes_left = bytes_max
+        self._room = Room(bytes_max)
 
-    def take(self, size: int) -> None:
-        """Make room for `size` bytes more. Raises Problem where there is none."""
-        if size > self._bytes_left:
+    def take(self, tenant: str, size: int) -> None:
+        """Make room for `size` bytes more. Raises Problem where there is none for this tenant."""
+        if not self._room.take(tenant, size):
             raise Problem("overloaded", "Too many request bodies are on their way at once.")
-        self._bytes_left -= size
 
-    def give_back(self, size: int) -> None:
-        self._bytes_left += size
+    def give_back(self, tenant: str, size: int) -> None:
+        self._room.give_back(tenant, size)
 
 
 BODIES: Final = web.AppKey("bodies", Bodies)
@@ -60,16 +61,16 @@ async def read_body(
 
 
 async def _read_all(request: web.Request, bytes_max: int, limit: str) -> bytes:
-    bodies, body = request.app[BODIES], bytearray()
+    bodies, tenant, body = request.app[BODIES], caller_of(request).tenant, bytearray()
     try:
         while chunk := await request.content.readany():
-            bodies.take(len(chunk))
+            bodies.take(tenant, len(chunk))
             body += chunk
             if len(body) > bytes_max:
                 raise too_large(limit, bytes_max)
         return bytes(body)
     finally:
-        bodies.give_back(len(body))
+        bodies.give_back(tenant, len(body))
 
 
 def too_large(limit: str, bytes_max: int) -> Problem:

@@ -9,6 +9,7 @@ from multidict import istr
 
 from plait_merge.values import ABSENT, Json
 from plait_server import wire
+from plait_server.errors import RevisionCompacted, Unavailable
 from plait_server.service import (
     Answer,
     Caller,
@@ -80,6 +81,18 @@ def document_of(request: web.Request) -> DocumentKey:
     return DocumentKey(named["collection"], named["id"])
 
 
+def check_room(service: Service, request: web.Request, caller: Caller, document: DocumentKey | None) -> None:
+    """Refuse an edit for which there is no room, before its body is read; but who asks for it is queued.
+
+    Raises HotDocument, Overloaded.
+    """
+    try:
+        service.check_room(caller, document)
+    except Unavailable:
+        if _PREFER not in request.headers or _wait_s(request) is None:
+            raise
+
+
 def edit_of(request: web.Request, kind: EditKind, content: Json, body: bytes) -> Edit:
     """Put together what a write asks for. Raises BadHeader."""
     headers = request.headers
@@ -147,7 +160,7 @@ class EditAnswers:
         """
         if _PREFER not in request.headers or edit.dry_run:
             return self._service.edit(caller, document, edit)
-        wait_s = read_respond_async(", ".join(request.headers.getall(_PREFER)))
+        wait_s = _wait_s(request)
         if wait_s is None:
             return self._service.edit(caller, document, edit)
         return self._service.queue.submit(caller, document, edit, wait_s)
@@ -162,6 +175,10 @@ class EditAnswers:
         created = answer.outcome == "created"
         prefer = request.headers.get(_PREFER)
         wanted = read_return(prefer) if prefer is not None else None
+        value = None
+        if wanted is Return.REPRESENTATION and answer.outcome != "deleted":
+            value = await self._value(caller, answer)
+            wanted = None if value is None else wanted
         fields = (
             f"Cache-Control: private\r\nPlait-Revision: {answer.revision}\r\n"
             f'Link: </v1/docs/{document}/revisions>; rel="version-history"\r\n'
@@ -176,16 +193,23 @@ class EditAnswers:
             fields += f"ETag: {etag(answer.revision)}\r\n"
         if wanted is Return.MINIMAL or answer.outcome == "deleted":
             return WrittenAtOnce(201 if created else 204, fields, b"")
-        value = b""
-        if wanted is Return.REPRESENTATION:
-            value = b',"value":%b' % await self._value(caller, answer)
-        body = result_of(answer, document, value)
+        more = b"" if value is None else b',"value":%b' % value
+        body = result_of(answer, document, more)
         return WrittenAtOnce(201 if created else 200, f"{fields}Content-Type: {JSON}\r\n", body)
 
-    async def _value(self, caller: Caller, answer: Answer) -> bytes:
+    async def _value(self, caller: Caller, answer: Answer) -> bytes | None:
+        """Give the document after the edit; None where an answer is given again and it is gone."""
         if answer.value is not ABSENT:
             return wire.encode(answer.value)
-        return (await self._service.read(caller, answer.document, answer.revision)).body
+        try:
+            return (await self._service.read(caller, answer.document, answer.revision)).body
+        except RevisionCompacted:
+            return None
+
+
+def _wait_s(request: web.Request) -> float | None:
+    """Say how long the caller would wait for a queued edit; None where it is not to be queued."""
+    return read_respond_async(", ".join(request.headers.getall(_PREFER)))
 
 
 def result_of(answer: Answer, document: str, more: bytes = b"") -> bytes:

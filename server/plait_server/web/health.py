@@ -16,22 +16,28 @@ from plait_server.web.routes import FRONT, Route
 
 FEATURES = (
     "batch",
+    "blame",
     "changes",
     "collections",
     "conditional-requests",
     "conflicts",
+    "diff",
     "dry-run",
     "events",
     "history",
     "idempotency",
     "inc",
+    "labels",
     "live",
     "locks",
     "merge-modes",
     "prefer",
     "presence",
     "respond-async",
+    "retention",
+    "revert",
     "tickets",
+    "time-travel",
     "views-by-pointer",
 )
 """What a client may rely on; a client detects, it never guesses from a version."""
@@ -56,6 +62,7 @@ PUBLISHED_LIMITS = (
     "batch_operations_max",
     "collections_max",
     "schema_bytes_max",
+    "labels_max",
     "idempotency_ttl_s",
     "conflict_ttl_s",
     "lock_ttl_s",
@@ -68,6 +75,8 @@ PUBLISHED_LIMITS = (
     "queue_document_edits_max",
     "operation_wait_max_s",
     "operation_ttl_s",
+    "edits_waiting_max",
+    "document_edits_waiting_max",
 )
 
 
@@ -114,6 +123,7 @@ class Health:
                 "features": FEATURES,
                 "patch_types": list(PATCH_TYPES),
                 "limits": {name: getattr(self._settings, name) for name in PUBLISHED_LIMITS},
+                "rate_limits": self._service.quotas.policies if self._service.quotas else (),
             }
         )
 

@@ -1,4 +1,6 @@
-"""History: the revisions of a document, all of them and one."""
+"""History: the revisions of a document, what is different between two of them, and who set what."""
+
+from typing import Final
 
 from aiohttp import web
 from msgspec import Raw
@@ -7,11 +9,17 @@ from plait_server.config import Settings
 from plait_server.service import RevisionView, Service
 from plait_server.service.moment import format_moment
 from plait_server.web import models
+from plait_server.web.accept import preferred
+from plait_server.web.conditions import view_etag
+from plait_server.web.documents import is_unchanged, revision_of
 from plait_server.web.edits import caller_of, document_of
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_response
-from plait_server.web.routes import REVISION, REVISIONS, Route
+from plait_server.web.problems import Problem
+from plait_server.web.routes import BLAME, DIFF, REVISION, REVISIONS, Route
 
 READ_PROBLEMS = ("bad-header", "bad-query", "store-unavailable")
+FOR_PEOPLE: Final = "text/plain"
+DIFF_TYPES: Final = ("application/json-patch+json", FOR_PEOPLE, "application/json")
 
 
 class History:
@@ -38,7 +46,27 @@ class History:
                 self.one,
                 "Read one revision: its patch, its base, who, when and why",
                 {200: models.RevisionBody},
-                READ_PROBLEMS,
+                (*READ_PROBLEMS, "revision-compacted"),
+            ),
+            Route(
+                "GET",
+                DIFF,
+                self.diff,
+                "Compare two revisions: as JSON Patch, or as text for people",
+                {200: None, 304: None},
+                (*READ_PROBLEMS, "not-acceptable", "precondition-failed"),
+                query=("from", "to"),
+                headers=("Accept", "If-None-Match", "If-Match"),
+                media_type=DIFF_TYPES[0],
+            ),
+            Route(
+                "GET",
+                BLAME,
+                self.blame,
+                "Say who set each part of a document last, and when",
+                {200: models.BlameBody},
+                (*READ_PROBLEMS, "deleted"),
+                query=("pointer", "revision", "limit", "cursor"),
             ),
         )
 
@@ -48,13 +76,79 @@ class History:
             caller_of(request), document_of(request), limit_of(request, self._settings), cursor_of(request)
         )
         revisions = [_as_json(revision) for revision in page.items]
-        return page_response(request, {"revisions": revisions, "cursor": page.cursor})
+        return page_response(request, {"revisions": revisions, "cursor": page.cursor, "oldest": page.oldest})
 
     async def one(self, request: web.Request) -> web.Response:
         only_query(request)
         n = int(request.match_info["revision"])
         revision = await self._service.revision(caller_of(request), document_of(request), n)
         return page_response(request, _as_json(revision))
+
+    async def diff(self, request: web.Request) -> web.Response:
+        only_query(request, "from", "to")
+        media_type = preferred(request.headers.get("Accept"), DIFF_TYPES)
+        first, last = _number(request, "from", 0), _number(request, "to", 1)
+        if first is None:
+            raise Problem("bad-query", "The parameter from says which revision to begin at.")
+        history, document = self._service.history, document_of(request)
+        compared = await history.compare(caller_of(request), document, first, last)
+        n = compared.after.n
+        tag = view_etag(n, f"diff {first} {media_type}")
+        path = f"/v1/docs/{document.collection}/{document.id}"
+        response = web.Response()
+        headers = response.headers
+        headers["ETag"] = tag
+        headers["Cache-Control"] = "private"
+        headers["Vary"] = "Accept, Authorization"
+        headers["Plait-Revision"] = str(n)
+        headers["Plait-Epoch"] = self._service.epoch
+        headers["Link"] = f'<{path}/revisions>; rel="version-history", <{path}>; rel="latest-version"'
+        if is_unchanged(request, tag):
+            response.set_status(304)
+            return response
+        headers["X-Content-Type-Options"] = "nosniff"
+        if media_type == FOR_PEOPLE:
+            headers["Content-Type"] = f"{FOR_PEOPLE}; charset=utf-8"
+            response.body = (await history.describe(compared)).encode()
+        else:
+            headers["Content-Type"] = media_type
+            response.body = await history.diff(compared)
+        return response
+
+    async def blame(self, request: web.Request) -> web.Response:
+        only_query(request, "pointer", "revision", "limit", "cursor")
+        view = await self._service.history.blame(
+            caller_of(request),
+            document_of(request),
+            request.query.get("pointer", ""),
+            revision_of(request),
+            limit_of(request, self._settings),
+            cursor_of(request),
+        )
+        leaves = [
+            {
+                "pointer": leaf.pointer,
+                "revision": leaf.setter.revision,
+                "author": leaf.setter.author,
+                "at": format_moment(leaf.setter.at),
+            }
+            for leaf in view.leaves
+        ]
+        document = f"{view.document.collection}/{view.document.id}"
+        return page_response(
+            request,
+            {"document": document, "revision": view.revision, "leaves": leaves, "cursor": view.cursor},
+        )
+
+
+def _number(request: web.Request, name: str, least: int) -> int | None:
+    """Read a query parameter that names a revision."""
+    stated = request.query.get(name)
+    if stated is None:
+        return None
+    if not (stated.isascii() and stated.isdigit() and len(stated) <= 18) or int(stated) < least:
+        raise Problem("bad-query", f"The parameter {name} takes a revision number such as 41.")
+    return int(stated)
 
 
 def _as_json(revision: RevisionView) -> dict[str, object]:
@@ -70,4 +164,8 @@ def _as_json(revision: RevisionView) -> dict[str, object]:
         "patch": Raw(revision.patch),
         "submitted": None if revision.submitted is None else Raw(revision.submitted),
     }
-    return body if revision.policy is None else {**body, "policy": revision.policy}
+    if revision.policy is not None:
+        body["policy"] = revision.policy
+    if revision.labels:
+        body["labels"] = revision.labels
+    return body

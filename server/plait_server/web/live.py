@@ -23,7 +23,7 @@ from plait_server.web.conditions import BadHeader
 from plait_server.web.edits import TENANT, caller_of
 from plait_server.web.pages import only_query
 from plait_server.web.problems import Problem, problem_of_refusal
-from plait_server.web.requests import author_of_token
+from plait_server.web.requests import author_of_token, peer_of
 from plait_server.web.routes import Route
 from plait_server.web.tickets import Tickets
 
@@ -111,7 +111,12 @@ class Live:
             return websocket
         socket = _Socket(request, websocket)
         connection = socket.connection = Connection(
-            self._service, new_session_id(), socket, self._authenticating(request), self._describe
+            self._service,
+            new_session_id(),
+            socket,
+            self._authenticating(request),
+            self._describe,
+            peer_of(request),
         )
         try:
             if caller is not None:

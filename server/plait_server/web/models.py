@@ -14,6 +14,7 @@ Revision = Annotated[int, Field(ge=1, le=10**18)]
 Epoch = Annotated[str, Field(min_length=1, max_length=64)]
 Message = Annotated[str, Field(description="Kept in history; its limit is message_bytes_max.")]
 Patch = Annotated[list[dict[str, Any]], Field(description="JSON Patch, RFC 6902.")]
+Label = Annotated[str, Field(description="The name of a revision.")]
 MergeMode = Literal["auto", "strict", "theirs", "yours"]
 Policy = Annotated[
     Any,
@@ -63,6 +64,21 @@ class EditBody(Body):
     )
     dry_run: bool = Field(False, description="Decide, but store nothing.")
     lock: NamedLock | None = Field(None, description="The lease it is made under.")
+
+
+class RevertBody(Body):
+    """What is taken back: a revision, a range of them, or everything after one. Exactly one of the three."""
+
+    revision: Revision | None = Field(None, description="Take this revision back; later ones stay.")
+    from_: Revision | None = Field(None, alias="from", description="Take back from this revision on,")
+    through: Revision | None = Field(None, description="to this one, with it; later ones stay.")
+    to: Revision | None = Field(
+        None, description="Make the document what it was at this revision, also where it is deleted."
+    )
+    epoch: Epoch | None = Field(None, description="The epoch the revisions belong to.")
+    merge: MergeMode = Field("auto", description="Where others were faster, as in an edit.")
+    message: Message | None = Field(None, description='Without one: "Revert revision 41".')
+    dry_run: bool = Field(False, description="Decide, but store nothing.")
 
 
 def _is_document(name: str) -> str:
@@ -147,12 +163,25 @@ class RenewalBody(Body):
     ttl_s: Lasting | None = Field(None, description="How long; as long as last time where it is not said.")
 
 
+class Retention(Body):
+    """A revision is kept while one of these holds, and the newest in any case. One of them has to be said."""
+
+    revisions: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
+        None, description="It is among the newest so many."
+    )
+    days: Annotated[int | float, Field(gt=0, le=36_500)] | None = Field(
+        None, description="It is younger than so many days."
+    )
+    labelled: bool = Field(True, description="It has a label.")
+
+
 class CollectionSettings(Body):
     """What holds for the documents of a collection: all of it, what is left out is as if never set."""
 
     policy: Policy = None
     schema_: Schema = Field(None, alias="schema")
     merge: MergeMode = Field("auto", description="How an edit merges that does not say so itself.")
+    retention: Retention | None = Field(None, description="Which revisions are kept; null keeps all.")
 
 
 class CollectionBody(BaseModel):
@@ -165,6 +194,7 @@ class CollectionBody(BaseModel):
     policy: Policy
     schema_: Schema = Field(alias="schema")
     merge: MergeMode
+    retention: Retention | None
     author: str | None
     at: str | None
 
@@ -198,7 +228,10 @@ class EditResult(BaseModel):
     revision: Revision = Field(description="The revision the edit made; the head for a noop or a dry run.")
     base: Revision | None
     outcome: Literal["created", "applied", "merged", "noop", "would_apply", "would_merge", "deleted"]
-    patch: Patch = Field(description="As committed; applied to the revision before it gives this one.")
+    patch: Patch | None = Field(
+        description="As committed; applied to the revision before it gives this one. "
+        "null in an answer given again whose revision was compacted away."
+    )
     missed: list[Missed] | None = Field(description="null where it is too long: read the revisions instead.")
     epoch: Epoch
     settled: str | None = Field(None, description="Id of the conflict this edit settled.")
@@ -247,12 +280,61 @@ class RevisionBody(BaseModel):
         description="The revision of the collection's settings under whose policy it was merged; "
         "left out where there was none.",
     )
+    labels: list[Label] | None = Field(None, description="Left out where there are none.")
 
 
 class RevisionList(BaseModel):
     """One page of history, newest first."""
 
     revisions: list[RevisionBody]
+    cursor: str | None
+    oldest: Revision = Field(
+        description="From here on every revision is kept; of those before only labelled ones."
+    )
+
+
+class LabelledRevision(Body):
+    """Which revision a label names."""
+
+    revision: Revision
+
+
+class LabelBody(BaseModel):
+    """A label of a revision."""
+
+    label: Label
+    revision: Revision
+    author: str
+    at: str
+
+
+class PutLabel(LabelBody):
+    """A label that was put."""
+
+    previous_revision: Revision | None = Field(description="What it named before; null for a new label.")
+
+
+class LabelList(BaseModel):
+    """The labels of a document, by name."""
+
+    labels: list[LabelBody]
+
+
+class Leaf(BaseModel):
+    """A scalar, or an empty object or array, and the revision that set it last."""
+
+    pointer: str
+    revision: Revision
+    author: str
+    at: str
+
+
+class BlameBody(BaseModel):
+    """One page of who set what, in the order of the document. Its cursor holds on to the revision."""
+
+    document: str
+    revision: Revision = Field(description="What it is true of.")
+    leaves: list[Leaf]
     cursor: str | None
 
 
@@ -266,6 +348,11 @@ class Change(BaseModel):
     at: str
     message: str | None
     patch: Patch = Field(description="As committed; applied to the revision before it gives this one.")
+    compacted: bool = Field(
+        False,
+        description="Revisions before it were compacted away: `patch` leads to it from anything. "
+        "Left out where it is false.",
+    )
 
 
 class ChangeList(BaseModel):
@@ -432,6 +519,16 @@ class OperationBody(BaseModel):
     problem: ProblemBody | ConflictProblem | None = Field(None, description="Why, where it is refused.")
 
 
+class RateLimit(BaseModel):
+    """A quota: so many requests in a window that slides. RateLimit names what is left of it."""
+
+    name: str
+    scope: Literal["caller", "tenant"] = Field(description="Whose requests are counted together.")
+    writes_only: bool
+    quota: int
+    window_s: int
+
+
 class Features(BaseModel):
     """What this server is and can do."""
 
@@ -442,6 +539,7 @@ class Features(BaseModel):
     features: list[str]
     patch_types: list[str]
     limits: dict[str, float]
+    rate_limits: list[RateLimit] = Field(description="None where everybody may ask as often as he likes.")
 
 
 class Alive(BaseModel):

@@ -18,7 +18,9 @@ from plait_server.web.problems import MEDIA_TYPE, PROBLEMS, Kind
 from plait_server.web.routes import (
     COLLECTION_PATTERN,
     CONFLICT_PATTERN,
+    FRONT,
     ID_PATTERN,
+    LABEL_PATTERN,
     LOCK_PATTERN,
     OPERATION_PATTERN,
     REVISION_PATTERN,
@@ -36,19 +38,24 @@ PATH_VARIABLES: Final = {
     "conflict": ("A kept conflict.", CONFLICT_PATTERN),
     "operation": ("A queued edit.", OPERATION_PATTERN),
     "lock": ("A lease.", LOCK_PATTERN),
+    "label": ("The name of a revision.", LABEL_PATTERN),
 }
 QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "limit": ("Entries in one page.", {"type": "integer", "minimum": 1}),
     "cursor": ("The cursor of the page before.", {"type": "string"}),
     "revision": ("An earlier revision.", {"type": "integer", "minimum": 1}),
+    "label": ("The revision with this label.", {"type": "string", "pattern": f"^{LABEL_PATTERN}$"}),
     "since": ("The cursor of the answer before; without one, from the beginning.", {"type": "string"}),
     "wait": ("Seconds to wait where there is nothing to tell yet.", {"type": "number", "minimum": 0}),
     "fence": ("The fencing number of the lease.", {"type": "integer", "minimum": 1}),
     "ticket": ("A ticket from POST /v1/tickets.", {"type": "string"}),
-    "from": ("The revision the client is at.", {"type": "integer", "minimum": 0}),
+    "from": ("The revision to begin at; 0 is before the first.", {"type": "integer", "minimum": 0}),
+    "to": ("The revision to end at; without it, the head.", {"type": "integer", "minimum": 1}),
+    "at": ("A moment, RFC 3339: what was the head then.", {"type": "string", "format": "date-time"}),
     "pointer": ("A part of the document, as JSON Pointer; it has a tag of its own.", {"type": "string"}),
 }
 HEADERS: Final = {
+    "Accept": "What is wanted; text/plain is for people.",
     "Plait-Base": "The revision the edit was made against: others' later edits are merged.",
     "If-Match": "Fail with 412 if the document is another than this tag names.",
     "If-None-Match": "On a write `*`: create, never replace. On a read: 304 if this is what it would send.",
@@ -61,6 +68,13 @@ HEADERS: Final = {
     "Plait-Author": "Who edits, kept in history.",
     "traceparent": "W3C Trace Context, kept in history.",
 }
+ANSWER_HEADERS: Final = {
+    "RateLimit-Policy": 'The quotas of this server, where it has some: "name";q=<requests>;w=<seconds>.',
+    "RateLimit": 'What they leave to the caller, where he is known: "name";r=<requests>;t=<seconds>.',
+    "Retry-After": "Seconds after which to send the request again; not the same for everybody.",
+}
+COUNTED_PROBLEMS: Final = ("quota-exceeded",)
+"""Of all that is counted: the paths of the contract, not those that say how the process is."""
 SHARED_PROBLEMS: Final = (
     "bad-request",
     "not-found",
@@ -104,7 +118,7 @@ def describe(routes: Iterable[Route], problem_base: str) -> dict[str, Any]:
             "summary": "JSON documents that many people edit at the same time",
         },
         "paths": paths,
-        "components": {"schemas": _schemas(rows)},
+        "components": {"schemas": _schemas(rows), "headers": _answer_headers()},
     }
 
 
@@ -153,7 +167,7 @@ def _successes(route: Route) -> dict[str, Any]:
 def _success(
     status: int, model: type[BaseModel] | None, media_type: str, *, has_body: bool
 ) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": HTTPStatus(status).phrase}
+    answer: dict[str, Any] = {"description": HTTPStatus(status).phrase, "headers": _told()}
     if has_body:
         answer["content"] = {media_type: {"schema": _reference(model)}}
     return answer
@@ -161,7 +175,8 @@ def _success(
 
 def _failures(route: Route, problem_base: str) -> dict[str, Any]:
     by_status: dict[int, list[Kind]] = {}
-    for code in sorted({*route.problems, *SHARED_PROBLEMS}):
+    counted = COUNTED_PROBLEMS if route.path.startswith(FRONT) else ()
+    for code in sorted({*route.problems, *SHARED_PROBLEMS, *counted}):
         by_status.setdefault(PROBLEMS[code].status, []).append(PROBLEMS[code])
     return {
         str(status): _failure(by_status[status], problem_base, route.refusal) for status in sorted(by_status)
@@ -176,7 +191,21 @@ def _failure(kinds: list[Kind], problem_base: str, refusal: type[BaseModel] | No
     schema = {"allOf": [{"anyOf": shapes} if refusal else shapes[0], types]}
     return {
         "description": "; ".join(f"{kind.code}: {kind.title}" for kind in kinds),
+        "headers": _told(retry=any(kind.retry for kind in kinds)),
         "content": {MEDIA_TYPE: {"schema": schema}},
+    }
+
+
+def _told(*, retry: bool = False) -> dict[str, Any]:
+    """Refer to the headers of an answer that are no matter of its route."""
+    names = [name for name in ANSWER_HEADERS if retry or name != "Retry-After"]
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _answer_headers() -> dict[str, Any]:
+    return {
+        name: {"description": description, "schema": {"type": "string"}}
+        for name, description in ANSWER_HEADERS.items()
     }
 
 

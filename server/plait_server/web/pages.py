@@ -6,7 +6,7 @@ from plait_server import wire
 from plait_server.config import Settings
 from plait_server.web.problems import Problem
 
-CURSOR_CHARACTERS_MAX = 512
+CURSOR_CHARACTERS_MAX = 2_048
 PRIVATE = {"Cache-Control": "private"}
 
 

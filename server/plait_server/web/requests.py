@@ -5,6 +5,7 @@ import binascii
 import itertools
 import re
 import secrets
+from ipaddress import IPv6Address
 
 from aiohttp import web
 from multidict import istr
@@ -43,6 +44,22 @@ def trace_of(request: web.BaseRequest) -> str | None:
     """Take the W3C `traceparent`; an invalid one is no trace, never an error."""
     given = request.headers.get(_TRACEPARENT_NAME)
     return given if given and _TRACEPARENT.fullmatch(given) else None
+
+
+def peer_of(request: web.BaseRequest) -> str:
+    """Say from where a request came: the network of its connection, whatever its headers say."""
+    return network_of(request.remote or "")
+
+
+def network_of(address: str) -> str:
+    """Of an IPv6 address take the half that names a network: whoever has one address there has them all."""
+    if ":" not in address:
+        return address
+    try:
+        whole = IPv6Address(address)
+    except ValueError:
+        return address
+    return str(whole.ipv4_mapped or whole.packed[:8].hex())
 
 
 def author_of(request: web.BaseRequest) -> str:

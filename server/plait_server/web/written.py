@@ -30,6 +30,10 @@ class WrittenAtOnce(web.StreamResponse):
         self._content = body
         self._stays: bool | None = None
 
+    def add(self, fields: str) -> None:
+        """Put more lines into the head."""
+        self._fields += fields
+
     @property
     def keep_alive(self) -> bool | None:
         return self._stays

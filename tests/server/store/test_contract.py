@@ -57,6 +57,18 @@ async def test_what_was_committed_is_there_after_opening_it_again(reopen: OpenSt
     assert conflict("c1") == await store.conflict(HERE, "c1")
 
 
+async def test_the_revision_at_a_moment_is_the_newest_made_until_then(store: Store) -> None:
+    """By number: where the clock stepped back, moments come twice, and the later revision is meant."""
+    moments = [100, 200, 50, 60, 60, 300]
+    for n, at in enumerate(moments, 1):
+        made = replace(revision(n, kind="edit" if n > 1 else "create"), at=at)
+        await store.commit([replace(edit(n - 1), revision=made), replace(edit(n - 1, THERE))])
+    for at in range(0, 310, 10):
+        newest = max([n for n, made in enumerate(moments, 1) if made <= at], default=None)
+        assert await store.revision_at(HERE, at) == newest
+    assert await store.revision_at(Address("acme", "orders", "never"), 1_000) is None
+
+
 async def test_a_batch_may_hold_a_chain_of_one_document_and_many_documents(store: Store) -> None:
     results = await store.commit([edit(0), edit(1), edit(0, THERE), edit(2), edit(1, THERE)])
     seqs = [result.seq for result in results if isinstance(result, Committed)]

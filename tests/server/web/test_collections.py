@@ -61,6 +61,7 @@ async def test_a_collection_without_settings_has_the_defaults(client: ClientSess
             "policy": None,
             "schema": None,
             "merge": "auto",
+            "retention": None,
             "author": None,
             "at": None,
         }
@@ -357,4 +358,4 @@ async def test_the_description_holds_the_schema_of_policies(client: ClientSessio
     _, description = await ask(client, "GET", "/openapi.json")
     settings = description["components"]["schemas"]["CollectionSettings"]
     assert policy_schema() in settings["properties"]["policy"]["anyOf"]
-    assert set(settings["properties"]) == {"policy", "schema", "merge"}
+    assert set(settings["properties"]) == {"policy", "schema", "merge", "retention"}

@@ -16,7 +16,7 @@ async def test_the_front_page_says_what_to_detect(serve: Serve) -> None:
     assert body["limits"]["idempotency_ttl_s"] == 86_400
     assert "application/vnd.plait.edit+json" in body["patch_types"]
     assert {"conflicts", "idempotency", "locks"} <= set(body["features"])
-    assert not {"blame"} & set(body["features"])
+    assert not {"audit", "webhooks"} & set(body["features"])
 
 
 async def test_it_lives_and_is_ready(client: ClientSession) -> None:

@@ -10,7 +10,7 @@ from plait_server.web import models
 from plait_server.web.application import ROUTES
 from plait_server.web.connections import Runner
 from plait_server.web.openapi import template
-from plait_server.web.routes import CONFLICTS, OPERATION, RESOLUTION
+from plait_server.web.routes import BLAME, CONFLICTS, DIFF, LABEL, LABELS, OPERATION, RESOLUTION, REVERT
 
 DOC = "/v1/docs/orders/7"
 PATCH = {"Content-Type": "application/json-patch+json"}
@@ -159,6 +159,23 @@ async def test_every_answer_is_as_it_is_described(walk: Walk, client: ClientSess
     late = [{"document": "orders/7", "patch": [replace("/title", "late")], "base": 1}]
     await send("POST", "/v1/batch", "/v1/batch", 409, json={"edits": late})
     await send("POST", "/v1/batch", "/v1/batch", 422, json={"edits": [*late, *late]})
+    label = template(LABEL)
+    await send(
+        "PUT", label, f"{DOC}/labels/first", 201, json={"revision": 1}, headers={"Plait-Author": "ann"}
+    )
+    await send("PUT", label, f"{DOC}/labels/first", 200, json={"revision": 2})
+    await send("PUT", label, f"{DOC}/labels/first", 422, json={"revision": 0})
+    await send("GET", template(LABELS), f"{DOC}/labels", 200)
+    await send("GET", f"{DOCUMENT_ROUTE}/revisions/{{revision}}", f"{DOC}/revisions/2", 200)
+    await send("GET", template(BLAME), f"{DOC}/blame", 200, params={"limit": "2"})
+    await send("GET", template(DIFF), f"{DOC}/diff?from=1&to=2", 200)
+    await send("GET", template(DIFF), f"{DOC}/diff?from=1&to=2", 406, headers={"Accept": "text/html"})
+    reverted = await send("POST", template(REVERT), f"{DOC}/revert", 200, json={"to": 5})
+    await send("POST", template(REVERT), f"{DOC}/revert", 409, json={"revision": 2})
+    await send("POST", template(REVERT), f"{DOC}/revert", 422, json={"revision": 1})
+    await client.delete(DOC, headers={"Plait-Base": str(reverted["revision"])})
+    await send("GET", template(BLAME), f"{DOC}/blame", 410)
+    await send("POST", template(REVERT), f"{DOC}/revert", 201, json={"to": 5}, headers=full)
     changes = await send("GET", "/v1/changes", "/v1/changes", 200, params={"limit": "3"})
     assert len(changes["changes"]) == 3
     await send("GET", "/v1/changes", "/v1/changes", 400, params={"since": "?"})
@@ -181,6 +198,7 @@ async def test_every_answer_is_as_it_is_described(walk: Walk, client: ClientSess
         await send("POST", COLLECTION_ROUTE, "/v1/docs/orders", 202, json=1, headers=QUEUED),
         await send("PATCH", DOCUMENT_ROUTE, DOC, 202, json=[replace("/n", 9)], headers=PATCH | QUEUED),
         await send("PATCH", DOCUMENT_ROUTE, DOC, 202, json=yours, headers=headers | QUEUED),
+        await send("POST", template(REVERT), f"{DOC}/revert", 202, json={"revision": 2}, headers=QUEUED),
         await send("DELETE", DOCUMENT_ROUTE, DOC, 202, headers={"If-Match": '"1"'} | QUEUED),
         await send("DELETE", DOCUMENT_ROUTE, DOC, 202, headers={"If-Match": "*"} | QUEUED),
     ):

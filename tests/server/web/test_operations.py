@@ -81,6 +81,12 @@ async def test_every_way_to_edit_a_document_can_be_queued(client: ClientSession)
     assert (await sent(client, "GET", DOC))[0] == 410
 
 
+async def test_a_revert_can_be_queued(client: ClientSession) -> None:
+    await sent(client, "PATCH", DOC, json=replacing("/n", 2), headers=PATCH)
+    end = await ended(client, await queued(client, "POST", f"{DOC}/revert", json={"revision": 2}))
+    assert (end["result"]["outcome"], end["result"]["patch"]) == ("applied", replacing("/n", 1))
+
+
 async def test_the_result_is_the_answer_of_the_edit(client: ClientSession) -> None:
     await sent(client, "PATCH", DOC, json=replacing("/title", "B"), headers=PATCH)
     headers = {**PATCH, "Plait-Base": "1"}
