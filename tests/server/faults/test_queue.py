@@ -16,6 +16,7 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession
 
+from server.data.histories import findings
 from server.faults.conftest import Start
 from server.faults.history import check_history
 from server.faults.ledger import DOCUMENTS, create_documents
@@ -166,6 +167,7 @@ async def test_what_was_accepted_ends_exactly_once_and_in_order_however_often_th
     async with server.client() as client:
         await check_ends(client, register)
     assert await server.end() == 0
+    assert findings(tmp_path / "plait.db") == []
     kinds = {"done" if isinstance(end, int) else end.rpartition(":")[2] for end in register.ends.values()}
     assert kinds == {"done", "merge-conflict", "patch-inapplicable"}, "the load proves too little"
     assert max(left) > 0, "the load proves too little"
