@@ -21,11 +21,13 @@ from plait_server.errors import (
 from plait_server.service import (
     Answer,
     Caller,
+    CollectionSettings,
     DocumentKey,
     Edit,
     IdempotencyKey,
     IfMatch,
     Operation,
+    Retention,
     Service,
     ServiceLimits,
 )
@@ -247,6 +249,23 @@ async def test_of_two_that_settle_one_conflict_the_second_is_refused(bench: Benc
     operations = [await queued(service, edit) for edit in (*settling, appending(1))]
     ends = [await outcome(service, operation) for operation in operations]
     assert ends == ["applied", "already-resolved", "applied"]
+
+
+async def test_a_base_compacted_away_meanwhile_is_a_result(bench: Bench) -> None:
+    """And what came of an edit whose revision is gone is told without its patch."""
+    service = await start(bench)
+    first = await queued(service, appending(0, base=1))
+    for n in range(1, 40):
+        await service.edit(BOB, ORDER, appending(n))
+    await outcome(service, first)
+    settings = CollectionSettings(retention=Retention(revisions=5))
+    await service.put_collection(ANN, "orders", settings, IfMatch(revisions=(0,)))
+    await service.compactor.sweep()
+    late = await queued(service, appending(40, base=1))
+    assert await outcome(service, late) == "base-unavailable"
+    end = await ended(service, first)
+    assert end.answer is not None
+    assert (end.answer.outcome, end.answer.revision, end.answer.patch) == ("applied", 2, b"null")
 
 
 async def test_a_lease_given_up_before_its_turn_is_a_result(bench: Bench) -> None:
