@@ -12,7 +12,7 @@ their addresses: whoever waits for one holds only such as come before it, so nob
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 
 from msgspec import Struct
@@ -31,7 +31,7 @@ from plait_server.service.document import OpenDocument
 from plait_server.service.edit import Editor
 from plait_server.service.idempotency import StoredAnswers, encode_answer, read_answers
 from plait_server.service.request import Batch, Caller, DocumentKey, IdempotencyKey
-from plait_server.store import Address, Commit, CommitResult, Committed, KeyRecord, KeyTaken
+from plait_server.store import Address, Commit, CommitResult, Committed, FenceStale, KeyRecord, KeyTaken
 
 
 class BatchEditor:
@@ -254,6 +254,8 @@ class _BatchAttempt(Struct):
         return True
 
     async def _not_committed(self, result: CommitResult) -> BatchAnswer | None:
+        if isinstance(result, FenceStale):
+            raise errors.BatchRefused(dict(self._stale(result.lock)))
         if not isinstance(result, KeyTaken):
             return None
         # The first request with this key was answered: this one has no effect.
@@ -262,6 +264,13 @@ class _BatchAttempt(Struct):
         stored = read_answers(result.record, key)
         pipeline.keys.remember(self.caller, result.record)
         return await pipeline.replay.batch(self.caller, self.batch, stored)
+
+    def _stale(self, lock: str) -> Iterator[tuple[int, errors.PlaitServerError]]:
+        """Refuse the edit that named a lease which the store has not."""
+        for number, attempt in enumerate(self.attempts):
+            for hold in attempt.held:
+                if hold.lock == lock:
+                    yield number, self.pipeline.locks.stale(attempt.document, hold)
 
     async def _refusal(self, refused: Sequence[int]) -> errors.BatchRefused:
         refusals: dict[int, errors.PlaitServerError] = {}

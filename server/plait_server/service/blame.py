@@ -57,25 +57,42 @@ class Blames:
         self._turns: WeakValueDictionary[Address, asyncio.Lock] = WeakValueDictionary()
 
     async def at(self, document: OpenDocument, n: int) -> Blame[Setter]:
-        """Give who set what at revision `n`, up to the head. Raises StoreUnavailable.
+        """Give who set what at revision `n`, up to the head.
 
-        Cost: that of the revisions since the nearest one that is known.
+        Where older revisions were compacted away, what they left is as if set by the oldest that is kept.
+        Raises RevisionCompacted, StoreUnavailable. Cost: that of the revisions since the nearest one known.
         """
         address = document.address
         async with self._turns.setdefault(address, asyncio.Lock()):
-            known, blame = self._nearest(address, n)
-            value: Json | Absent = ABSENT
-            if 0 < known < n:
-                value = (await self._documents.state(document, known)).value
+            known, value, blame = await self._beginning(document, n)
             on_the_way = 0
             while known < n:
                 step = await self._step(document, known, n)
+                if not step:
+                    # Compacted away meanwhile: then it begins later.
+                    before, (known, value, blame) = known, await self._beginning(document, n)
+                    if known <= before:
+                        raise StoreUnavailable(f"Revision {before + 1} cannot be read.")
+                    continue
                 known = step[-1].n
                 value, blame = await self._aside(_follow, blame, value, step)
                 self._drop(address, on_the_way)
                 self._keep(address, known, blame)
                 on_the_way = known
             return blame
+
+    async def _beginning(self, document: OpenDocument, n: int) -> tuple[int, Json | Absent, Blame[Setter]]:
+        """Give the newest revision up to `n` that is known, with its value: at worst the oldest that is kept,
+        or what was before the first."""
+        extent = await self._store.extent(document.address)
+        oldest = min(n, 1 if extent is None else extent.oldest)
+        known, blame = self._nearest(document.address, n)
+        if known == n:
+            return n, ABSENT, blame
+        if known < oldest and oldest > 1:
+            known, blame = oldest, Blame(Setter(oldest, "", 0))
+        value = (await self._documents.state(document, known)).value if known else ABSENT
+        return known, value, Blame() if value is ABSENT else blame
 
     def _nearest(self, address: Address, n: int) -> tuple[int, Blame[Setter]]:
         """Give the newest that is known up to revision `n`: at worst what was before the first."""
@@ -90,7 +107,7 @@ class Blames:
     async def _step(
         self, document: OpenDocument, above: int, upto: int
     ) -> Sequence[Revision | RevisionRecord]:
-        """Give the next revisions above one, from memory or the store."""
+        """Give the next revisions above one, from memory or the store; none where one of them is gone."""
         upto = min(upto, above + STEP_REVISIONS)
         if document.at(above) is not None:
             return document.since(above, upto)
@@ -101,9 +118,7 @@ class Blames:
             limit=STEP_REVISIONS,
             bytes_max=self._limits.page_bytes_max,
         )
-        if not records:
-            raise StoreUnavailable(f"Revision {above + 1} cannot be read.")
-        return records
+        return records if records and records[-1].n == above + len(records) else ()
 
     def _keep(self, address: Address, n: int, blame: Blame[Setter]) -> None:
         kept = self._kept.setdefault(address, OrderedDict())

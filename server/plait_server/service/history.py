@@ -63,10 +63,14 @@ class Leaf(Struct, frozen=True):
 
 
 class BlameView(Struct, frozen=True, kw_only=True):
-    """A page of the leaves of a document at one revision, and the cursor of the next one."""
+    """A page of the leaves of a document at one revision, and the cursor of the next one.
+
+    What was set by revision `oldest` may have been set before: those revisions were compacted away. 0: none.
+    """
 
     document: DocumentKey
     revision: int
+    oldest: int
     leaves: list[Leaf]
     cursor: str | None
 
@@ -95,7 +99,7 @@ class History:
         """Give the number of the revision that was the head at a moment (milliseconds since 1970).
 
         That is the newest revision made until then. Where the clock stepped back, and moments came twice,
-        it is the one of the second time. Raises NotFound.
+        it is the one of the second time. Raises NotFound, RevisionCompacted.
         """
         opened = await self._existing(caller, document)
         n = opened.head.n
@@ -107,9 +111,15 @@ class History:
         if n > 0:
             async with self._walking:
                 found = await self._store.revision_at(opened.address, moment)
-        if found is None:
-            raise errors.NotFound("The document was not there yet.")
-        return found
+        oldest = await self._oldest(opened.address)
+        if found is not None and found >= oldest:
+            return found
+        if oldest > 1:
+            raise errors.RevisionCompacted(
+                f"What was then was compacted away; revision {oldest} is the oldest with all after it.",
+                {"oldest": oldest},
+            )
+        raise errors.NotFound("The document was not there yet.")
 
     async def compare(
         self, caller: Caller, document: DocumentKey, before: int, after: int | None
@@ -159,7 +169,15 @@ class History:
         limit = max(1, min(limit, self._limits.page_items_max))
         blame = await self._blames.at(opened, n)
         leaves, following = await self._aside(_page, blame, state, within, pinned, limit)
-        return BlameView(document=document, revision=n, leaves=leaves, cursor=following)
+        # Looked up afterwards: what was followed began no later.
+        oldest = min(n, await self._oldest(opened.address))
+        return BlameView(
+            document=document,
+            revision=n,
+            oldest=oldest if oldest > 1 else 0,
+            leaves=leaves,
+            cursor=following,
+        )
 
     async def undo(self, caller: Caller, document: DocumentKey, first: int, last: int, edit: Edit) -> Answer:
         """Take revisions `first` to `last` back, and keep what came later: see `undoing`.
@@ -279,6 +297,11 @@ class History:
                 "The revision belongs to another epoch of this store.",
                 {"head_revision": opened.head.n, "epoch": epoch},
             )
+
+    async def _oldest(self, address: Address) -> int:
+        """Give the oldest revision that is kept with all after it."""
+        extent = await self._store.extent(address)
+        return 1 if extent is None else extent.oldest
 
     async def _existing(self, caller: Caller, document: DocumentKey) -> OpenDocument:
         """Open a document that was created once."""

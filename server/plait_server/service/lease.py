@@ -132,8 +132,12 @@ class Leases:
     ) -> Lease | None:
         """Give the first lease but one's own under which operations write. `value` is the tip's."""
         places = self._lead(value, operations)
-        written = (lease for lease, _ in self._guarding(now, own) if places[lease.id].written)
-        return next(written, None)
+        for lease, _ in self._guarding(now, own):
+            # Off the event loop a lease may come back meanwhile: then the document is stale, and so is this.
+            place = places.get(lease.id)
+            if place is not None and place.written:
+                return lease
+        return None
 
     def _lead(self, value: Json | Absent, operations: Sequence[Operation]) -> Mapping[str, Place]:
         """Follow the places of all leases through operations; once for the check and for what comes of it."""

@@ -120,35 +120,42 @@ class Locks:
             head = opened.head
             if not head.live:
                 raise deleted(head) if head.n else errors.NotFound("There is no such document.")
+            id = identifier(self._wall(), self._random_bytes) if key is None else _id_of(caller, key)
+            granted = None if opened.leases is None else opened.leases.get(id)
+            if granted is not None and granted.stands(self._monotonic()) and granted.place is not None:
+                return self._view(caller, document, granted, granted.place, head.n, replayed=True)
             if Replay(head.value, STORED).find(place) is ABSENT:
                 raise errors.NotFound("The document has nothing at this pointer.", {"pointer": pointer})
-            now, wall = self._monotonic(), self._wall()
-            leases = self._leases.get(opened.address, Leases())
-            id = identifier(wall, self._random_bytes) if key is None else _id_of(caller, key)
-            granted = leases.get(id)
-            if granted is not None and granted.stands(now) and granted.place is not None:
-                return self._view(caller, document, granted, granted.place, head.n, replayed=True)
-            gone = self._drop_over(opened.address, leases, now, head.n)
-            self._ended += gone
-            blocking = leases.around(place, now)
-            if blocking is not None:
-                raise self._locked(blocking, head.n)
-            self._check_room(caller, leases)
-            lease = Lease(
-                id=id,
-                holder=caller.author,
-                caller=caller.subject,
-                fence=0,
-                ttl_ms=ttl_ms,
-                expires=wall + ttl_ms,
-                deadline=now + ttl_ms / 1000,
-                kept=head.n,
-                followed=head.n,
-                course=[(head.n, place)],
-            )
-            lease.fence = await self._store.put_lock(_record(opened.address, lease, place, head.n), gone)
-            self._add(opened, leases, lease)
+            lease = await self._grant(caller, opened, id, place, ttl_ms)
             return self._view(caller, document, lease, place, head.n)
+
+    async def _grant(
+        self, caller: Caller, document: OpenDocument, id: str, place: Tokens, ttl_ms: int
+    ) -> Lease:
+        """Grant a lease on a place, if no other one overlaps it and there is room for it."""
+        now, wall, address, head = self._monotonic(), self._wall(), document.address, document.head.n
+        leases = self._leases.get(address, Leases())
+        gone = self._drop_over(address, leases, now, head)
+        self._ended += gone
+        blocking = leases.around(place, now)
+        if blocking is not None:
+            raise self._locked(blocking, head)
+        self._check_room(caller, leases)
+        lease = Lease(
+            id=id,
+            holder=caller.author,
+            caller=caller.subject,
+            fence=0,
+            ttl_ms=ttl_ms,
+            expires=wall + ttl_ms,
+            deadline=now + ttl_ms / 1000,
+            kept=head,
+            followed=head,
+            course=[(head, place)],
+        )
+        lease.fence = await self._store.put_lock(_record(address, lease, place, head), gone)
+        self._add(document, leases, lease)
+        return lease
 
     async def renew(
         self, caller: Caller, document: DocumentKey, hold: Hold, ttl_s: float | None = None

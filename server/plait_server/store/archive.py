@@ -24,6 +24,7 @@ from plait_server.store.record import (
     CollectionRecord,
     ConflictRecord,
     KeyRecord,
+    LockRecord,
     RevisionRecord,
     SnapshotRecord,
     StoredDocument,
@@ -62,15 +63,6 @@ class StoredSnapshot(Struct, frozen=True):
 
     seq: int
     snapshot: SnapshotRecord
-
-
-class StoredLock(Struct, frozen=True):
-    """A lease, as far as it refers to something else."""
-
-    address: Address
-    id: str
-    revision: int
-    fence: int
 
 
 class StoredOperation(Struct, frozen=True):
@@ -216,10 +208,9 @@ class Archive:
         for tenant, *record in self.connection.execute(statement):
             yield tenant, KeyRecord(*record)
 
-    def locks(self) -> Iterator[StoredLock]:
-        statement = "SELECT tenant, collection, document, id, revision, fence FROM locks"
-        for tenant, collection, document, *rest in self.connection.execute(statement):
-            yield StoredLock(Address(tenant, collection, document), *rest)
+    def locks(self) -> Iterator[LockRecord]:
+        for tenant, collection, document, *rest in self.connection.execute(sql.LOCKS):
+            yield LockRecord(Address(tenant, collection, document), *rest)
 
     def fence(self) -> int:
         """Give the newest fencing number."""

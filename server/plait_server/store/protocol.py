@@ -178,7 +178,7 @@ class Store(Protocol):
         ...
 
     async def locks(self) -> list[LockRecord]:
-        """Read all leases of all tenants, also those whose time is over."""
+        """Read all leases of all tenants, oldest first, also those whose time is over."""
         ...
 
     async def prune(self, now: int, conflicts_max: int) -> None:

@@ -80,7 +80,8 @@ DELETE_LOCK = """
 DELETE FROM locks WHERE tenant = ? AND collection = ? AND document = ? AND id = ? AND fence = ?
 """
 LOCKS = """
-SELECT tenant, collection, document, id, pointer, revision, holder, caller, ttl_ms, expires, fence FROM locks
+SELECT tenant, collection, document, id, pointer, revision, holder, caller, ttl_ms, expires, fence
+FROM locks ORDER BY fence
 """
 FINISH_OPERATION = """
 UPDATE operations SET answer = ?, done = ?, expires = ?, body = x''

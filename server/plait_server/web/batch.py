@@ -126,8 +126,14 @@ class Batches:
             )
         count, of = len(entries), len(batch.edits)
         detail = f"{count} of {of} edits {'is' if count == 1 else 'are'} refused, so nothing is written."
+        members: dict[str, object] = {"errors": entries}
+        refusals = refused.refusals.values()
+        waits = [wait for each in refusals if isinstance(wait := each.members.get("retry_after_s"), int)]
+        is_passing = all(each.retry for each in refusals)
+        if is_passing and waits:
+            members["retry_after_s"] = max(waits)
         headers = {"Idempotency-Replayed": "true"} if refused.replayed else None
-        return Problem(refused.first.code, detail, {"errors": entries}, headers)
+        return Problem(refused.first.code, detail, members, headers, retry=is_passing)
 
 
 def _document(name: str) -> DocumentKey:

@@ -7,6 +7,7 @@ from msgspec import Raw
 
 from plait_server.config import Settings
 from plait_server.service import RevisionView, Service
+from plait_server.service.history import Leaf
 from plait_server.service.moment import format_moment
 from plait_server.web import models
 from plait_server.web.accept import preferred
@@ -54,7 +55,7 @@ class History:
                 self.diff,
                 "Compare two revisions: as JSON Patch, or as text for people",
                 {200: None, 304: None},
-                (*READ_PROBLEMS, "not-acceptable", "precondition-failed"),
+                (*READ_PROBLEMS, "not-acceptable", "precondition-failed", "revision-compacted"),
                 query=("from", "to"),
                 headers=("Accept", "If-None-Match", "If-Match"),
                 media_type=DIFF_TYPES[0],
@@ -65,7 +66,7 @@ class History:
                 self.blame,
                 "Say who set each part of a document last, and when",
                 {200: models.BlameBody},
-                (*READ_PROBLEMS, "deleted"),
+                (*READ_PROBLEMS, "deleted", "revision-compacted"),
                 query=("pointer", "revision", "limit", "cursor"),
             ),
         )
@@ -125,20 +126,25 @@ class History:
             limit_of(request, self._settings),
             cursor_of(request),
         )
-        leaves = [
-            {
-                "pointer": leaf.pointer,
-                "revision": leaf.setter.revision,
-                "author": leaf.setter.author,
-                "at": format_moment(leaf.setter.at),
-            }
-            for leaf in view.leaves
-        ]
+        leaves = [_leaf_as_json(leaf, view.oldest) for leaf in view.leaves]
         document = f"{view.document.collection}/{view.document.id}"
         return page_response(
             request,
             {"document": document, "revision": view.revision, "leaves": leaves, "cursor": view.cursor},
         )
+
+
+def _leaf_as_json(leaf: Leaf, oldest: int) -> dict[str, object]:
+    """Write a leaf; `oldest` is where history begins, if what is before was compacted away."""
+    setter = leaf.setter
+    if setter.revision <= oldest:
+        return {"pointer": leaf.pointer, "revision": oldest, "author": None, "at": None, "before": True}
+    return {
+        "pointer": leaf.pointer,
+        "revision": setter.revision,
+        "author": setter.author,
+        "at": format_moment(setter.at),
+    }
 
 
 def _number(request: web.Request, name: str, least: int) -> int | None:

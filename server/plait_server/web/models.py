@@ -325,8 +325,12 @@ class Leaf(BaseModel):
 
     pointer: str
     revision: Revision
-    author: str
-    at: str
+    author: str | None
+    at: str | None
+    before: bool = Field(
+        False,
+        description="It was there at this revision, the oldest that is kept: who set it is no longer known.",
+    )
 
 
 class BlameBody(BaseModel):

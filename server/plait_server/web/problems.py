@@ -101,9 +101,13 @@ class Problem(Exception):
         detail: str,
         members: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
+        *,
+        retry: bool = True,
     ) -> None:
+        """`retry` is False where the same request cannot succeed later, whatever it says of its kind."""
         super().__init__(detail)
         self.kind = PROBLEMS[code]
+        self.retry = retry and self.kind.retry
         self.detail = detail
         self.members = members or {}
         self.headers = headers or {}
@@ -132,10 +136,10 @@ def problem_response(problem: Problem, request_id: str, base: str) -> web.Respon
     headers: CIMultiDict[str] = CIMultiDict(problem.headers)
     headers["Content-Type"] = MEDIA_TYPE
     headers["Cache-Control"] = "no-store"
-    headers["Plait-Should-Retry"] = "true" if kind.retry else "false"
+    headers["Plait-Should-Retry"] = "true" if problem.retry else "false"
     headers["X-Request-Id"] = request_id
     headers["Server"] = "plait"
-    if kind.retry:
+    if problem.retry:
         headers["Retry-After"] = str(problem.members.get("retry_after_s", random.randint(*RETRY_AFTER_S)))
     return web.Response(
         status=kind.status, body=wire.encode(problem_body(problem, request_id, base)), headers=headers

@@ -13,7 +13,7 @@ from plait_server.web import models
 from plait_server.web.conditions import BadHeader
 from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS, bound_message, causes
 from plait_server.web.door import Parser, read_body
-from plait_server.web.edits import JSON, EditAnswers, caller_of, document_of, edit_of
+from plait_server.web.edits import JSON, EditAnswers, caller_of, check_room, document_of, edit_of
 from plait_server.web.pages import only_query
 from plait_server.web.problems import Problem
 from plait_server.web.routes import REVERT, Route
@@ -38,7 +38,13 @@ class Reverts:
                 self.revert,
                 "Take revisions back and keep later ones, or restore a document to one",
                 {200: models.EditResult, 201: models.EditResult, 202: models.OperationBody, 204: None},
-                (*WRITE_PROBLEMS, *MERGE_PROBLEMS, "schema-violation", "unsupported-media-type"),
+                (
+                    *WRITE_PROBLEMS,
+                    *MERGE_PROBLEMS,
+                    "revision-compacted",
+                    "schema-violation",
+                    "unsupported-media-type",
+                ),
                 {JSON: models.RevertBody},
                 headers=(
                     "If-Match",
@@ -55,9 +61,10 @@ class Reverts:
         only_query(request)
         if request.content_type != JSON:
             raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        caller, document = caller_of(request), document_of(request)
+        check_room(self._service, request, caller, document)
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
         stated = self._stated(await self._parser.patch(body))
-        caller, document = caller_of(request), document_of(request)
         answer = await self._made(caller, document, stated, _edit(request, stated, body))
         if isinstance(answer, Edit):
             decided = await self._answers.decide(request, caller, document, answer)

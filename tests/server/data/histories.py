@@ -11,12 +11,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from msgspec.structs import replace
+
 from plait_server.config import Settings
 from plait_server.data.export import Export, export
 from plait_server.data.import_ import Import, Imported
 from plait_server.data.incoming import OnExisting
-from plait_server.errors import Deleted, MergeConflict, PatchInapplicable
-from plait_server.service import Caller, CollectionSettings, DocumentKey, Edit, IdempotencyKey, Service
+from plait_server.errors import BatchRefused, Deleted, Locked, MergeConflict, PatchInapplicable
+from plait_server.service import Batch, Caller, CollectionSettings, DocumentKey, Edit, IdempotencyKey, Service
 from plait_server.service.invariants import Finding, check
 from plait_server.store.archive import open_archive
 from plait_server.store.intake import Intake
@@ -52,10 +54,28 @@ async def _make(path: Path, seed: int, heads: dict[DocumentKey, int], edits: int
             key = random.choice(keys)
             edit = _edit(random, f"{seed}-{number}", heads.get(key))
             # What is refused is in the store too: as a conflict, and under its key.
-            with suppress(MergeConflict, PatchInapplicable, Deleted):
+            with suppress(MergeConflict, PatchInapplicable, Deleted, Locked):
                 heads[key] = (await service.edit(random.choice((ANN, BOB)), key, edit)).revision
+        await _make_the_rest(service, random, heads, seed)
     finally:
         await service.close()
+
+
+async def _make_the_rest(
+    service: Service, random: Random, heads: Mapping[DocumentKey, int], seed: int
+) -> None:
+    """Edit several documents at once, and leave leases."""
+    for number in range(5 if len(heads) > 1 else 0):
+        key = IdempotencyKey(f"batch-{seed}-{number}", "f")
+        edits = [
+            (document, replace(_edit(random, f"{number}", heads[document]), key=key))
+            for document in random.sample(list(heads), 2)
+        ]
+        with suppress(BatchRefused):
+            await service.batch(ANN, Batch(edits=tuple(edits), key=key))
+    for document in heads:
+        with suppress(Deleted, Locked):
+            await service.locks.acquire(ANN, document, "/f")
 
 
 def _edit(random: Random, name: str, head: int | None) -> Edit:

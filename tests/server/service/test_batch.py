@@ -26,6 +26,7 @@ from plait_server.service import (
     IfMatch,
     ServiceLimits,
 )
+from plait_server.store import Address
 from server.service.bench import ANN, BOB, Bench, as_json, begin, decided, put, refusal, replacing
 
 A, B, C, D = DOCUMENTS = tuple(DocumentKey("orders", name) for name in "abcd")
@@ -331,6 +332,18 @@ async def test_a_large_answer_is_not_kept_in_memory(bench: Bench) -> None:
     first = await bench.service.batch(ANN, sent)
     again = await bench.service.batch(ANN, sent)
     assert (again.replayed, revisions(again)) == (True, revisions(first))
+
+
+async def test_a_lease_that_the_store_has_not_refuses_the_batch(bench: Bench) -> None:
+    """Its fence is compared in the commit itself, whatever is in memory."""
+    lease = await bench.service.locks.acquire(ANN, B, "/n")
+    assert lease.hold is not None
+    address = Address(ANN.tenant, B.collection, B.id)
+    await bench.store.drop_locks([(address, lease.hold)])
+    made = batch((A, replacing("/n", 1)), (B, replacing("/n", 1, lock=lease.hold)), (C, replacing("/n", 1)))
+    assert await refused(bench.service.batch(ANN, made)) == {1: "stale-fence"}
+    assert [await head_of(bench, each) for each in (A, B, C)] == [1, 1, 1]
+    assert revisions(await bench.service.batch(ANN, batch((A, appending(1)), (B, appending(1))))) == [2, 2]
 
 
 async def test_one_document_twice_and_too_many_operations_are_refused(bench: Bench) -> None:

@@ -493,8 +493,11 @@ async def test_a_request_for_a_lease_may_be_sent_again(bench: Bench) -> None:
     await bench.service.edit(BOB, ORDER, FIRST)
     again = await acquire(bench, key=key)
     assert (again.hold, again.pointer, again.replayed) == (first.hold, "/lines/2", True)
+    move = [{"op": "move", "from": "/lines", "path": "/rows"}]
+    await bench.service.edit(BOB, ORDER, Edit(kind="patch", content=move))
+    assert (await acquire(bench, key=key)).pointer == "/rows/2"
     for other, caller in ((IdempotencyKey("k", "g"), ANN), (key, BOB)):
-        assert (await refusal(acquire(bench, "/lines/2", caller, key=other))).code == "locked"
+        assert (await refusal(acquire(bench, "/rows/2", caller, key=other))).code == "locked"
 
 
 # Restarts and clocks.

@@ -473,3 +473,24 @@ async def test_whoever_reads_while_history_goes_is_told_the_truth(bench: Bench) 
     await asyncio.gather(write(), *(read() for _ in range(4)))
     assert "revision-compacted" in told
     assert told <= {"revision-compacted", "base-unavailable"}
+
+
+@pytest.mark.parametrize("tidied", [True, False])
+async def test_a_lease_stands_or_is_lost_where_history_goes_under_it(bench: Bench, tidied: bool) -> None:
+    """In memory it follows every edit. After a restart it is where it was last written down; where that
+    revision is gone nobody can say where it would be now, so it has ended."""
+    await grow(bench.service, 2)
+    lease = await bench.service.locks.acquire(ANN, ORDER, "/mine")
+    assert lease.hold is not None
+    await grow(bench.service, 30)
+    await retain(bench.service, Retention(revisions=5))
+    await bench.service.compactor.sweep()
+    assert await code(bench.service.edit(BOB, ORDER, replacing("/mine", 1))) == "locked"
+    if tidied:
+        await bench.service.locks.tidy()
+    service = await bench.reopen()
+    held = replacing("/mine", 2, lock=lease.hold)
+    theirs = await code(service.edit(BOB, ORDER, replacing("/mine", 1)))
+    mine = await code(service.edit(ANN, ORDER, held))
+    assert (theirs, mine) in [("locked", None), (None, "stale-fence")]
+    assert theirs == "locked" or not tidied

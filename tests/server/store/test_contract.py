@@ -394,11 +394,11 @@ async def test_fences_of_leases_only_grow_over_all_documents(reopen: OpenStore) 
 
 async def test_leases_are_there_after_opening_it_again(reopen: OpenStore) -> None:
     store = await reopen()
-    first = lock("a", pointer='/é~1"/0', holder="bob")
-    second = lock("b", THERE, revision=7, ttl_ms=1)
+    first = lock("b", pointer='/é~1"/0', holder="bob")
+    second = lock("a", THERE, revision=7, ttl_ms=1)
     granted = [replace(each, fence=await store.put_lock(each)) for each in (first, second)]
     store = await reopen()
-    assert sorted(await store.locks(), key=lambda each: each.id) == granted
+    assert await store.locks() == granted
 
 
 async def test_a_lease_is_renewed_and_dropped_only_with_its_fence(store: Store) -> None:
@@ -413,6 +413,13 @@ async def test_a_lease_is_renewed_and_dropped_only_with_its_fence(store: Store) 
     assert await store.locks() == []
     assert not await store.renew_lock(renewed)
     await store.drop_locks([])
+
+
+async def test_where_leases_are_is_written_and_nothing_else_of_them(store: Store) -> None:
+    fences = [await store.put_lock(lock("a")), await store.put_lock(lock("b"))]
+    moved = lock("a", pointer="/c", revision=4, fence=fences[0])
+    await store.move_locks([replace(moved, expires=0, ttl_ms=1), lock("b", pointer="/d", fence=9)])
+    assert await store.locks() == [moved, lock("b", fence=fences[1])]
 
 
 async def test_a_lease_takes_the_place_of_those_that_are_over(store: Store) -> None:

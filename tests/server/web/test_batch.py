@@ -162,6 +162,41 @@ async def test_a_guard_on_one_document_stands_for_the_others(client: ClientSessi
     assert (await value_of(client, "orders/7"))["note"] == "sold"
 
 
+async def test_a_lease_stops_the_batches_of_others_and_is_named_by_its_holder(
+    client: ClientSession,
+) -> None:
+    ann, bob = {"Plait-Author": "ann"}, {"Plait-Author": "bob"}
+    async with client.post("/v1/docs/stock/1/locks", json={"pointer": "/count"}, headers=ann) as answer:
+        lease = await answer.json()
+    both = [inc("stock/2"), inc("stock/1")]
+    status, body, headers = await send(client, both, headers={**bob, "Idempotency-Key": "k"})
+    assert (status, body["type"], headers["Plait-Should-Retry"]) == (423, "urn:plait:errors:locked", "true")
+    assert 1 <= int(headers["Retry-After"]) <= 30
+    (refused,) = body["errors"]
+    assert (refused["edit"], refused["holder"], refused["pointer"]) == (1, "ann", "/count")
+    # Sending it again cannot help where something else is wrong too.
+    await edit(client, "orders/7", [{"op": "replace", "path": "/note", "value": "mine"}])
+    status, body, headers = await send(client, [*both, note("yours", base=2)], headers=bob)
+    assert (status, len(body["errors"]), headers["Plait-Should-Retry"]) == (423, 2, "false")
+    assert "Retry-After" not in headers
+    hold = {"id": lease["lock"], "fence": lease["fence"]}
+    for other in ({**hold, "fence": hold["fence"] + 1}, {**hold, "id": "none"}):
+        status, body, _ = await send(client, [inc("stock/2"), inc("stock/1", lock=other)], headers=ann)
+        assert (status, [each["edit"] for each in body["errors"]]) == (409, [1])
+        assert body["type"] == "urn:plait:errors:stale-fence"
+    assert [await revision_of(client, f"stock/{n}") for n in (1, 2)] == [2, 2]
+    status, _, _ = await send(client, [inc("stock/2"), inc("stock/1", lock=hold)], headers=ann)
+    assert (status, await revision_of(client, "stock/1")) == (200, 3)
+    async with client.delete(
+        f"/v1/docs/stock/1/locks/{lease['lock']}",
+        headers={**ann, "Plait-Lock": f"{lease['lock']};fence={lease['fence']}"},
+    ) as answer:
+        assert answer.status == 204
+    # A refusal for a lease burns no key.
+    status, _, headers = await send(client, both, headers={**bob, "Idempotency-Key": "k"})
+    assert (status, "Idempotency-Replayed" in headers) == (200, False)
+
+
 async def test_a_schema_refuses_the_whole_batch(client: ClientSession) -> None:
     rules = {"schema": {"properties": {"count": {"minimum": 0}}}}
     headers = {"If-None-Match": "*"}
@@ -306,6 +341,13 @@ BAD_EDITS: list[Any] = [
     {**GOOD, "if_match": [2]},
     {**GOOD, "merge": "ours"},
     {**GOOD, "merge": None},
+    {**GOOD, "lock": "l"},
+    {**GOOD, "lock": {}},
+    {**GOOD, "lock": {"id": "l"}},
+    {**GOOD, "lock": {"id": "l", "fence": "1"}},
+    {**GOOD, "lock": {"id": 1, "fence": 1}},
+    {**GOOD, "lock": {"id": "l", "fence": 0}},
+    {**GOOD, "lock": {"id": "l", "fence": 1, "x": 1}},
     {**GOOD, "resolves": "01J"},
     {**GOOD, "message": "each"},
     {**GOOD, "dry_run": True},
@@ -376,7 +418,7 @@ async def test_an_epoch_of_another_store_makes_every_base_unknown(client: Client
     assert (status, [each["type"][17:] for each in body["errors"]]) == (409, ["base-unknown"] * 2)
 
 
-@pytest.mark.parametrize("name", ["If-Match", "If-None-Match", "Plait-Base"])
+@pytest.mark.parametrize("name", ["If-Match", "If-None-Match", "Plait-Base", "Plait-Lock"])
 async def test_a_condition_on_one_document_does_not_fit_a_batch(client: ClientSession, name: str) -> None:
     status, body, _ = await send(client, [inc("stock/1")], headers={name: "2"})
     assert (status, body["type"], body["header"]) == (400, "urn:plait:errors:bad-header", name)

@@ -183,3 +183,34 @@ async def test_events_resumed_from_what_is_gone_begin_anew(client: ClientSession
             if event.get("event") == "reset":
                 assert json.loads(event["data"])["reason"] == "compacted"
     assert told == ["welcome", "reset", "snapshot", "caught_up"]
+
+
+async def test_what_is_gone_cannot_be_blamed_compared_or_taken_back(client: ClientSession) -> None:
+    """What was set before the oldest revision has nobody's name; what is asked of before it is 410."""
+    assert await get(client, f"{DOC}/blame") == {
+        "document": "orders/7",
+        "revision": 21,
+        "leaves": [
+            (await get(client, f"{DOC}/blame?pointer=/n"))["leaves"][0],
+            {"pointer": "/mine", "revision": 17, "author": None, "at": None, "before": True},
+        ],
+        "cursor": None,
+    }
+    created = "2000-01-01T00:00:00Z"
+    for path in (
+        f"{DOC}/blame?revision=16",
+        f"{DOC}/diff?from=1",
+        f"{DOC}/diff?from=20&to=16",
+        f"{DOC}?at={created}",
+    ):
+        problem = await get(client, path, 410)
+        assert (problem["type"], problem["oldest"]) == ("urn:plait:errors:revision-compacted", 17)
+    for body in ({"revision": 16}, {"revision": 17}, {"from": 3, "through": 20}, {"to": 1}):
+        async with client.post(f"{DOC}/revert", json=body) as answer:
+            problem = await answer.json(content_type=None)
+        assert (answer.status, problem["oldest"]) == (410, 17)
+    async with client.post(f"{DOC}/revert", json={"from": 18, "through": 21}) as answer:
+        assert (answer.status, (await answer.json())["patch"]) == (
+            200,
+            [{"op": "replace", "path": "/n", "value": 17}],
+        )
