@@ -22,7 +22,7 @@ from client_sdk.outbox_writer import body_of, edit_of, flight_of
 from plait_client.errors import OutboxFull, OutboxUnusable
 from plait_client.replica.edit import Edit, Flight, State
 from plait_client.replica.replica import Replica
-from plait_client.saving.outbox import FailedEdit, Outbox, Stored
+from plait_client.saving.outbox import SCHEMA_VERSION, FailedEdit, Outbox, Stored
 from plait_merge import ABSENT, Json, apply
 
 NAME = "orders/7"
@@ -340,7 +340,7 @@ async def test_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "edits.db"
     await (await Outbox.open(path)).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     connection.close()
     before = path.read_bytes()
     with pytest.raises(OutboxUnusable, match="newer"):
