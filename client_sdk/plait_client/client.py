@@ -269,7 +269,9 @@ class AsyncPlait:
         rules that are replaced, 0 where there are none. Raises PreconditionFailed if others set them since,
         InvalidPatch for a policy, a schema or a retention that is none.
         """
-        settings = {"policy": policy, "schema": schema, "merge": merge, "retention": retention}
+        settings: dict[str, Json] = {"policy": policy, "schema": schema, "merge": merge}
+        if retention is not None:
+            settings["retention"] = retention
         write = request.set_rules(collection, settings, if_match)
         answer = await self._opened().transport.send(write)
         return answer.read_as(Rules)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from plait_client.errors import TransportError
+from plait_client.errors import NotFound, TransportError
 from plait_client.replica.edit import Patch, touches
 from plait_client.wire import request
 from plait_client.wire.transport import Answer, Request, Transport
@@ -120,7 +120,11 @@ class History:
         await self._send(request.set_label(self._name, name, revision))
 
     async def unlabel(self, name: str) -> None:
-        await self._send(request.remove_label(self._name, name))
+        try:
+            await self._send(request.remove_label(self._name, name))
+        except NotFound as error:
+            if error.attempts == 1:  # else the first attempt may have taken it away
+                raise
 
     async def _send(self, asked: Request) -> Answer:
         return await self._transport.send(asked)

@@ -108,8 +108,8 @@ class Lease:
 
     async def _release(self) -> None:
         """Give it back; where that cannot be said it ends by itself."""
-        self._is_over = True
-        if self._left_s > 0 and not self._is_lost:
+        self._is_lost, self._is_over = self.lost, True
+        if not self._is_lost:
             with suppress(PlaitError):
                 release = request.release(self.document, self._hold)
                 await self._context.transport.send(release, deadline_s=self._left_s)

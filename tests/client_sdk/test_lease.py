@@ -1,6 +1,7 @@
 """Leases: who holds one is alone there, who does not waits, and nothing is held for ever."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -334,16 +335,16 @@ async def test_whatever_the_network_does_it_is_held_once_and_given_back(
 async def test_what_cannot_be_held_is_refused(join: Join) -> None:
     order, _ = await _two(join)
 
-    async def held(pointer: str = "", **given: float) -> Lease:
-        async with order.lock(pointer, **given) as lease:
+    async def held(pointer: str = "", *, ttl_s: float = 30.0, wait_s: float = 0.0) -> Lease:
+        async with order.lock(pointer, ttl_s=ttl_s, wait_s=wait_s) as lease:
             return lease
 
     for pointer in ("lines", "/a~2b", "x"):
         with pytest.raises(ValueError, match="pointer"):
             await held(pointer)
-    for given in ({"ttl_s": 0.0}, {"ttl_s": -1.0}, {"wait_s": -1.0}, {"ttl_s": float("nan")}):
+    for ttl_s, wait_s in ((0.0, 0.0), (-1.0, 0.0), (math.nan, 0.0), (30.0, -1.0), (30.0, math.nan)):
         with pytest.raises(ValueError, match="ttl_s"):
-            await held(**given)
+            await held(ttl_s=ttl_s, wait_s=wait_s)
     with pytest.raises(InvalidPatch):
         await held(ttl_s=10_000_000)
     with pytest.raises(NotFound):

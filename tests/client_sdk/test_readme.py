@@ -14,7 +14,19 @@ from typing import Any
 import pytest
 
 import plait_client
-from plait_client import AsyncPlait, Counters, Document, Field, MergeConflict, PlaitError, Retry
+from plait_client import (
+    AsyncPlait,
+    Batch,
+    BatchConflict,
+    Counters,
+    Document,
+    Field,
+    Lease,
+    MergeConflict,
+    Operation,
+    PlaitError,
+    Retry,
+)
 
 README = Path(__file__).parents[2] / "client_sdk" / "README.md"
 TEXT = README.read_text()
@@ -47,7 +59,9 @@ async def test_the_code_does_what_is_written_beside_it(address: str, tmp_path: P
         for statement in ast.parse(code).body:
             _, marked, written = lines[(statement.end_lineno or 0) - 1].partition("# -> ")
             if marked and isinstance(statement, ast.Expr):
-                value = eval(compile(ast.Expression(statement.value), str(README), "eval"), names)
+                value = eval(compile(ast.Expression(statement.value), str(README), "eval", AWAITS), names)
+                if inspect.isawaitable(value):
+                    value = await value
                 assert repr(value) == written
                 checked += 1
             else:
@@ -75,7 +89,9 @@ def test_every_public_name_is_mentioned() -> None:
     assert set(plait_client.__all__) - mentioned() == set()
 
 
-@pytest.mark.parametrize("kind", [AsyncPlait, Document, MergeConflict, Field])
+@pytest.mark.parametrize(
+    "kind", [AsyncPlait, Document, MergeConflict, Field, Batch, BatchConflict, Lease, Operation]
+)
 def test_every_call_and_property_is_mentioned(kind: type) -> None:
     public = {name for name in vars(kind) if not name.startswith("_")}
     rare = {"choices", "undecide", "undecided", "decided", "choice"}
