@@ -27,6 +27,7 @@ from plait_merge import (
     ABSENT,
     Absent,
     Conflicted,
+    Inapplicable,
     Json,
     Policy,
     apply,
@@ -290,31 +291,30 @@ class BatchConflict(PlaitError):
 
     async def _settled(self, part: _Part, conflict: MergeConflict) -> _Part:
         """Give a part that clashed as one made on what it clashed with, with the choices in it."""
-        head = conflict.head_revision
-        assert head is not None
-        theirs, found = await self._found(part, head)
-        if isinstance(found, Conflicted) and {each.id for each in found.conflicts} == set(conflict.choices()):
-            patch = resolve(theirs, found, conflict.choices())
-        elif all(choice == "theirs" for choice in conflict.choices().values()):
+        choices = conflict.choices()
+        if conflict.head_revision is None or part.base is None:
+            raise NotFound(f"The server does not say what {part.document.name} clashes with.")
+        missed = await self._missed(part.document.name, part.base, conflict.head_revision)
+        policy = await self._policy(part.document.name.partition("/")[0])
+        try:
+            theirs, found = _found(part, missed, policy)
+        except (ValueError, Inapplicable) as error:
+            raise NotFound(
+                f"The conflict of {part.document.name} is no more: make the edit again."
+            ) from error
+        if isinstance(found, Conflicted) and {each.id for each in found.conflicts} == choices.keys():
+            patch = resolve(theirs, found, choices)
+        elif all(choice == "theirs" for choice in choices.values()):  # a schema's, which only servers find
             patch = []
         else:
             raise NotFound(f"The conflict of {part.document.name} is no more: make the edit again.")
         act: Literal["patch", "delete"] = "delete" if patch == DELETED else "patch"
-        return replace(part, act=act, base=head, view=theirs, draft=ABSENT, patch=patch)
+        return replace(part, act=act, base=conflict.head_revision, view=theirs, draft=ABSENT, patch=patch)
 
-    async def _found(self, part: _Part, head: int) -> tuple[Json | Absent, object]:
-        """Work the conflict out again, as the server did: the same is found for the same."""
-        assert part.base is not None
-        missed = await self._missed(part.document.name, part.base, head)
-        collection = part.document.name.partition("/")[0]
+    async def _policy(self, collection: str) -> Json:
         answer = await self._context.transport.send(request.rules(collection))
-        stated: Any = answer.read_as(dict[str, Any]).get("policy")
-        policy = None if stated is None else Policy.read(stated)
-        theirs = part.view
-        for patch in missed:
-            theirs = apply(theirs, patch, ACCEPTED)
-        yours = read_patch(part.patch, ACCEPTED, extended=True)
-        return theirs, rebase(part.view, missed, yours, policy, limits=ACCEPTED)
+        stated: Json = answer.read_as(dict[str, Any]).get("policy")
+        return stated
 
     async def _missed(self, name: str, base: int, head: int) -> list[Patch]:
         """Give what others did from one revision to another, oldest first."""
@@ -349,6 +349,19 @@ class BatchConflict(PlaitError):
             request_id=self.request_id,
             attempts=self.attempts,
         )
+
+
+def _found(part: _Part, missed: Sequence[Patch], policy: Json) -> tuple[Json | Absent, object]:
+    """Work a conflict out again as the server did: the same is found for the same.
+
+    Raises ValueError (a PolicyError is one) and Inapplicable where something is not as it was.
+    """
+    theirs = part.view
+    for patch in missed:
+        theirs = apply(theirs, patch, ACCEPTED)
+    ruled = None if policy is None else Policy.read(policy)
+    yours = read_patch(part.patch, ACCEPTED, extended=True)
+    return theirs, rebase(part.view, missed, yours, ruled, limits=ACCEPTED)
 
 
 async def save_by_rule(batch: Batch, resolver: Resolver | None) -> None:

@@ -315,8 +315,11 @@ class Document:
         itself three times in each `ttl_s`, and is given back on leaving, after the edits made inside. Where
         it could not be renewed it ends after `ttl_s`: `lease.lost` then, and edits inside raise StaleFence.
 
-        Raises Locked (`holder`, `expires`) where somebody holds what overlaps it, after waiting up to
-        `wait_s` for one's turn; ValueError for what is no pointer, NotFound where there is nothing.
+        An edit is made under one lease: of several the innermost that it is about. Who changes two places
+        at once takes one lease on what is above both.
+
+        Raises Locked (`holder`, `expires`) where a lease overlaps it, also one of your own, after waiting up
+        to `wait_s` for its end; ValueError for what is no pointer, NotFound where there is nothing.
         """
         async with self._leases.held(pointer, ttl_s, wait_s) as lease:
             yield lease
