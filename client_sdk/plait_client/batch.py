@@ -292,6 +292,7 @@ class BatchConflict(PlaitError):
     async def _settled(self, part: _Part, conflict: MergeConflict) -> _Part:
         """Give a part that clashed as one made on what it clashed with, with the choices in it."""
         choices = conflict.choices()
+        gone = f"The conflict of {part.document.name} is no more: make the edit again."
         if conflict.head_revision is None or part.base is None:
             raise NotFound(f"The server does not say what {part.document.name} clashes with.")
         missed = await self._missed(part.document.name, part.base, conflict.head_revision)
@@ -299,15 +300,13 @@ class BatchConflict(PlaitError):
         try:
             theirs, found = _found(part, missed, policy)
         except (ValueError, Inapplicable) as error:
-            raise NotFound(
-                f"The conflict of {part.document.name} is no more: make the edit again."
-            ) from error
+            raise NotFound(gone) from error
         if isinstance(found, Conflicted) and {each.id for each in found.conflicts} == choices.keys():
             patch = resolve(theirs, found, choices)
         elif all(choice == "theirs" for choice in choices.values()):  # a schema's, which only servers find
             patch = []
         else:
-            raise NotFound(f"The conflict of {part.document.name} is no more: make the edit again.")
+            raise NotFound(gone)
         act: Literal["patch", "delete"] = "delete" if patch == DELETED else "patch"
         return replace(part, act=act, base=conflict.head_revision, view=theirs, draft=ABSENT, patch=patch)
 
