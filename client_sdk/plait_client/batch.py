@@ -197,6 +197,7 @@ class Batch:
 
     async def _part(self, document: str | Document, act: Literal["edit", "patch", "delete"]) -> _Part:
         """Give what is done to a document so far, or begin it."""
+        self._check_unsent()
         name = document if isinstance(document, str) else document.name
         known = self._parts.get(name)
         if known is not None and known.act == act != "delete":
@@ -210,12 +211,15 @@ class Batch:
         return self._add(_Part(opened, act, confirmed.revision, confirmed.epoch, view))
 
     def _add(self, part: _Part) -> _Part:
-        if self._write is not None:
-            raise ValueError("the batch was sent already")
+        self._check_unsent()
         if part.document.name in self._parts:
             raise ValueError(f"{part.document.name} is in the batch in another way already")
         self._parts[part.document.name] = part
         return part
+
+    def _check_unsent(self) -> None:
+        if self._write is not None:
+            raise ValueError("the batch was sent already")
 
 
 class _Results(Struct, frozen=True):

@@ -384,8 +384,9 @@ async def test_a_document_is_in_it_in_one_way(join: Join) -> None:
         with pytest.raises(ValueError, match="no name"):
             await batch.create("orders", {})
     assert stock.value["cable"] == 7
-    with pytest.raises(ValueError, match="sent"):
-        await batch.create("parcels/1", {})
+    for late in (lambda: batch.create("parcels/1", {}), lambda: batch.inc(stock, "/cable")):
+        with pytest.raises(ValueError, match="sent"):
+            await late()
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -52,6 +52,17 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 async def test_the_code_does_what_is_written_beside_it(address: str, tmp_path: Path) -> None:
     names: dict[str, Any] = {}
+    try:
+        checked = await run_all(names, address, tmp_path)
+    finally:
+        for client in names.get("one"), names.get("two"):
+            if client is not None:
+                await client.close()
+    assert checked > 10
+
+
+async def run_all(names: dict[str, Any], address: str, tmp_path: Path) -> int:
+    """Run every block, and count the values that are what is written beside them."""
     checked = 0
     for block in re.findall(r"^```python\n(.*?)^```", TEXT, re.S | re.M):
         code = block.replace(ADDRESS, address).replace("edits.db", str(tmp_path / "edits.db"))
@@ -66,9 +77,7 @@ async def test_the_code_does_what_is_written_beside_it(address: str, tmp_path: P
                 checked += 1
             else:
                 await run(compile(ast.Module([statement], []), str(README), "exec", AWAITS), names)
-    assert checked > 10
-    for client in (names["one"], names["two"]):
-        await client.close()
+    return checked
 
 
 async def run(code: CodeType, names: dict[str, Any]) -> None:
