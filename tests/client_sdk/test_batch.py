@@ -384,9 +384,10 @@ async def test_a_document_is_in_it_in_one_way(join: Join) -> None:
         with pytest.raises(ValueError, match="no name"):
             await batch.create("orders", {})
     assert stock.value["cable"] == 7
-    for late in (lambda: batch.create("parcels/1", {}), lambda: batch.inc(stock, "/cable")):
-        with pytest.raises(ValueError, match="sent"):
-            await late()
+    with pytest.raises(ValueError, match="sent"):
+        await batch.create("parcels/1", {})
+    with pytest.raises(ValueError, match="sent"):
+        await batch.inc(stock, "/cable")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
