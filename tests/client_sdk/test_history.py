@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from aiohttp import ClientSession
 
 from client_sdk.conftest import Join, Through
 from client_sdk.people import NAME, ORDER, Network, head, history
+from conftest import Serve
 from plait_client import (
     AsyncPlait,
     BaseUnknown,
@@ -223,8 +225,8 @@ async def test_what_makes_no_sense_is_not_asked(join: Join) -> None:
     assert plait.counters.requests == before
 
 
-async def test_what_is_kept_no_longer_is_told_as_such(join: Join, client: ClientSession) -> None:
-    plait = await join()
+async def test_what_is_kept_no_longer_is_told_as_such(join: Join, serve: Serve, tmp_path: Path) -> None:
+    plait = await join(await serve(db=tmp_path / "short.db", compaction_interval_s=0.01))
     await plait.set_rules("orders", retention={"revisions": 2}, if_match=0)
     assert (await plait.rules("orders")).retention == {"revisions": 2, "days": None, "labelled": True}
     order = await plait.create(NAME, ORDER)
