@@ -1,6 +1,7 @@
 """Batches: edits of several documents are all there, or none of them, whatever happens."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -28,10 +29,11 @@ from plait_client import (
     add,
     yours,
 )
-from simulation.faulty_proxy import Fault
+from simulation.faulty_proxy import Fault, by_chance
 
 ORDER: dict[str, Any] = {"state": "open", "lines": [], "note": ""}
 STOCK: dict[str, Any] = {"cable": 5, "dock": 5, "note": ""}
+SEED = int(os.environ.get("PLAIT_SEED", "7"))
 FAULTS = [Fault.CUT_BEFORE, Fault.CUT_AFTER, Fault.CUT_ANSWER, Fault.TRUNCATED_JSON, Fault.PLAIN_503]
 
 
@@ -56,8 +58,8 @@ async def _sell(plait: AsyncPlait, **given: Any) -> Batch:
     return batch
 
 
-async def _revisions(client: ClientSession) -> tuple[int, int]:
-    return len(await history(client, "orders/7")), len(await history(client, "stock/9"))
+async def _revisions(client: ClientSession, one: str = "orders/7", other: str = "stock/9") -> tuple[int, int]:
+    return len(await history(client, one)), len(await history(client, other))
 
 
 async def test_everything_is_saved_together(join: Join, client: ClientSession) -> None:
@@ -480,6 +482,45 @@ async def test_batches_in_any_order_do_not_wait_for_each_other_for_ever(
     values: list[Any] = [await head(client, f"accounts/{name}") for name in "abc"]
     assert values == [{"n": 100}] * 3
     assert [len(await history(client, f"accounts/{name}")) for name in "abc"] == [49] * 3
+
+
+@pytest.mark.parametrize("seed", [SEED, SEED + 1])
+async def test_money_is_moved_once_and_as_a_whole_whatever_goes_wrong(
+    join: Join, through: Through, client: ClientSession, seed: int
+) -> None:
+    """Every third request meets a fault; whoever is told nothing sends the very same again."""
+    bank = await join()
+    for name in "ab":
+        await bank.create(f"accounts/{name}", {"n": 0})
+
+    async def move(teller: int) -> None:
+        session, _ = await through(by_chance(FAULTS, 0.35, seed * 10 + teller))
+        plait = await join(session, retry=Retry(attempts=2))
+        giver = await _as_far_as_it_goes(lambda: plait.doc("accounts/a"))
+        taker = await _as_far_as_it_goes(lambda: plait.doc("accounts/b"))
+        for number in range(8):
+            try:
+                async with plait.batch(message="moved") as batch:
+                    await batch.inc(giver, "/n", -number)
+                    await batch.inc(taker, "/n", number)
+                    await batch.create(f"moves/{teller}-{number}", {"sum": number})
+            except TransportError:
+                await _as_far_as_it_goes(batch.save)
+
+    await asyncio.gather(*[move(teller) for teller in range(3)])
+    moved = 3 * sum(range(8))
+    assert [await head(client, f"accounts/{name}") for name in "ab"] == [{"n": -moved}, {"n": moved}]
+    assert len([entry async for entry in bank.documents("moves")]) == 24
+    assert await _revisions(client, "accounts/a", "accounts/b") == (22, 22)
+
+
+async def _as_far_as_it_goes(act: Callable[[], Awaitable[Any]]) -> Any:
+    """Do something until there is an answer."""
+    while True:
+        try:
+            return await act()
+        except TransportError:
+            pass
 
 
 async def test_it_is_made_under_the_leases_around_it(join: Join) -> None:
