@@ -71,8 +71,8 @@ class _Part:
 class Batch:
     """Edits of several documents on their way to be saved together; `AsyncPlait.batch` makes it.
 
-    A document is named, or given as it is open here. What is done to one is done to what is confirmed of it
-    once your own edits of it are sent; others' edits meanwhile are merged, as with any edit.
+    A document is named, and read anew, or given as it is open here. What is done to one is done to what is
+    confirmed of it once your own edits of it are sent; others' edits meanwhile are merged, as with any edit.
     """
 
     def __init__(self, context: Context, message: str | None) -> None:
