@@ -152,7 +152,7 @@ class Committer:
         after the batch: revisions of theirs may be in it, and whoever loads a document has to find those.
         """
         taken = self._writing = self._waiting.take(BATCH_COMMITS_MAX)
-        if not any([waiting.document.stale for waiting in taken]):
+        if not any(waiting.document.stale for waiting in taken):
             return taken, []
         batch: list[Waiting] = []
         lost: list[Waiting] = []
