@@ -44,10 +44,15 @@ def saved_of(answer: Answer, key: str = "") -> Saved:
     """Read the result of a write. Raises TransportError for an answer of another shape."""
     if answer.status == 204:
         return Saved(outcome="deleted", revision=answer.revision, key=key, attempts=answer.attempts)
+    return read_saved(answer.json(), key, answer.attempts)
+
+
+def read_saved(result: Any, key: str = "", attempts: int = 0) -> Saved:
+    """Read the result of an edit. Raises TransportError for what is none."""
     try:
-        saved = msgspec.convert(answer.json(), Saved)
+        saved = msgspec.convert(result, Saved)
     except msgspec.ValidationError as error:
         raise TransportError(
-            f"The answer is no result of an edit: {error}.", attempts=answer.attempts, outcome_unknown=True
+            f"The answer is no result of an edit: {error}.", attempts=attempts, outcome_unknown=True
         ) from error
-    return msgspec.structs.replace(saved, key=key, attempts=answer.attempts)
+    return msgspec.structs.replace(saved, key=key, attempts=attempts)

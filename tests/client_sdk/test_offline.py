@@ -105,6 +105,8 @@ async def test_what_cannot_be_replayed_is_kept_and_the_others_go_on(
     again = await join(session, outbox=box)
     for each in again.outbox.failed():
         assert isinstance(each.error, MergeConflict)
+        (field,) = each.error
+        assert (field.author, field.at is not None) == ("ann", True)
         each.error.choose_all("yours")
         await each.error.save()
     value = await head(client)

@@ -220,7 +220,15 @@ class Replica:
             return None
         layer = self._pending.popleft()
         edit, confirmed = layer.edit, self.confirmed
-        flight = Flight(edit.key, confirmed.revision, confirmed.epoch, edit.patch, edit.message, edit.made_at)
+        flight = Flight(
+            edit.key,
+            confirmed.revision,
+            confirmed.epoch,
+            edit.patch,
+            edit.message,
+            edit.made_at,
+            edit.hold,
+        )
         self._sent = _Sent(flight, layer.operations)
         return flight
 
@@ -304,7 +312,7 @@ class Replica:
             return False
         flight = sent.flight
         self._sent = None
-        edit = Edit(key, _written(sent.operations), flight.message, flight.made_at)
+        edit = Edit(key, _written(sent.operations), flight.message, flight.made_at, flight.hold)
         self._pending.appendleft(_Layer(edit, sent.operations))
         return True
 

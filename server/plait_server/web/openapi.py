@@ -31,6 +31,8 @@ from plait_server.web.routes import (
     LOCK,
     LOCK_PATTERN,
     LOCKS,
+    OPERATION,
+    OPERATION_PATTERN,
     RESOLUTION,
     REVERT,
     REVISION,
@@ -59,6 +61,7 @@ PATH_VARIABLES: Final = {
     "id": ("A document of the collection.", ID_PATTERN),
     "revision": ("A revision: 1, 2, 3 … without gaps.", REVISION_PATTERN),
     "conflict": ("A kept conflict.", CONFLICT_PATTERN),
+    "operation": ("A queued edit.", OPERATION_PATTERN),
     "lock": ("A lease.", LOCK_PATTERN),
     "label": ("The name of a revision.", LABEL_PATTERN),
 }
@@ -68,7 +71,7 @@ QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "revision": ("An earlier revision.", {"type": "integer", "minimum": 1}),
     "label": ("The revision with this label.", {"type": "string", "pattern": f"^{LABEL_PATTERN}$"}),
     "since": ("The cursor of the answer before; without one, from the beginning.", {"type": "string"}),
-    "wait": ("Seconds to wait for a change where there is none.", {"type": "number", "minimum": 0}),
+    "wait": ("Seconds to wait where there is nothing to tell yet.", {"type": "number", "minimum": 0}),
     "fence": ("The fencing number of the lease.", {"type": "integer", "minimum": 1}),
     "ticket": ("A ticket from POST /v1/tickets.", {"type": "string"}),
     "from": ("The revision to begin at; 0 is before the first.", {"type": "integer", "minimum": 0}),
@@ -83,7 +86,7 @@ HEADERS: Final = {
     "If-None-Match": "On a write `*`: create, never replace. On a read: 304 if this is what it would send.",
     "Plait-Lock": "The lease the edit is made under: `<id>;fence=17`.",
     "Idempotency-Key": "Names this one edit, so that it can be sent again: 1-255 visible ASCII characters.",
-    "Prefer": "return=minimal or return=representation (RFC 7240).",
+    "Prefer": "return=minimal or return=representation; respond-async, and wait=seconds with it (RFC 7240).",
     "Authorization": "A bearer token.",
     "Sec-WebSocket-Protocol": "plait.v1.json, and plait.bearer.<base64url of the token> to say who it is.",
     "Last-Event-ID": "The revision the client is at; it wins over ?from=.",
@@ -149,6 +152,7 @@ LINKS: Final[Mapping[tuple[str, str], tuple[Link, ...]]] = {
     ),
     ("GET", f"{FRONT}/changes"): (Link("GET", f"{FRONT}/changes", {"since": "$response.body#/cursor"}),),
 }
+QUEUED: Final = (Link("GET", OPERATION, {"operation": "$response.body#/operation"}),)
 COUNTED_PROBLEMS: Final = ("quota-exceeded",)
 """Of all that is counted: the paths of the contract, not those that say how the process is."""
 SHARED_PROBLEMS: Final = (
@@ -186,7 +190,7 @@ def describe(routes: Iterable[Route], problem_base: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     served = {(route.method, route.path): _operation_id(route) for route in rows}
     for route in rows:
-        operation = _operation(route, problem_base, _links(route, served))
+        operation = _operation(route, problem_base, served)
         paths.setdefault(template(route.path), {})[route.method.lower()] = operation
     return {
         "openapi": "3.1.0",
@@ -205,12 +209,12 @@ def template(path: str) -> str:
     return _VARIABLE.sub(r"{\1}", path)
 
 
-def _operation(route: Route, problem_base: str, links: dict[str, Any]) -> dict[str, Any]:
+def _operation(route: Route, problem_base: str, served: Mapping[tuple[str, str], str]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": _operation_id(route),
         "summary": route.summary,
         "parameters": list(_parameters(route)),
-        "responses": {**_successes(route, links), **_failures(route, problem_base)},
+        "responses": {**_successes(route, served), **_failures(route, problem_base)},
     }
     if route.body:
         content = {media_type: {"schema": _reference(model)} for media_type, model in route.body.items()}
@@ -238,22 +242,22 @@ def _parameters(route: Route) -> Iterable[dict[str, Any]]:
         yield {"name": name, "in": "header", "description": HEADERS[name], "schema": schema}
 
 
-def _links(route: Route, served: Mapping[tuple[str, str], str]) -> dict[str, Any]:
-    """Say what can be done next, of what is served, by the name of the operation."""
-    links = LINKS.get((route.method, route.path), ())
-    followed = {served[link[:2]]: dict(link.parameters) for link in links if link[:2] in served}
-    return {name: {"operationId": name, "parameters": each} for name, each in followed.items()}
-
-
-def _successes(route: Route, links: dict[str, Any]) -> dict[str, Any]:
+def _successes(route: Route, served: Mapping[tuple[str, str], str]) -> dict[str, Any]:
     successes = {
         str(status): _success(status, model, route.media_type, has_body=status not in (101, 204, 304))
         for status, model in route.answers.items()
     }
-    for status in ("200", "201"):
-        if links and status in successes:
-            successes[status]["links"] = links
+    links = _links(LINKS.get((route.method, route.path), ()), served)
+    for status, followed in (("200", links), ("201", links), ("202", _links(QUEUED, served))):
+        if followed and status in successes:
+            successes[status]["links"] = followed
     return successes
+
+
+def _links(links: tuple[Link, ...], served: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+    """Say what can be done next, of what is served, by the name of the operation."""
+    followed = {served[link[:2]]: dict(link.parameters) for link in links if link[:2] in served}
+    return {name: {"operationId": name, "parameters": each} for name, each in followed.items()}
 
 
 def _success(

@@ -109,6 +109,7 @@ ODD_HEADERS: tuple[tuple[str, str], ...] = (
     ("Idempotency-Key", "k"),
     ("Plait-Lock", "l;fence=1"),
     ("Prefer", "return=representation, return=minimal, respond-async, wait=1e9"),
+    ("Prefer", "respond-async"),
     ("Plait-Author", "\u00fc" * 255),
     ("traceparent", "00-" + "0" * 32),
     ("Accept", "*/*;q=" + "1" * 300),
