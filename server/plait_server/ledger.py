@@ -126,13 +126,14 @@ class Ledger:
             views_of.setdefault(document, []).append(view)
         verdict = NOTHING
         for document in list(self._books):
-            # What it takes is given back document by document.
-            book, head = self._books.pop(document), await source.read(document)
+            book, head = self._books[document], await source.read(document)
             kept = views_of.get(document, [])
             wanted = frozenset(view.revision for view in kept)
             for revision in await source.history(document):
                 book.find(revision, wanted)
             verdict += book.close(head, kept)
+            # What it takes is given back document by document.
+            del self._books[document]
         return verdict
 
 

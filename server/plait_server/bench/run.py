@@ -1,6 +1,7 @@
 """One run from start to end: a server, documents, writers and followers, the check, the report."""
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,7 +22,7 @@ from plait_server.bench.reading import Reading, Unread
 from plait_server.bench.report import Report
 from plait_server.bench.workload import WORKLOADS, Workload, document
 from plait_server.bench.writer import Writer
-from plait_server.ledger import Ledger
+from plait_server.ledger import Ledger, Source
 
 SHOWN_EVERY_S: Final = 0.25
 STUCK_S: Final = 30.0
@@ -68,10 +69,21 @@ async def bench(plan: Plan, shown: Shown = lambda load, seconds: None) -> Report
 
 
 class Bench:
-    """A plan on a server."""
+    """A plan on a server. Without them, the workload is the one the plan names, and the ledger is checked
+    against whole histories."""
 
-    def __init__(self, plan: Plan, target: Target, pid: int | None = None, *, is_own: bool = False) -> None:
-        workload: Workload = WORKLOADS[plan.workload]
+    def __init__(
+        self,
+        plan: Plan,
+        target: Target,
+        pid: int | None = None,
+        *,
+        is_own: bool = False,
+        workload: Workload | None = None,
+        ledger: Ledger | None = None,
+        source: Source | None = None,
+    ) -> None:
+        workload = workload or WORKLOADS[plan.workload]
         self.plan = plan
         self.target = target
         self.workload = workload
@@ -83,10 +95,11 @@ class Bench:
         self.size_bytes = workload.size_bytes if plan.size_bytes is None else plan.size_bytes
         subscribers = workload.subscribers if plan.subscribers is None else plan.subscribers
         self.subscribers_total = subscribers
-        self.load = Load(run, Ledger("key"), plan.duration_s, plan.edits)
+        self.load = Load(run, ledger or Ledger("key"), plan.duration_s, plan.edits)
         self.delivery = Delivery()
         self.pid = pid
         self.is_own = is_own
+        self._source = source
         self._connections: list[Connection] = []
         self._created: list[str] = []
 
@@ -129,7 +142,7 @@ class Bench:
         try:
             answer = await self.connection().ask("GET", "/v1")
         except OSError as error:
-            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error) or "it takes too long"
             raise BenchRefused(f"No server answers at {self.target.url}: {why.rstrip('.')}.") from error
         told: Any = answer.body()
         if answer.status != 200 or not isinstance(told, dict) or told.get("name") != "plait":
@@ -279,7 +292,7 @@ class Bench:
         if self.load.is_dead:
             return report.checked(None, "the server is gone.")
         try:
-            verdict = await self.load.ledger.check(Reading(self.connection()))
+            verdict = await self.load.ledger.check(self._source or Reading(self.connection()))
         except (OSError, Unread) as error:
             return report.checked(None, str(error) or type(error).__name__)
         return report.checked(verdict)

@@ -93,8 +93,8 @@ async def _batch(writer: Writer) -> None:
 
 async def _queued(writer: Writer) -> None:
     """Let an edit be decided when its turn comes."""
-    when = ("Prefer", "respond-async, wait=1")
-    await writer.edit(writer.random.choice(writer.shared), _mine(writer), fields=(when,))
+    later = ("Prefer", "respond-async")
+    await writer.edit(writer.random.choice(writer.shared), _mine(writer), fields=(later,))
 
 
 async def _leased(writer: Writer) -> None:
