@@ -86,6 +86,14 @@ class Answer:
         return name.rpartition(":")[2].rpartition("/")[2] or str(self.status)
 
     @property
+    def retry_after_s(self) -> float:
+        """How long to wait before it is sent again; a second where that is not said."""
+        try:
+            return max(0.0, float(self.header("Retry-After") or 1))
+        except ValueError:
+            return 1.0
+
+    @property
     def may_be_sent_again(self) -> bool:
         return self.status in (429, 502, 503, 504) or self.header("Plait-Should-Retry") == "true"
 
@@ -106,7 +114,7 @@ class Connection(asyncio.Protocol):
     ) -> Answer:
         """Send a request and give its answer. Raises OSError where there is none: nobody knows its effect.
 
-        `path` begins with a slash and is sent below the prefix of the target.
+        `path` begins with a slash and is sent below the prefix of the target. HEAD is not understood.
         """
         if self._transport is None or self._transport.is_closing():
             await self._open()

@@ -1,5 +1,6 @@
 """Read documents back over a connection: what a ledger is checked against."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from plait_server.bench.connection import Answer, Connection
 from plait_server.ledger import View
 
 PAGE_ITEMS: Final = 500
+ATTEMPTS_MAX: Final = 20
 
 
 class Unread(Exception):
@@ -47,7 +49,11 @@ class Reading:
         return View(int(answer.header("Plait-Revision") or 0), wire.decode(answer.content))
 
     async def _ask(self, path: str) -> Answer:
-        answer = await self._connection.ask("GET", path)
+        for _ in range(ATTEMPTS_MAX):
+            answer = await self._connection.ask("GET", path)
+            if not answer.may_be_sent_again:
+                break
+            await asyncio.sleep(answer.retry_after_s)
         if answer.status != 200:
             raise Unread(f"GET {path.partition('?')[0]} was answered with {answer.status} {answer.code}.")
         return answer

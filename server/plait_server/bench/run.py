@@ -113,9 +113,11 @@ class Bench:
                 await self._create(writers)
                 async with self._following() as followers:
                     report = await self._measured(version, writers, shown)
-                    report = await self._check(report)
-                    await self._let_catch_up(followers)
-            return await self._clean_up(report)
+                    async with self._watching():
+                        report = await self._check(report)
+                        await self._let_catch_up(followers)
+            async with self._watching():
+                return await self._clean_up(report)
         finally:
             for connection in self._connections:
                 connection.close()
@@ -142,8 +144,7 @@ class Bench:
         try:
             answer = await self.connection().ask("GET", "/v1")
         except OSError as error:
-            why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error) or "it takes too long"
-            raise BenchRefused(f"No server answers at {self.target.url}: {why.rstrip('.')}.") from error
+            raise BenchRefused(f"No server answers at {self.target.url}: {_why(error)}.") from error
         told: Any = answer.body()
         if answer.status != 200 or not isinstance(told, dict) or told.get("name") != "plait":
             raise BenchRefused(
@@ -315,9 +316,14 @@ class Bench:
             connection = self.connection()
             for name in self._created:
                 with suppress(OSError):
-                    # No base: whatever the head is by now, nobody else has a use for it.
-                    read = await connection.ask("HEAD", f"/v1/docs/{name}")
+                    read = await connection.ask("GET", f"/v1/docs/{name}?pointer=/run")
                     head = ("If-Match", f'"{read.header("Plait-Revision")}"')
                     answer = await connection.ask("DELETE", f"/v1/docs/{name}", b"", (head,))
                     left -= answer.status == 204
         return replace(report, documents_left=left)
+
+
+def _why(error: OSError) -> str:
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return str(error).rstrip(".") or "it takes too long"

@@ -229,7 +229,7 @@ class Writer:
                 if not answer.may_be_sent_again:
                     return answer
                 load.tally.sent_again[answer.code] += 1
-                named_s = min(_seconds(answer.header("Retry-After")), RETRY_AFTER_MAX_S)
+                named_s = min(answer.retry_after_s, RETRY_AFTER_MAX_S)
                 wait_s = named_s * self.random.uniform(0.5, 1)
             if load.is_over:
                 over_since = over_since or time.monotonic()
@@ -239,10 +239,3 @@ class Writer:
                 await asyncio.sleep(wait_s)
             else:
                 await load.pause(wait_s)
-
-
-def _seconds(text: str | None) -> float:
-    try:
-        return max(0.0, float(text or 1))
-    except ValueError:
-        return 1.0
