@@ -1,6 +1,6 @@
 """Everything at once, for long: does memory or latency grow, and is anything lost?
 
-    python -m tests.benchmarks.soak [--minutes 20] [--json soak.json] [--svg soak.svg]
+    python -m tests.benchmarks.soak [--minutes 20] [--every-s 10] [--json soak.json] [--svg soak.svg]
 
 The mixed load of `plait bench` at full rate, with followers, new documents all the time, and a retention
 that compacts history beside it. What is compacted cannot be read back in the end, so every revision is read
@@ -37,7 +37,6 @@ from plait_server.wire import decode, encode
 from .graph import graph
 from .subject import ROOT, disk_folder
 
-SAMPLE_S = 10.0
 KEPT_REVISIONS = 500
 SETTINGS: dict[str, object] = {"port": 0, "open_idle_s": 60, "compaction_interval_s": 5}
 DOCUMENTS = 100
@@ -168,7 +167,7 @@ class Feed(Reading):
 class Soak:
     """One soak."""
 
-    def __init__(self, server: Server, minutes: float) -> None:
+    def __init__(self, server: Server, minutes: float, every_s: float) -> None:
         self._server = server
         self._ledger = Ledger(None)
         self.feed = Feed(read_url(server.url), self._ledger)
@@ -176,7 +175,7 @@ class Soak:
         self.samples: list[Sample] = []
         self._sampling: asyncio.Task[None] | None = None
         self._begun = time.perf_counter()
-        self._next_s = SAMPLE_S
+        self._every_s = self._next_s = every_s
         self._edits = self._times = 0
         self._cpu_s = 0.0
 
@@ -217,7 +216,7 @@ class Soak:
 
     def _shown(self, load: Load, seconds: float) -> None:
         if seconds >= self._next_s and not load.is_over:
-            self._next_s += SAMPLE_S
+            self._next_s += self._every_s
             self._sampling = asyncio.create_task(self._sample(load, seconds))
 
     async def _sample(self, load: Load, seconds: float) -> None:
@@ -288,7 +287,7 @@ def main() -> int:
     """Soak, and say what came of it."""
     asked = _arguments()
     with disk_folder() as folder:
-        soak, report = asyncio.run(_soak(folder, asked.minutes))
+        soak, report = asyncio.run(_soak(folder, asked.minutes, asked.every_s))
         _say("Looking at the file, as `plait doctor` does …")
         with open_archive(folder / "plait.db") as archive:
             findings = [str(finding) for finding in check(archive)]
@@ -330,9 +329,9 @@ FIGURES = {
 }
 
 
-async def _soak(folder: Path, minutes: float) -> tuple[Soak, Report]:
+async def _soak(folder: Path, minutes: float, every_s: float) -> tuple[Soak, Report]:
     async with _served(folder) as server:
-        soak = Soak(server, minutes)
+        soak = Soak(server, minutes, every_s)
         return soak, await soak.run()
 
 
@@ -341,6 +340,7 @@ def _arguments() -> argparse.Namespace:
         prog="python -m tests.benchmarks.soak", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--minutes", type=float, default=20, help="how long, 20 without")
+    parser.add_argument("--every-s", type=float, default=10, help="seconds between two samples, 10 without")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw them there")
     return parser.parse_args()
