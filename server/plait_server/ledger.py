@@ -143,7 +143,7 @@ class Book:
     What is in both is crossed out, so it stays small while history is read along.
     """
 
-    def __init__(self, mark: Mark | None, unanswered: Collection[str]) -> None:
+    def __init__(self, mark: Mark | None = None, unanswered: Collection[str] = ()) -> None:
         self._mark = mark
         self._unanswered = unanswered
         # By revision: acknowledged and not found yet; found and not acknowledged yet, with its mark.

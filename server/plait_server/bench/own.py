@@ -5,11 +5,10 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 START_S = 30.0
 END_S = 15.0
@@ -21,33 +20,27 @@ class NotStarted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """A running server, its process and its database."""
+    """A running server and its process."""
 
     url: str
     pid: int
-    database: Path
 
 
 @asynccontextmanager
-async def own_server(
-    settings: Mapping[str, object] = MappingProxyType({}),
-    folder: Path | None = None,
-) -> AsyncIterator[Own]:
-    """Start a server with the default settings, and those given; at the end it and its folder are gone.
+async def own_server() -> AsyncIterator[Own]:
+    """Start a server with the default settings; at the end it and its folder are gone.
 
     Neither the environment nor a settings file of the caller has a say. It does not hear Ctrl-C: what
     was acknowledged until then is still to be read back. Raises NotStarted.
     """
-    with tempfile.TemporaryDirectory(prefix="plait-bench-", dir=folder) as place:
-        database = Path(place) / "plait.db"
+    with tempfile.TemporaryDirectory(prefix="plait-bench-") as place:
         environment = {
             name: value for name, value in os.environ.items() if not name.upper().startswith("PLAIT_")
         }
-        environment |= {f"PLAIT_{name}".upper(): str(value) for name, value in settings.items()}
         log = Path(place) / "server.log"
         with log.open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "plait_server", "serve", "--port", "0", "--db", str(database)),
+                *(sys.executable, "-m", "plait_server", "serve", "--port", "0"),
                 cwd=place,
                 env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -57,10 +50,12 @@ async def own_server(
             )
         try:
             assert process.stdout is not None
-            greeting = await asyncio.wait_for(process.stdout.readline(), START_S)
+            greeting = b""
+            with suppress(TimeoutError):
+                greeting = await asyncio.wait_for(process.stdout.readline(), START_S)
             if not greeting:
                 raise NotStarted(f"The server did not start. {log.read_text().strip()}")
-            yield Own(greeting.decode().split()[-1], process.pid, database)
+            yield Own(greeting.decode().split()[-1], process.pid)
         finally:
             await _end(process)
 
