@@ -12,6 +12,8 @@ from server.faults.ledger import DOCUMENTS, Answer, Ledger, Sent, send
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
+UNDECIDED = (503, 504)
+"""Answers to what can be sent again under its key."""
 
 
 class Load:
@@ -37,7 +39,7 @@ class Load:
                 self._ledger.lost[sent.token] = sent
                 return
             await self._note(sent, answer)
-            if answer.status == 503:
+            if answer.status in UNDECIDED:
                 return
 
     async def until(self, answers: int) -> None:
@@ -50,7 +52,7 @@ class Load:
         self._stopped = True
 
     async def _note(self, sent: Sent, answer: Answer) -> None:
-        if answer.status == 503:
+        if answer.status in UNDECIDED:
             self._ledger.lost[sent.token] = sent
         else:
             self._ledger.answered[sent.token] = (sent, answer)
