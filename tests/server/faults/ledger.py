@@ -1,6 +1,7 @@
 """What clients sent and what they were told, and whether the server stands by it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,8 +52,8 @@ class Ledger:
         }
 
 
-async def create_documents(client: ClientSession) -> None:
-    for document in DOCUMENTS:
+async def create_documents(client: ClientSession, documents: Sequence[str] = DOCUMENTS) -> None:
+    for document in documents:
         headers = {"If-None-Match": "*"}
         async with client.put(f"/v1/docs/{document}", json=START, headers=headers) as answer:
             assert answer.status == 201

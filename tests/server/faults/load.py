@@ -25,6 +25,8 @@ class Load:
         self._tokens = tokens
         self._ledger = ledger
         self._seen = dict.fromkeys(DOCUMENTS, 1)
+        self._added: set[str] = set()
+        self._revertible: list[tuple[str, int]] = []
         self._answers = 0
         self._stopped = False
         self._changed = asyncio.Condition()
@@ -56,22 +58,38 @@ class Load:
             self._ledger.lost[sent.token] = sent
         else:
             self._ledger.answered[sent.token] = (sent, answer)
-            document = sent.path.removeprefix("/v1/docs/")
-            if answer.status == 200 and self._random.random() < 0.5:
-                # The other half of the time the writer goes on from what it saw before.
-                self._seen[document] = max(self._seen[document], answer.revision)
+            if answer.status == 200 and answer.document is not None:
+                self._learn(sent.token, answer.document, answer.revision)
         async with self._changed:
             self._answers += 1
             self._changed.notify_all()
 
+    def _learn(self, token: str, document: str, revision: int) -> None:
+        if token in self._added:
+            self._revertible.append((document, revision))
+        if self._random.random() < 0.5:
+            # The other half of the time the writer goes on from what it saw before.
+            self._seen[document] = max(self._seen[document], revision)
+
     def _next(self) -> Sent:
         token = f"edit-{next(self._tokens):016x}"
+        if self._revertible and self._random.random() < 0.1:
+            return _revert(token, *self._revertible.pop())
         document = self._random.choice((*DOCUMENTS[:1] * 3, *DOCUMENTS[1:]))
         kind = self._random.choice(KINDS)
+        if kind is _member:
+            self._added.add(token)
         method, path, headers, body = kind(document, token, self._seen[document])
         return Sent(
             token, method, path, {"Idempotency-Key": f'"{token}"', **headers}, json.dumps(body).encode()
         )
+
+
+def _revert(token: str, document: str, revision: int) -> Sent:
+    """Undo one revision; each is undone once. The message names the edit: what it writes does not."""
+    headers = {"Idempotency-Key": f'"{token}"', "Content-Type": "application/json"}
+    body = json.dumps({"revision": revision, "message": token}).encode()
+    return Sent(token, "POST", f"/v1/docs/{document}/revert", headers, body)
 
 
 Request = tuple[str, str, dict[str, str], Any]
