@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
@@ -12,6 +13,7 @@ from server.faults.followers import Feed
 from server.faults.serving import Server
 
 KEPT = 20
+FEW = {"revisions": KEPT}
 DOCUMENTS = ("logs/1", "logs/2")
 SETTINGS = "compaction_interval_s = 0.01\n"
 
@@ -41,7 +43,7 @@ class Load:
                 return
 
 
-async def prepare(server: Server) -> dict[str, set[str]]:
+async def prepare(server: Server, retention: Mapping[str, int] = FEW) -> dict[str, set[str]]:
     """Make the documents, one with a label on its first revision, and keep little of their history."""
     async with server.client() as client:
         for document in DOCUMENTS:
@@ -49,7 +51,7 @@ async def prepare(server: Server) -> dict[str, set[str]]:
                 assert answer.status == 201
         async with client.put("/v1/docs/logs/1/labels/first", json={"revision": 1}) as answer:
             assert answer.status == 201
-        settings = {"retention": {"revisions": KEPT}}
+        settings = {"retention": dict(retention)}
         headers = {"If-None-Match": "*"}
         async with client.put("/v1/collections/logs", json=settings, headers=headers) as answer:
             assert answer.status == 201

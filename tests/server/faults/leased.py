@@ -16,6 +16,8 @@ class Holder:
     """One of those who count. What it is about to do stays the same until it is told that it is done."""
 
     name: str
+    may_expire: bool = False
+    """Whether the lease may be over when it comes back to it."""
     counted: int = 0
     fences: list[int] = field(default_factory=list)
     _token: str = ""
@@ -57,6 +59,9 @@ class Holder:
         if not self._is_counted:
             headers = {**PATCH, **self._headers("edit"), "Plait-Lock": hold}
             async with client.patch(f"/v1/docs/{DOCUMENT}", data=self._body, headers=headers) as answer:
+                if answer.status == 409 and self.may_expire:
+                    self._forget()
+                    return
                 assert answer.status == 200, await answer.text()
             self._is_counted = True
             self.counted += 1
@@ -65,6 +70,9 @@ class Holder:
         async with client.delete(there, headers={"Plait-Lock": hold}) as answer:
             # What was given back before the crash is not there any more.
             assert answer.status in (204, 409), await answer.text()
+        self._forget()
+
+    def _forget(self) -> None:
         self._token, self._lease, self._body, self._is_counted = "", None, None, False
 
     async def _take(self, client: ClientSession) -> dict[str, Any] | None:

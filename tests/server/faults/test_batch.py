@@ -8,7 +8,7 @@ from random import Random
 from server.faults.batches import Told, check, check_replays, create, settle_the_lost, write
 from server.faults.conftest import Start
 
-KILLS = 5
+KILLS = 3
 WRITERS = 8
 ANSWERS_BEFORE_KILL = 60
 

@@ -1,8 +1,9 @@
 """kill -9 under everything at once, with people who look on live and people who are offline.
 
 A cycle: writers of edits, reverts, batches and queued edits, counters under a lease, documents that are
-compacted meanwhile; subscribers; a program with an outbox, which is killed too. Then the server is killed,
-everything has to hold in its file, and after its start everybody has to find what they were told.
+compacted meanwhile; subscribers; a program with an outbox, which is killed too. Then the server is killed, or
+now and then asked to end; everything has to hold in its file, and after its start everybody has to find what
+they were told.
 
 PLAIT_FAULTS_CYCLES says how many cycles, PLAIT_TEST_SEED chooses the draws.
 """
@@ -31,6 +32,8 @@ from server.faults.serving import Server
 CYCLES = 10
 WRITERS, OTHERS = 5, 2
 ANSWERS_BEFORE_KILL = 60
+ENDED = 0.2
+"""How often the server is asked to end instead of being killed."""
 EDITS_OF_AN_EDITOR = 12
 REPLAYS = 20
 FOLLOWED = (*ledger.DOCUMENTS, *batches.DOCUMENTS)
@@ -86,6 +89,7 @@ class Crowd:
         self._register = queued.Register()
         self._compacted = acknowledged
         self._holders = [Holder("ann"), Holder("bob")]
+        self._is_ended = False
         self._feed = Feed()
         self._reader = Reader(ledger.DOCUMENTS[0])
         self.subscriber = Subscriber(FOLLOWED)
@@ -105,7 +109,7 @@ class Crowd:
         return [self.subscriber.follow(url), self._reader.read(url)]
 
     async def work(self, server: Server) -> None:
-        """Write until the server is killed, at some moment."""
+        """Write until the server is killed at some moment, or asked to end."""
         random, tokens = self._random, self._tokens
         async with server.client() as client, asyncio.TaskGroup() as people:
             load = Load(client, random, tokens, self._ledger)
@@ -120,11 +124,17 @@ class Crowd:
             for holder in self._holders:
                 people.create_task(holder.count(client, tokens))
             await load.until(random.randrange(1, ANSWERS_BEFORE_KILL))
-            await server.kill()
+            self._is_ended = random.random() < ENDED
+            if self._is_ended:
+                assert await server.end() == 0
+            else:
+                await server.kill()
 
     async def check(self, client: ClientSession) -> None:
         """Let everybody look for what they were told, and come to the end of what they began."""
         present = await check_documents(client, self._ledger)
+        if self._is_ended:
+            assert not present.keys() & self._ledger.lost.keys(), "it was taken, and not answered"
         await check_replays(client, self._ledger, [*self._ledger.answered][-REPLAYS:])
         await settle_the_lost(client, self._ledger, present)
         await batches.check(client, self._batches)

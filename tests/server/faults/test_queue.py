@@ -13,7 +13,7 @@ from server.faults.conftest import Start
 from server.faults.ledger import create_documents
 from server.faults.queued import DOCUMENTS, HEADERS, Register, check_ends, send_the_lost_again, waiting, write
 
-KILLS = 8
+KILLS = 4
 WRITERS = 8
 ACCEPTED_BEFORE_KILL = 120
 END_S_MAX = 10.0

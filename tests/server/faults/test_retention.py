@@ -10,7 +10,7 @@ from random import Random
 from server.faults.compacting import SETTINGS, Load, check, get, prepare, settled
 from server.faults.conftest import Start
 
-KILLS = 5
+KILLS = 3
 WRITERS = 6
 
 
