@@ -7,10 +7,12 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from plait_client.conflict import MergeConflict
 from plait_client.context import Context
 from plait_client.errors import DeadlineExceeded, Overlapped, PlaitError, error_of
 from plait_client.resolvers import Resolver
 from plait_client.saved import Saved, read_saved
+from plait_client.settlement import settle_by_rule
 from plait_client.wire import request
 
 WAIT_S: Final = 10.0
@@ -44,6 +46,7 @@ class Operation:
         self._message = message
         self._key = key
         self._saved: Saved | None = None
+        self._conflict: MergeConflict | None = None
 
     def __repr__(self) -> str:
         return f"<Operation {self.id} on {self.document}, {self.status}>"
@@ -86,7 +89,7 @@ class Operation:
         except TimeoutError as error:
             raise DeadlineExceeded(f"The edit of {self.document} is still in the queue.") from error
         if self._saved is None:
-            self._saved = await self._taken(on_conflict)
+            self._saved = await self._outcome(on_conflict)
         return self._saved
 
     async def _wait(self) -> None:
@@ -101,6 +104,18 @@ class Operation:
         self._context.check_open()
         answer = await self._context.transport.send(request.operation(self.id, wait_s))
         self._told = answer.read_as(_Told)
+
+    async def _outcome(self, resolver: Resolver | None) -> Saved:
+        """Give what it came to; who asks again is told of the same conflict."""
+        if self._conflict is not None:
+            if resolver is None:
+                raise self._conflict
+            return await settle_by_rule(self._conflict, resolver)
+        try:
+            return await self._taken(resolver)
+        except MergeConflict as conflict:
+            self._conflict = conflict
+            raise
 
     async def _taken(self, resolver: Resolver | None) -> Saved:
         """Take over what was decided."""

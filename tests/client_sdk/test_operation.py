@@ -96,6 +96,9 @@ async def test_a_conflict_is_told_and_settled_as_any_other(join: Join, client: C
     with pytest.raises(MergeConflict) as caught:
         await operation.result(10)
     assert operation.status == "refused"
+    with pytest.raises(MergeConflict) as again:
+        await operation.result()
+    assert again.value is caught.value
     (field,) = caught.value
     assert (field.pointer, field.author, caught.value.clean) == ("/title", "ann", 1)
     assert other.value["title"] == "Ann's"
@@ -112,8 +115,15 @@ async def test_a_rule_may_settle_it(join: Join) -> None:
     other = await bob.doc(NAME)
     await order.set("/title", "Ann's")
     operation = await other.submit(replace("/title", "Bob's"))
-    assert (await operation.result(10, on_conflict=yours)).outcome == "applied"
-    assert other.value["title"] == "Bob's"
+    with pytest.raises(MergeConflict):
+        await operation.result(10)
+    assert (await operation.result(on_conflict=yours)).outcome == "applied"
+    assert (await operation.result()).outcome == "applied"
+    await order.refresh()
+    await order.set("/title", "Ann's again")
+    another = await other.submit(replace("/title", "Bob's again"))
+    assert (await another.result(10, on_conflict=yours)).outcome == "applied"
+    assert other.value["title"] == "Bob's again"
 
 
 async def test_one_that_nobody_opened_clashes_as_well(join: Join) -> None:

@@ -182,7 +182,7 @@ class Attempt(Struct):
         edit, long = self.edit, self.pipeline.limits.offload_bytes_min
         if self.refusal is not None:
             return False
-        if edit.weight_bytes > long or (self.reads_all and self.document.size_bound > long):
+        if edit.weight_bytes > long or (self.document.size_bound > long and self.reads_all):
             return True
         return self.tip.n - self.base > LATE_REVISIONS
 

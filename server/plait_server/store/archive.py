@@ -26,6 +26,7 @@ from plait_server.store.record import (
     KeyRecord,
     LabelRecord,
     LockRecord,
+    OperationRecord,
     RevisionRecord,
     SnapshotRecord,
     StoredDocument,
@@ -64,18 +65,6 @@ class StoredSnapshot(Struct, frozen=True):
 
     seq: int
     snapshot: SnapshotRecord
-
-
-class StoredOperation(Struct, frozen=True):
-    """A queued edit and what came of it; `place` orders them."""
-
-    place: int
-    tenant: str
-    id: str
-    body: bytes
-    done: int | None
-    answer: bytes | None
-    expires: int | None
 
 
 class Archive:
@@ -209,10 +198,10 @@ class Archive:
         """Give the newest fencing number."""
         return int(self._one("SELECT fence FROM store"))
 
-    def operations(self) -> Iterator[StoredOperation]:
+    def operations(self) -> Iterator[OperationRecord]:
         """Give queued edits and finished ones, in their order."""
-        statement = "SELECT place, tenant, id, body, done, answer, expires FROM operations ORDER BY place"
-        return starmap(StoredOperation, self.connection.execute(statement))
+        for tenant, collection, document, *record in self.connection.execute(_OPERATIONS):
+            yield OperationRecord(Address(tenant, collection, document), *record)
 
     def unlinked(self) -> Iterator[tuple[Address, int, int]]:
         """Give revisions that nothing leads to, the newest of each such chain: whose, which, and its seq."""
@@ -321,6 +310,10 @@ _OR_NULL = ", 'null'"
 _ADDRESS = "(tenant, collection, id)"
 _OF_DOCUMENT = "tenant = ? AND collection = ? AND document = ?"
 _HEADS = "SELECT tenant, collection, id, head, latest, deleted, created, updated, oldest FROM documents"
+_OPERATIONS = """
+SELECT tenant, collection, document, id, caller, author, body, accepted, place, done, answer, expires
+FROM operations ORDER BY place
+"""
 _UNLINKED = """
 SELECT tenant, collection, document, n, seq FROM revisions
 WHERE seq NOT IN (SELECT previous FROM revisions WHERE previous IS NOT NULL)

@@ -62,7 +62,7 @@ async def _make(path: Path, seed: int, heads: dict[DocumentKey, int], edits: int
 async def _make_the_rest(
     service: Service, random: Random, heads: Mapping[DocumentKey, int], seed: int
 ) -> None:
-    """Edit several documents at once, and leave leases."""
+    """Edit several documents at once, leave leases, and edits in the queue."""
     for number in range(5 if len(heads) > 1 else 0):
         key = IdempotencyKey(f"batch-{seed}-{number}", "f")
         edits = [
@@ -71,9 +71,11 @@ async def _make_the_rest(
         ]
         with suppress(BatchRefused):
             await service.batch(ANN, Batch(edits=tuple(edits), key=key))
-    for document in heads:
+    for document, head in heads.items():
         with suppress(Deleted, Locked):
             await service.locks.acquire(ANN, document, "/f")
+        for number in range(4):
+            await service.queue.submit(BOB, document, _edit(random, f"{document.id}-{seed}-{number}", head))
 
 
 def _edit(random: Random, name: str, head: int | None) -> Edit:
