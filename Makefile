@@ -1,12 +1,13 @@
 # make demo   see it work            make test   everything CI runs
 # make serve  run a server here      make bench  speed and memory, as ratios
+# make crash CYCLES=100  kill the server, cut its power, break its disk, again and again
 #                                    make corpus merge what people merged, where that corpus is at hand
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo serve test unit lint types contracts bench corpus clean
+.PHONY: demo serve test unit lint types contracts bench corpus crash clean
 demo: $(READY)
 	$(BIN)/plait demo
 
@@ -30,6 +31,12 @@ contracts: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
+
+CYCLES ?= 100
+crash: $(READY)
+	PLAIT_FAULTS=thorough PLAIT_FAULTS_CYCLES=$(CYCLES) $(BIN)/python -m pytest -q -rs \
+		tests/server/faults/test_crash.py tests/server/faults/test_power_cut.py \
+		tests/server/faults/test_failing_disk.py tests/server/faults/test_clock.py tests/server/faults/test_disk.py
 
 CORPUS ?= ../shared/corpus
 corpus: $(READY)

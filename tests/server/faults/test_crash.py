@@ -1,4 +1,4 @@
-"""kill -9 under everything at once, with people who look on live and people who are offline.
+"""kill -9 and power cuts under everything at once, with people who look on live and people who are offline.
 
 A cycle: writers of edits, reverts, batches and queued edits, counters under a lease, documents that are
 compacted meanwhile; subscribers; a program with an outbox, which is killed too. Then the server is killed, or
@@ -23,13 +23,14 @@ from plait_server.service.invariants import check
 from plait_server.store.archive import open_archive
 from server.faults import batches, compacting, leased, ledger, queued
 from server.faults.conftest import Start
+from server.faults.faulty_system import FaultySystem
 from server.faults.followers import Feed, Reader, Subscriber, client_of
 from server.faults.leased import Holder
 from server.faults.ledger import Ledger, check_documents, check_replays, create_documents, settle_the_lost
 from server.faults.load import Load
 from server.faults.serving import Server
 
-CYCLES = 10
+CYCLES, POWER_CUTS = 10, 2
 WRITERS, OTHERS = 5, 2
 ANSWERS_BEFORE_KILL = 60
 ENDED = 0.2
@@ -43,22 +44,42 @@ OFFLINE = offline_editor.NAME
 async def test_after_every_kill_everything_holds_and_everybody_has_what_they_were_told(
     start: Start, tmp_path: Path
 ) -> None:
+    await run(start, tmp_path, cycles(CYCLES))
+
+
+async def test_after_every_power_cut_everything_holds_and_everybody_has_what_they_were_told(
+    start: Start, system: FaultySystem, tmp_path: Path
+) -> None:
+    """The disk keeps what was synced, and of the rest what chance leaves."""
+    await run(start, tmp_path, cycles(POWER_CUTS), system)
+
+
+def cycles(usual: int) -> int:
+    return int(os.environ.get("PLAIT_FAULTS_CYCLES", usual))
+
+
+async def run(start: Start, folder: Path, cycles: int, system: FaultySystem | None = None) -> None:
+    """Go through so many cycles; with a system, the power goes after each."""
     random = Random(int(os.environ.get("PLAIT_TEST_SEED", "1")))
-    (tmp_path / "plait.toml").write_text(compacting.SETTINGS)
-    server = await start()
+    prefix = () if system is None else system.prefix
+    (folder / "plait.toml").write_text(compacting.SETTINGS)
+    server = await start(prefix=prefix)
     crowd = Crowd(random, await compacting.prepare(server))
     async with server.client() as client:
         await crowd.begin(client)
     again = ("--port", str(server.address[1]))
     async with asyncio.TaskGroup() as lookers:
         looking = [lookers.create_task(each) for each in crowd.look_on(server.url)]
-        editor = Editor(server.url, tmp_path / "edits.db", random)
-        for _ in range(int(os.environ.get("PLAIT_FAULTS_CYCLES", CYCLES))):
+        editor = Editor(server.url, folder / "edits.db", random)
+        await editor.edit()
+        for _ in range(cycles):
             async with asyncio.timeout(60):
                 editing = asyncio.create_task(editor.edit())
                 await crowd.work(server)
-                check_file(tmp_path)
-                server = await start(*again)
+                if system is not None:
+                    system.cut_power(random)
+                check_file(folder)
+                server = await start(*again, prefix=prefix)
                 async with server.client() as client:
                     await crowd.check(client)
                 await editing
@@ -181,7 +202,7 @@ class Editor:
             stderr=asyncio.subprocess.DEVNULL,
         )
         assert process.stdout is not None
-        for _ in range(self._random.randrange(1, EDITS_OF_AN_EDITOR)):
+        for _ in range(2 + self._random.randrange(EDITS_OF_AN_EDITOR)):
             if not (line := await process.stdout.readline()):
                 break
             self._note(line)
