@@ -211,7 +211,8 @@ class Editor:
         rest, _ = await process.communicate()
         for line in rest.splitlines():
             self._note(line)
-        self._first = (self._said[-1] if self._said else self._first) + 1_000
+        # What was made and not said has a number too: none is given again.
+        self._first = max(self._first, *self._said[-1:]) + 1_000
 
     async def check(self, client: ClientSession) -> None:
         """Deliver what waits; check that everything that was said is there, in order, and once."""

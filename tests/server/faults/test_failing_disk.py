@@ -13,7 +13,7 @@ from server.faults.faulty_system import FaultySystem
 from server.faults.ledger import Ledger, check_documents, check_replays, create_documents, settle_the_lost
 from server.faults.load import Load
 
-ROUNDS = 3
+ROUNDS = 2
 WRITERS = 8
 ANSWERS = 40
 FAULTS = (("sync", EIO), ("write", EIO), ("write", ENOSPC))

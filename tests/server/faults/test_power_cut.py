@@ -27,7 +27,7 @@ from server.faults.ledger import (
 from server.faults.load import Load
 from server.faults.serving import Server
 
-POWER_CUTS = 4
+POWER_CUTS = 3
 EARLIER_CUTS = 5
 WRITERS = 8
 ANSWERS_BEFORE_CUT = 120
