@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import ClientError, ClientSession
 
 from server.faults.history import check_history
+from server.faults.ledger import UNDECIDED
 
 DOCUMENTS = tuple(f"stock/{n}" for n in range(6))
 REPLAYS = 10
@@ -76,12 +77,15 @@ async def settle_the_lost(client: ClientSession, told: Told) -> None:
 async def write(
     client: ClientSession, random: Random, tokens: Iterator[int], told: Told, answers: asyncio.Semaphore
 ) -> None:
-    """Be one writer, until the server is gone."""
+    """Be one writer, until the server is gone or cannot take more."""
     while True:
         sent = draw(random, f"edit-{next(tokens):016x}")
         try:
             status, body, _ = await send(client, sent)
         except (ClientError, OSError):
+            told.lost[sent[0]] = sent
+            return
+        if status in UNDECIDED:
             told.lost[sent[0]] = sent
             return
         assert status in (200, 409, 422), body

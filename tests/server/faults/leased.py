@@ -5,10 +5,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import ClientError, ClientSession
+from aiohttp import ClientError, ClientResponse, ClientSession
+
+from server.faults.ledger import UNDECIDED
 
 DOCUMENT = "tills/1"
 PATCH = {"Content-Type": "application/json-patch+json"}
+
+
+class Undecided(Exception):
+    """The server cannot take it now."""
+
+
+def refuse_undecided(answer: ClientResponse) -> None:
+    if answer.status in UNDECIDED:
+        raise Undecided
 
 
 @dataclass(slots=True)
@@ -31,13 +42,13 @@ class Holder:
         return self._body is not None and not self._is_counted
 
     async def count(self, client: ClientSession, tokens: Iterator[int]) -> None:
-        """Count until the server is gone."""
+        """Count until the server is gone, or cannot take more."""
         try:
             while True:
                 await self.settle(client)
                 self._token = f"count-{next(tokens)}"
                 await self._step(client)
-        except (ClientError, OSError):
+        except (ClientError, OSError, Undecided):
             return
 
     async def settle(self, client: ClientSession) -> None:
@@ -62,12 +73,14 @@ class Holder:
                 if answer.status == 409 and self.may_expire:
                     self._forget()
                     return
+                refuse_undecided(answer)
                 assert answer.status == 200, await answer.text()
             self._is_counted = True
             self.counted += 1
             self.fences.append(self._lease["fence"])
         there = f"/v1/docs/{DOCUMENT}/locks/{self._lease['lock']}"
         async with client.delete(there, headers={"Plait-Lock": hold}) as answer:
+            refuse_undecided(answer)
             # What was given back before the crash is not there any more.
             assert answer.status in (204, 409), await answer.text()
         self._forget()
@@ -82,6 +95,7 @@ class Holder:
             lease: dict[str, Any] = await answer.json()
             if answer.status == 423:
                 return None
+            refuse_undecided(answer)
             assert answer.status in (200, 201), lease
             return lease
 

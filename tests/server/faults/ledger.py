@@ -10,6 +10,8 @@ from aiohttp import ClientSession
 from server.faults.history import check_history
 
 DOCUMENTS = ("notes/hot", "notes/1", "notes/2", "notes/3")
+UNDECIDED = (503, 504)
+"""Answers to what can be sent again under its key."""
 START: dict[str, Any] = {"members": {}, "log": [], "contested": None, "strict": None}
 
 

@@ -8,12 +8,10 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession
 
-from server.faults.ledger import DOCUMENTS, Answer, Ledger, Sent, send
+from server.faults.ledger import DOCUMENTS, UNDECIDED, Answer, Ledger, Sent, send
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
-UNDECIDED = (503, 504)
-"""Answers to what can be sent again under its key."""
 
 
 class Load:
@@ -28,11 +26,21 @@ class Load:
         self._added: set[str] = set()
         self._revertible: list[tuple[str, int]] = []
         self._answers = 0
+        self._writing = 0
         self._stopped = False
         self._changed = asyncio.Condition()
 
     async def write(self) -> None:
         """Be one writer."""
+        self._writing += 1
+        try:
+            await self._write()
+        finally:
+            self._writing -= 1
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _write(self) -> None:
         while not self._stopped:
             sent = self._next()
             try:
@@ -45,9 +53,11 @@ class Load:
                 return
 
     async def until(self, answers: int) -> None:
-        """Wait until so many answers came."""
+        """Wait until so many answers came, or nobody writes any more."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._answers >= answers)
+            await self._changed.wait_for(
+                lambda: self._answers >= answers or (self._answers > 0 and self._writing == 0)
+            )
 
     def stop(self) -> None:
         """Let every writer end after its next answer."""

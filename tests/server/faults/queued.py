@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import ClientError, ClientSession
 
 from server.faults.history import check_history
+from server.faults.ledger import UNDECIDED
 
 DOCUMENTS = ("queue/hot", "queue/1", "queue/2", "queue/3")
 HEADERS = {"Content-Type": "application/json-patch+json", "Prefer": "respond-async"}
@@ -76,7 +77,7 @@ async def write(
         except (ClientError, OSError):
             register.lost[token] = sent
             return
-        if answer.status == 503:
+        if answer.status in UNDECIDED:
             register.lost[token] = sent
             register.refusals.add(body["type"].rpartition(":")[2])
             return

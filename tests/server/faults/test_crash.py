@@ -12,6 +12,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterator
+from errno import EIO, ENOSPC
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -33,6 +34,7 @@ from server.faults.serving import Server
 CYCLES, POWER_CUTS = 10, 2
 WRITERS, OTHERS = 5, 2
 ANSWERS_BEFORE_KILL = 60
+FAULTS = (("sync", EIO), ("write", EIO), ("write", ENOSPC))
 ENDED = 0.2
 """How often the server is asked to end instead of being killed."""
 EDITS_OF_AN_EDITOR = 12
@@ -50,7 +52,7 @@ async def test_after_every_kill_everything_holds_and_everybody_has_what_they_wer
 async def test_after_every_power_cut_everything_holds_and_everybody_has_what_they_were_told(
     start: Start, system: FaultySystem, tmp_path: Path
 ) -> None:
-    """The disk keeps what was synced, and of the rest what chance leaves."""
+    """The disk keeps what was synced, and of the rest what chance leaves. Now and then it failed before."""
     await run(start, tmp_path, cycles(POWER_CUTS), system)
 
 
@@ -72,11 +74,15 @@ async def run(start: Start, folder: Path, cycles: int, system: FaultySystem | No
         looking = [lookers.create_task(each) for each in crowd.look_on(server.url)]
         editor = Editor(server.url, folder / "edits.db", random)
         await editor.edit()
-        for _ in range(cycles):
+        for number in range(cycles):
             async with asyncio.timeout(60):
                 editing = asyncio.create_task(editor.edit())
-                await crowd.work(server)
+                if system is not None and number % 2:
+                    what, error = random.choice(FAULTS)
+                    system.fail(what, error, before=random.randrange(30), times=random.randrange(1, 6))
+                await crowd.work(server, system is None and random.random() < ENDED)
                 if system is not None:
+                    system.heal()
                     system.cut_power(random)
                 check_file(folder)
                 server = await start(*again, prefix=prefix)
@@ -129,7 +135,7 @@ class Crowd:
     def look_on(self, url: str) -> list["asyncio._CoroutineLike[None]"]:
         return [self.subscriber.follow(url), self._reader.read(url)]
 
-    async def work(self, server: Server) -> None:
+    async def work(self, server: Server, is_ended: bool) -> None:
         """Write until the server is killed at some moment, or asked to end."""
         random, tokens = self._random, self._tokens
         async with server.client() as client, asyncio.TaskGroup() as people:
@@ -145,8 +151,8 @@ class Crowd:
             for holder in self._holders:
                 people.create_task(holder.count(client, tokens))
             await load.until(random.randrange(1, ANSWERS_BEFORE_KILL))
-            self._is_ended = random.random() < ENDED
-            if self._is_ended:
+            self._is_ended = is_ended
+            if is_ended:
                 assert await server.end() == 0
             else:
                 await server.kill()

@@ -27,10 +27,7 @@ async def write(
     async with asyncio.timeout(30):
         writers = [asyncio.create_task(load.write()) for _ in range(WRITERS)]
         if answers is not None:
-            # A fault may end all writers before.
-            enough = asyncio.create_task(load.until(answers))
-            await asyncio.wait((enough, asyncio.gather(*writers)), return_when=asyncio.FIRST_COMPLETED)
-            enough.cancel()
+            await load.until(answers)
             load.stop()
         await asyncio.gather(*writers)
 
