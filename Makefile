@@ -1,8 +1,8 @@
 # make demo   see it work            make test   everything CI runs
 # make serve  run a server here      make bench  speed and memory, as ratios
-#                                    make soak   everything at once for MINUTES=20
-# make crash CYCLES=100  kill the server, cut its power, break its disk, again and again
-#                                    make corpus merge what people merged, where that corpus is at hand
+# make soak   everything at once, for MINUTES=20
+# make crash  kill the server, cut its power, break its disk, CYCLES=100 times
+# make corpus merge what people merged, where that corpus is at hand
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
