@@ -645,7 +645,7 @@ class Document:
         replica = self._replica
         if saved.outcome == "deleted":
             return replica.reset(revision, ABSENT, replica.confirmed.epoch)
-        if saved.outcome == "created" and saved.epoch is not None:
+        if saved.outcome == "created" and saved.patch is not None and saved.epoch is not None:
             return replica.reset(revision, apply(ABSENT, saved.patch, ACCEPTED), saved.epoch)
         return replica.learned(revision, saved.patch, saved.missed, saved.epoch)
 

@@ -26,14 +26,15 @@ class Saved(Struct, frozen=True, kw_only=True):
     `outcome` is "applied", "merged" (others' edits are in the document's value already), "noop" (it changed
     nothing), "created", "deleted", "queued" (the server was not to be reached; the edit waits in the outbox,
     on disk) or "pending" (nobody waited for it); `revision` is None for the last two. `patch` is the edit as
-    committed, `missed` what it was merged over since `base`, None where that is too long to be told.
+    committed, None where it was sent again and its revision is compacted away by now; `missed` what it was
+    merged over since `base`, None where that is too long to be told, or gone.
     `attempts` is how often it was sent.
     """
 
     outcome: Literal["created", "applied", "merged", "noop", "deleted", "queued", "pending"]
     revision: int | None = None
     base: int | None = None
-    patch: list[dict[str, Any]] = []
+    patch: list[dict[str, Any]] | None = []
     missed: list[Missed] | None = []
     epoch: str | None = None
     key: str = ""

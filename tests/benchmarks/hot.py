@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-from plait_merge import apply
+from plait_server.bench.connection import Connection, read_url
+from plait_server.bench.reading import Reading
+from plait_server.ledger import Book
 
 from . import quiet
 from .load import Place
@@ -17,6 +19,8 @@ from .subject import Sample, Subject, cpu_ratio, create, disk_folder, plait, tal
 
 CPU_AIMS = {16: 1.15, 64: 1.3}
 """By the number of writers."""
+COUNTER_WRITERS = 50
+COUNTER_AIM = 1 / 0.8
 SHARE_AIM = 2
 """How many times the edits of the slowest writer the busiest may make."""
 
@@ -44,6 +48,7 @@ async def _hot(scale: Scale) -> list[Row]:
             for writers, crowd in crowds.items():
                 lost = await _lost(subject, f"hot/{writers}", crowd)
                 rows += _rows(crowd, samples["hot", writers], samples["quiet", writers], lost)
+            rows += await _counter(subject, scale)
             return [*rows, *await _compare_and_set(subject, scale, _cpu_us(samples["quiet", 16]))]
 
 
@@ -78,32 +83,44 @@ async def _lost(subject: Subject, name: str, crowd: list[list[Place]]) -> int:
 
     The head must also be what all patches come to, one after the other.
     """
-    history = await _history(subject, name)
-    async with talk(subject) as connection:
-        head = json.loads((await connection.ask("GET", f"/v1/docs/{name}")).body)
-    folded: Any = None
-    for patch in history:
-        folded = apply(folded, patch)
-    edits: int = abs(len(history) - 1 - sum(place.acknowledged for (place,) in crowd))
+    connection = Connection(read_url(f"http://127.0.0.1:{subject.port}"))
+    reading, book = Reading(connection), Book()
+    for revision in await reading.history(name):
+        book.find(revision)
+    head = await reading.read(name)
+    connection.close()
+    verdict = book.close(head)
+    edits = abs(verdict.revisions - 1 - sum(place.acknowledged for (place,) in crowd))
+    members: Any = head.value
     stale: int = sum(
-        head["writers"][str(writer)]["count"] != place.last_acknowledged
+        members["writers"][str(writer)]["count"] != place.last_acknowledged
         for writer, (place,) in enumerate(crowd)
     )
-    return edits + stale + int(folded != head)
+    return edits + stale + verdict.gaps + verdict.misfolded
 
 
-async def _history(subject: Subject, name: str) -> list[Any]:
-    """Read all patches of a document, oldest first."""
-    patches: list[Any] = []
-    cursor = ""
+async def _counter(subject: Subject, scale: Scale) -> list[Row]:
+    """Let everybody add to one number, by turns with everybody writing a member of his own."""
+    await create(subject, {"hot/counter": {"n": 0}, "hot/crowd": _document(COUNTER_WRITERS)})
+    adding = [[Place("hot/counter", "/n", adds=True)] for _ in range(COUNTER_WRITERS)]
+    writing = _crowd("hot/crowd", COUNTER_WRITERS)
+    slower: list[float] = []
+    for _ in range(scale.server_rounds):
+        note(".")
+        hot = await subject.measure(writing, scale.edits)
+        slower.append(hot.rate / (await subject.measure(adding, scale.edits)).rate)
     async with talk(subject) as connection:
-        while True:
-            path = f"/v1/docs/{name}/revisions?limit=500{cursor}"
-            page = json.loads((await connection.ask("GET", path)).body)
-            patches += [revision["patch"] for revision in page["revisions"]]
-            if page["cursor"] is None:
-                return patches[::-1]
-            cursor = f"&cursor={page['cursor']}"
+        total = json.loads((await connection.ask("GET", "/v1/docs/hot/counter")).body)["n"]
+    by = f"{COUNTER_WRITERS} writers of one counter:"
+    return [
+        Row(f"{by} rate of a hot document, to theirs", median(slower), "x", COUNTER_AIM),
+        Row(
+            f"{by} missing from the sum",
+            abs(total - sum(place.sum_acknowledged for (place,) in adding)),
+            "",
+            0,
+        ),
+    ]
 
 
 async def _compare_and_set(subject: Subject, scale: Scale, alone_us: float) -> list[Row]:

@@ -4,7 +4,7 @@ import pickle
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plait_client import errors
@@ -91,6 +91,7 @@ def test_a_code_is_read_whatever_a_server_puts_before_it(base: str) -> None:
     assert type(error_of(410, {"type": f"{base}deleted"})) is Deleted
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.integers(300, 599),
     st.none()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from plait_merge import ABSENT
 from plait_server.errors import BaseUnavailable, RevisionCompacted, StoreUnavailable
@@ -123,7 +123,9 @@ class Documents:
                 raise await self._missing(address, above + 1)
             records += part
             above = part[-1].n
-        return [read_revision(record, ABSENT) for record in records]
+        if sum(len(record.patch) for record in records) > self._limits.offload_bytes_min:
+            return await asyncio.to_thread(_read_all, records)
+        return _read_all(records)
 
     async def span(self, document: OpenDocument, n: int, upto: int) -> tuple[Revision, list[Revision]]:
         """Give revision `n` with its value and those after it to `upto` (the head or the tip); of these
@@ -229,6 +231,10 @@ class Documents:
             document = next((each for each in self._open.values() if not each.busy), None)
             if document is not None:
                 self.close(document)
+
+
+def _read_all(records: Sequence[RevisionRecord]) -> list[Revision]:
+    return [read_revision(record, ABSENT) for record in records]
 
 
 def compacted(n: int, oldest: int) -> RevisionCompacted:
