@@ -13,7 +13,7 @@ from schemathesis.core.result import Ok
 
 from server.faults.serving import Server
 
-EXAMPLES = 4
+EXAMPLES = 3
 STORIES = 12
 STEPS = 8
 TIMEOUT_S = 20.0

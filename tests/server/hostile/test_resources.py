@@ -127,9 +127,9 @@ def inserts() -> Merge:
 
 def shuffles() -> Merge:
     """Both move every element somewhere else, one by one."""
-    theirs = [{"op": "move", "from": "/4999", "path": f"/{n}"} for n in range(5_000)]
-    yours = [{"op": "move", "from": "/0", "path": f"/{4_999 - n}"} for n in range(5_000)]
-    return list(range(5_000)), theirs, yours, {200, 409}
+    theirs = [{"op": "move", "from": "/2499", "path": f"/{n}"} for n in range(2_500)]
+    yours = [{"op": "move", "from": "/0", "path": f"/{2_499 - n}"} for n in range(2_500)]
+    return list(range(2_500)), theirs, yours, {200, 409}
 
 
 def removals() -> Merge:
@@ -164,18 +164,18 @@ ELEMENTS: dict[str, Callable[[int], Any]] = {
 
 
 @pytest.mark.parametrize("elements", ELEMENTS)
-@pytest.mark.parametrize("arrays", ARRAYS)
 async def test_a_long_array_put_in_another_order_is_compared_aside(
-    server: Server, arrays: str, elements: str
+    server: Server, elements: str, rounds: int
 ) -> None:
     """Both put the whole document: one in another order, one with a few elements changed."""
     array = [ELEMENTS[elements](n) for n in range(MANY)]
-    path = f"/v1/docs/arrays/{arrays}-{elements}".replace(" ", "-")
-    async with nobody_feels_it(server, CPU_S_MAX, 150_000_000) as client:
-        assert await put(client, path, array, If_None_Match="*") == 201
-        assert await put(client, path, ARRAYS[arrays](array), Plait_Base="1") == 200
-        yours = [*array[: MANY // 2], "yours", *array[MANY // 2 + 2 :]]
-        assert await put(client, path, yours, Plait_Base="1") in (200, 409)
+    yours = [*array[: MANY // 2], "yours", *array[MANY // 2 + 2 :]]
+    for order in ARRAYS if rounds > 1 else ("reversed",):
+        path = f"/v1/docs/arrays/{order}-{elements}".replace(" ", "-")
+        async with nobody_feels_it(server, CPU_S_MAX, 150_000_000) as client:
+            assert await put(client, path, array, If_None_Match="*") == 201
+            assert await put(client, path, ARRAYS[order](array), Plait_Base="1") == 200
+            assert await put(client, path, yours, Plait_Base="1") in (200, 409)
 
 
 # Rules
