@@ -1,12 +1,13 @@
 # make demo   see it work            make test   everything CI runs
 # make serve  run a server here      make bench  speed and memory, as ratios
+#                                    make soak   everything at once for MINUTES=20
 #                                    make corpus merge what people merged, where that corpus is at hand
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo serve test unit lint types contracts bench corpus clean
+.PHONY: demo serve test unit lint types contracts bench soak corpus clean
 demo: $(READY)
 	$(BIN)/plait demo
 
@@ -30,6 +31,10 @@ contracts: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
+
+MINUTES ?= 20
+soak: $(READY)
+	$(BIN)/python -m tests.benchmarks.soak --minutes $(MINUTES) --json soak.json --svg soak.svg
 
 CORPUS ?= ../shared/corpus
 corpus: $(READY)
