@@ -1,13 +1,14 @@
 # make demo   see it work            make test   everything CI runs
 # make serve  run a server here      make bench  speed and memory, as ratios
-#                                    make soak   everything at once for MINUTES=20
-#                                    make corpus merge what people merged, where that corpus is at hand
+# make soak   everything at once, for MINUTES=20
+# make crash  kill the server, cut its power, break its disk, CYCLES=100 times
+# make corpus merge what people merged, where that corpus is at hand
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo serve test unit lint types contracts bench soak corpus clean
+.PHONY: demo serve test unit lint types contracts bench soak crash corpus clean
 demo: $(READY)
 	$(BIN)/plait demo
 
@@ -35,6 +36,12 @@ bench: $(READY)
 MINUTES ?= 20
 soak: $(READY)
 	$(BIN)/python -m tests.benchmarks.soak --minutes $(MINUTES) --json soak.json --svg soak.svg
+
+CYCLES ?= 100
+crash: $(READY)
+	PLAIT_FAULTS=thorough PLAIT_FAULTS_CYCLES=$(CYCLES) $(BIN)/python -m pytest -q -rs \
+		tests/server/faults/test_crash.py tests/server/faults/test_power_cut.py \
+		tests/server/faults/test_failing_disk.py tests/server/faults/test_clock.py tests/server/faults/test_disk.py
 
 CORPUS ?= ../shared/corpus
 corpus: $(READY)

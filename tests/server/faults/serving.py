@@ -89,13 +89,15 @@ class Server:
         return int(found[1])
 
 
-async def start_server(folder: Path, arguments: Sequence[str], prefix: Sequence[str] = ()) -> Server:
+async def start_server(
+    folder: Path, arguments: Sequence[str], prefix: Sequence[str] = (), command: Sequence[str] = COMMAND
+) -> Server:
     """Start a server in a folder and wait for its first answer. `prefix` is a command that runs it."""
     began = time.perf_counter()
     log = folder / "server.log"
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
-            *prefix, *COMMAND, *arguments, cwd=folder, stdout=subprocess.PIPE, stderr=errors
+            *prefix, *command, *arguments, cwd=folder, stdout=subprocess.PIPE, stderr=errors
         )
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
