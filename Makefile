@@ -1,13 +1,14 @@
 # make demo   see it work            make test   everything CI runs
 # make serve  run a server here      make bench  speed and memory, as ratios
-# make crash CYCLES=100  kill the server, cut its power, break its disk, again and again
-#                                    make corpus merge what people merged, where that corpus is at hand
+# make soak   everything at once, for MINUTES=20
+# make crash  kill the server, cut its power, break its disk, CYCLES=100 times
+# make corpus merge what people merged, where that corpus is at hand
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo serve test unit lint types contracts bench corpus crash clean
+.PHONY: demo serve test unit lint types contracts bench soak crash corpus clean
 demo: $(READY)
 	$(BIN)/plait demo
 
@@ -31,6 +32,10 @@ contracts: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
+
+MINUTES ?= 20
+soak: $(READY)
+	$(BIN)/python -m tests.benchmarks.soak --minutes $(MINUTES) --json soak.json --svg soak.svg
 
 CYCLES ?= 100
 crash: $(READY)

@@ -62,10 +62,6 @@ class Committer:
         self.failure: PlaitServerError | None = None
         """Why the last batch failed; None when it did not."""
 
-    @property
-    def full(self) -> bool:
-        return len(self._waiting) >= self._limits.edits_waiting_max
-
     def put(
         self,
         commit: Commit,

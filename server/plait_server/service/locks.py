@@ -307,7 +307,8 @@ class Locks:
                 members = {"limit": name, "maximum": most}
                 raise errors.TooLarge(f"There are {most} leases already, and no more at a time.", members)
         if len(self) >= limits.locks_max:
-            raise errors.Overloaded("Too many leases stand.")
+            members = {"limit": "locks", "maximum": limits.locks_max}
+            raise errors.Overloaded("Too many leases stand.", members)
 
     def _held(self, caller: Caller, document: OpenDocument, hold: Hold) -> tuple[Lease, Tokens]:
         """Give the lease that the caller names, and where it is. Raises StaleFence."""

@@ -69,6 +69,11 @@ class Server:
         """Tell how much memory it ever held since `forget_memory_peak`."""
         return self._status("VmHWM") * 1024
 
+    def cpu_s(self) -> float:
+        """Tell how long it has been computing, in all its threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def forget_memory_peak(self) -> None:
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
