@@ -63,15 +63,16 @@ class Step:
 
     def __str__(self) -> str:
         who = "the disk" if self.who == WORLD else name_of(self.who)
-        return f"{self.number:3} after {self.pause_s:g} s {who}: {self.act}"
+        return f"{who}: {self.act}" + (f", after {self.pause_s:g} s" if self.pause_s else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Everything that is drawn beforehand; `seed` also gives the pace."""
+    """Everything that is drawn beforehand; `seed` also gives the pace, unless that is even."""
 
     seed: int
     steps: tuple[Step, ...]
+    is_even: bool = False
 
 
 def schedule_of(seed: int) -> Schedule:

@@ -21,6 +21,8 @@ from simulation.person import DOCUMENTS, Person
 from simulation.schedule import WORLD, Schedule, Step, name_of
 from simulation.world import Listener, World
 
+QUIET_S = 3.0
+"""Longer than the slowest write."""
 HEALING_S = 600.0
 """So long, in simulated time, it may take until everybody has an answer once all works."""
 OpenStore = Callable[[Disk], Any]
@@ -40,7 +42,7 @@ class Run:
 def play(schedule: Schedule, open_store: OpenStore = MemoryStore) -> Run:
     """Run a schedule in a loop of its own."""
     loop = SimulatedLoop(Random(f"{schedule.seed}/turns"))
-    world = World(schedule.seed, open_store)
+    world = World(schedule.seed, open_store, schedule.is_even)
     with closing(loop), _listening(loop, world):
         try:
             loop.run_until_complete(_told(world, schedule))
@@ -100,12 +102,15 @@ async def _heal(world: World, people: list[Person]) -> None:
     world.note("!", "all works again")
     world.faults.clear()
     end_s = world.now_s + HEALING_S
+    quiet_since_s, revisions = world.now_s, -1
     while world.violation is None:
         for person in people:
             person.revive()
         await asyncio.sleep(0.25)
         unsettled = [said for person in people if (said := person.unsettled()) is not None]
-        if not unsettled:
+        if unsettled or revisions != len(world.chronicle.feed):
+            quiet_since_s, revisions = world.now_s, len(world.chronicle.feed)
+        elif world.now_s - quiet_since_s > QUIET_S:
             return
         if world.now_s > end_s:
             world.fail(Violation("stuck", "; ".join(unsettled)))
@@ -160,7 +165,7 @@ def _listening(loop: SimulatedLoop, world: World) -> Iterator[None]:
     logger.addHandler(listener)
 
     def uncaught(loop: AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
+        error = None if "asyncgen" in context else context.get("exception")
         if isinstance(error, Exception) and not isinstance(error, PlaitServerError | Violation):
             world.fail(Violation("bug", "".join(traceback.format_exception(error, limit=-6))))
 

@@ -25,6 +25,7 @@ from simulation.memory_store import Disk, MemoryStore
 TENANT = "acme"
 WALL_S = 1_800_000_000.0
 DELAYS_S = (0.0, 0.0, 0.001, 0.001, 0.002, 0.004, 0.015, 0.08)
+EVEN_S = (0.001,)
 ANSWER_TIMEOUT_S = 20.0
 Message = TypeVar("Message")
 Result = TypeVar("Result")
@@ -35,7 +36,7 @@ class Pace:
     """How long everything takes."""
 
     random: Random
-    delays_s: Sequence[float] = DELAYS_S
+    delays_s: Sequence[float]
 
     def delay_s(self) -> float:
         return self.random.choice(self.delays_s)
@@ -44,14 +45,17 @@ class Pace:
 class World(Party):
     """All there is in one run. `violation` is the first invariant that did not hold."""
 
-    def __init__(self, seed: int, open_store: Callable[[Disk], Any] = MemoryStore) -> None:
+    def __init__(
+        self, seed: int, open_store: Callable[[Disk], Any] = MemoryStore, is_even: bool = False
+    ) -> None:
+        """`is_even`: everything takes the same time, which makes a story easier to read."""
         super().__init__("the world")
         random = Random(f"{seed}/world")
         self.disk = Disk()
         self.chronicle = Chronicle()
         self.ledger = Ledger(self.chronicle)
         self.limits = _limits(random)
-        self.pace = Pace(Random(f"{seed}/pace"))
+        self.pace = Pace(Random(f"{seed}/pace"), EVEN_S if is_even else DELAYS_S)
         self.trace: list[tuple[float, str, str]] = []
         self.violation: Violation | None = None
         self.faults: deque[Fault] = deque()
@@ -422,11 +426,11 @@ def _limits(random: Random) -> ServiceLimits:
         answers_recent_max=draw((1, 1_000)),
         missed_revisions_max=draw((0, 2, 100)),
         offload_bytes_min=draw((0, 16_384, 16_384)),
-        compaction_interval_s=draw((0.05, 1)),
+        compaction_interval_s=draw((0.5, 5)),
         live=LiveLimits(
             queue_frames_max=draw((4, 256)),
             composed_revisions_max=draw((2, 1_000)),
-            tick_s=draw((0.1, 1)),
+            tick_s=draw((0.5, 1)),
         ),
     )
 
