@@ -1,7 +1,7 @@
 """Run seeded schedules, on all cores; tell the story of the first that fails.
 
-    PYTHONPATH=tests python -m simulation --seeds 20000 --first 0
-    PYTHONPATH=tests python -m simulation --seed 303          one again, with its story
+PYTHONPATH=tests python -m simulation --seeds 20000 --first 0
+PYTHONPATH=tests python -m simulation --seed 303          one again, with its story
 """
 
 import argparse
@@ -49,7 +49,9 @@ def _many(seeds: range) -> int:
             if count % 1_000 == 0:
                 print(f"{count} of {len(seeds)} seeds, {len(failed)} failed", flush=True)
     seconds = time.monotonic() - began
-    print(f"{len(seeds)} seeds, {revisions} revisions, {replies} answers, {seconds:.0f} s: {len(failed)} failed")
+    print(
+        f"{len(seeds)} seeds, {revisions} revisions, {replies} answers, {seconds:.0f} s: {len(failed)} failed"
+    )
     if not failed:
         return 0
     run = shrink(play(schedule_of(min(failed))), play)

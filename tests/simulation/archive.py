@@ -6,8 +6,8 @@ from contextlib import closing, contextmanager
 from functools import cache
 
 from plait_server.store import statements as sql
-from plait_server.store.intake import Intake
 from plait_server.store.archive import HeadRecord
+from plait_server.store.intake import Intake
 from plait_server.store.record import SnapshotRecord
 from plait_server.store.schema import load_schema
 from simulation.memory_store import Disk, Kept
@@ -46,14 +46,13 @@ def fill(connection: sqlite3.Connection, disk: Disk) -> None:
             )
         )
         for label in kept.labels.values():
-            row = (*address, label.name, label.n, label.author, label.at)
-            connection.execute(sql.PUT_LABEL, row)
+            connection.execute(sql.PUT_LABEL, (*address, label.name, label.n, label.author, label.at))
         for n, value in kept.snapshots.items():
             intake.add_snapshot(address, kept.revisions[n].seq, SnapshotRecord(n, value))
     _fill_revisions(connection, disk)
     for (tenant, _, _), key in disk.keys.items():
-        row = (tenant, key.caller, key.key, key.fingerprint, key.answer, key.expires)
-        connection.execute(sql.of_rows(sql.INSERT_KEY, len(row), 1), (*row, key.stored))
+        kept_key = (tenant, key.caller, key.key, key.fingerprint, key.answer, key.expires)
+        connection.execute(sql.of_rows(sql.INSERT_KEY, len(kept_key), 1), (*kept_key, key.stored))
     _fill_rest(connection, disk)
 
 

@@ -13,8 +13,12 @@ class Violation(Exception):
     """An invariant does not hold: its name, and what was seen instead."""
 
     def __init__(self, invariant: str, detail: str) -> None:
-        super().__init__(f"{invariant}: {detail}")
+        super().__init__(invariant, detail)
         self.invariant = invariant
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.detail}"
 
 
 @dataclass(slots=True)
@@ -101,8 +105,8 @@ def _check_untouched(lock: LockRecord, record: RevisionRecord) -> None:
             held: HeldLock = lock.held
             raise Violation(
                 "lease",
-                f"revision {record.n} of {record.caller} writes {operation['path']!r} of {place(held[0])} under"
-                f" the lease of {lock.caller} on {lock.pointer!r}, fence {lock.fence}",
+                f"revision {record.n} of {record.caller} writes {operation['path']!r} of {place(held[0])} "
+                f"under the lease of {lock.caller} on {lock.pointer!r}, fence {lock.fence}",
             )
 
 

@@ -1,7 +1,7 @@
 """A disk that takes its time and fails as disks do: a store over another one.
 
-Faults come to a write: it is refused; it is durable, or not, and nobody can say; the process dies before it or
-right after it; it takes long. What happens between two writes is drawn by whoever gives the pace.
+Faults come to a write: it is refused; it is durable, or not, and nobody can say; the process dies before it
+or right after it; it takes long. What happens between two writes is drawn by whoever gives the pace.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """What was asked and what was answered, and what must hold between that and what is durable.
 
-`replied` looks at an answer as it leaves the server, `told` at a live frame; `settled` looks at the whole when
-nothing goes on any more. All raise Violation.
+`replied` looks at an answer as it leaves the server, `told` at a live frame; `settled` looks at the whole
+when nothing goes on any more. All raise Violation.
 """
 
 from collections import Counter
@@ -108,6 +108,8 @@ class Ledger:
     replies: int = 0
     fence: int = 0
     """The newest fencing number that was given."""
+    fences: set[int] = field(default_factory=set)
+    """Those of the leases that somebody was told to have."""
 
     def enter(self, request: Request) -> Request:
         self.requests[request.caller.subject, request.key] = request
@@ -202,6 +204,7 @@ class Ledger:
         if fence <= self.fence:
             raise Violation("fence", f"a lease has fence {fence}, after one with {self.fence}")
         self.fence = fence
+        self.fences.add(fence)
 
     def settled(self) -> None:
         """Look at everything when nobody waits for anything any more."""
@@ -256,9 +259,11 @@ def _check_equal(request: Request, decided: Reply, reply: Reply) -> None:
         raise Violation("again", f"{request} was answered {decided.outcome!r}, then {reply.outcome!r}")
     for before, after in zip(decided.parts, reply.parts, strict=True):
         patches = {before.patch, after.patch} - {None}
-        if (before.outcome, before.revision, before.address) != (after.outcome, after.revision, after.address) or (
-            len(patches) > 1
-        ):
+        if (before.outcome, before.revision, before.address) != (
+            after.outcome,
+            after.revision,
+            after.address,
+        ) or (len(patches) > 1):
             raise Violation("again", f"{request} was answered {before}, then {after}")
 
 

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 from weakref import WeakSet
 
-TURNS_MAX = 400_000
+TURNS_MAX = 200_000
 THREAD_S = (0.0, 0.0, 0.001, 0.003, 0.02)
 
 
@@ -114,9 +114,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
 
 def _make_task(
-    loop: asyncio.AbstractEventLoop,
-    job: Coroutine[Any, Any, Any],
-    context: contextvars.Context | None = None,
+    loop: asyncio.AbstractEventLoop, job: Any, *, context: contextvars.Context | None = None
 ) -> Task[Any]:
     task: Task[Any] = Task(job, loop=loop, context=context)
     party = _party.get() if context is None else context.get(_party)
@@ -125,9 +123,7 @@ def _make_task(
     return task
 
 
-def _run_in_thread(
-    future: Future[Any], function: Callable[..., Any], arguments: tuple[Any, ...]
-) -> None:
+def _run_in_thread(future: Future[Any], function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     try:
         result = function(*arguments)
     except Exception as error:

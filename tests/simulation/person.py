@@ -7,7 +7,7 @@ from asyncio import Future, Task, get_running_loop
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from plait_client.live.frame import Part as LivePart
 from plait_client.replica.edit import Edit as Typed
@@ -29,25 +29,26 @@ from plait_server.service import (
     IdempotencyKey,
     IfMatch,
     LockView,
+    MergeMode,
     Page,
     Retention,
     RevisionView,
     Service,
 )
 from plait_server.store import Address
-from plait_server.wire import decode
+from plait_server.wire import decode, encode
 from simulation.chronicle import Violation
 from simulation.ledger import MADE_REVISIONS, TALLY, Reply, Request, refusal_of, reply_of
 from simulation.loop import Party
 from simulation.schedule import Step
-from simulation.world import ANSWER_TIMEOUT_S, TENANT, Link, Process, World
+from simulation.world import ANSWER_TIMEOUT_S, TENANT, Link, World
 
 NAMES = ("orders/1", "orders/2", "orders/3")
 DOCUMENTS = (*NAMES, TALLY)
 PATIENT = 10_000
 Patch = list[dict[str, Any]]
 Result = TypeVar("Result")
-Asked = Result | errors.PlaitServerError | None
+Asked: TypeAlias = Result | errors.PlaitServerError | None
 
 
 @dataclass(slots=True)
@@ -254,7 +255,7 @@ class Person(Party):
         request = self.request(step, "edits", name)
         assert request.token is not None
         patch = operations(random, value, request.token)
-        mode = random.choice(("auto", "auto", "auto", "strict", "theirs", "yours"))
+        mode: MergeMode = random.choice(("auto", "auto", "auto", "strict", "theirs", "yours"))
         condition = IfMatch((base,)) if base and random.random() < 0.1 else None
         edit = Edit(
             kind="patch",
@@ -376,7 +377,7 @@ class Person(Party):
         if not isinstance(id, str):
             return
         side = random.choice(("yours", "theirs", "base"))
-        listed = json.loads(_encoded(parts))
+        listed = decode(encode(parts))
         choices = {part["id"]: side for part in listed if side in part["resolutions"]}
         request = self.request(step, f"settles {id} by {side} in", name, writes=False)
         reply = await self.submit(
@@ -390,7 +391,7 @@ class Person(Party):
 
     async def _lease(self, random: Random, step: Step) -> None:
         name, pointer = random.choice(NAMES), random.choice(("", "/title"))
-        ttl_s = random.choice((0.03, 0.5, 5.0))
+        ttl_s = random.choice((0.03, 0.5, 10.0, 60.0))
 
         def look(view: LockView | errors.PlaitServerError) -> None:
             if isinstance(view, LockView) and not view.replayed and view.hold is not None:
@@ -408,7 +409,7 @@ class Person(Party):
         content: Patch = [{"op": "add", "path": "/title", "value": request.token}]
         edit = Edit(kind="patch", content=content, lock=hold, key=_idempotency(request))
         await self._take(name, request, edit)
-        await asyncio.sleep(random.choice((0.0, 0.02, 1.0)))
+        await asyncio.sleep(random.choice((0.0, 0.02, 1.0, 5.0)))
         await self._end_lease(name, hold, random)
 
     async def _end_lease(self, name: str, hold: Hold, random: Random) -> None:
@@ -523,12 +524,16 @@ class Person(Party):
                 if stream.wanted and not stream.subscribed:
                     self._subscribe(link, name, stream)
             return
-        name = frame.get("doc")
-        if kind == "problem" and frame.get("id") == 1 and name in self.streams:
-            self.streams[name].subscribed = False
-        stream = self.streams.get(name) if name is not None else None
-        if stream is None or not stream.wanted or not stream.subscribed:
-            return
+        name = str(frame.get("doc"))
+        followed = self.streams.get(name)
+        if kind == "problem" and frame.get("id") == 1 and followed is not None:
+            followed.subscribed = False
+        if followed is not None and followed.wanted and followed.subscribed:
+            self._led_on(name, followed, frame)
+
+    def _led_on(self, name: str, stream: Stream, frame: Mapping[str, Any]) -> None:
+        """Take a frame of a document that is followed: each has to lead on from where the last one led."""
+        kind = frame["t"]
         if kind not in ("rev", "snapshot", "caught_up", "reset"):
             return
         self.world.note(self.name, f"hears {kind} {name} {frame.get('prev', '')} {frame.get('rev', '')}")
@@ -542,7 +547,9 @@ class Person(Party):
             self._progress(name, stream, stream.replica.reset(frame["rev"], value, self.world.disk.epoch))
         elif kind == "rev":
             if frame["prev"] != stream.at:
-                raise Violation("stream", f"{name}: a frame led on from {frame['prev']}, not from {stream.at}")
+                raise Violation(
+                    "stream", f"{name}: a frame led on from {frame['prev']}, not from {stream.at}"
+                )
             self._led(name, stream, frame["rev"])
             parts = [LivePart(p["rev"], p["author"], p["at"], p.get("key")) for p in frame["parts"]]
             progress = stream.replica.received(frame["prev"], frame["rev"], list(frame["patch"]), parts)
@@ -639,7 +646,7 @@ class Person(Party):
         self._progress(name, stream, replica.accepted(flight.key, part.revision, patch, missed))
 
     async def _chain(self, random: Random, step: Step) -> None:
-        """Type faster than the server answers, over the live connection: each edit is made on the one before."""
+        """Type faster than the server answers, over the live connection: each edit on the one before."""
         followed = [
             (name, stream)
             for name, stream in self.streams.items()
@@ -684,7 +691,7 @@ class Person(Party):
         return None
 
     def check(self) -> None:
-        """Check at the end that what is shown is what is there, and each edit typed was decided as was said."""
+        """Check at the end that what is shown is what is there, and what was said of each edit is so."""
         chronicle = self.world.chronicle
         for name, stream in self.streams.items():
             address = Address(TENANT, *name.split("/"))
@@ -804,9 +811,3 @@ def _key(name: str) -> DocumentKey:
 
 def _idempotency(request: Request) -> IdempotencyKey:
     return IdempotencyKey(request.key, request.does)
-
-
-def _encoded(parts: object) -> bytes:
-    from plait_server.wire import encode
-
-    return encode(parts)

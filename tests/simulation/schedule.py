@@ -29,7 +29,7 @@ ACTS = {
     "look_back": 3,
     "follow": 8,
     "leave": 1,
-    "lease": 4,
+    "lease": 5,
     "label": 3,
     "feed": 5,
     "cut": 5,

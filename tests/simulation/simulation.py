@@ -23,7 +23,7 @@ from simulation.world import Listener, World
 
 QUIET_S = 3.0
 """Longer than the slowest write."""
-HEALING_S = 600.0
+HEALING_S = 100.0
 """So long, in simulated time, it may take until everybody has an answer once all works."""
 OpenStore = Callable[[Disk], Any]
 
@@ -81,7 +81,11 @@ async def _create_documents(world: World, people: dict[int, Person]) -> None:
     ann = _person(world, people, 0)
     for number, name in enumerate([each for each in DOCUMENTS if each != "orders/3"]):
         ann.start("creating", ann.create, name, Step(1_000 + number, 0, 0, "create", 0))
-    while ann.busy and world.violation is None:
+    await _until_idle(world, [ann])
+
+
+async def _until_idle(world: World, people: list[Person]) -> None:
+    while any(person.busy for person in people) and world.violation is None:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
 
 
@@ -120,8 +124,7 @@ async def _settle(world: World, people: list[Person]) -> None:
     """Check everything, once the feed was read to its end and the server has closed."""
     for person in people:
         person.start("reading the feed", _read_to_the_end, person)
-    while any(person.busy for person in people) and world.violation is None:
-        await asyncio.sleep(0.05)
+    await _until_idle(world, people)
     if (process := world.process) is not None and process.alive and process.service is not None:
         await process.begin(process.service.close())
         process.alive = False
@@ -180,10 +183,7 @@ def _listening(loop: SimulatedLoop, world: World) -> Iterator[None]:
 def _end(loop: SimulatedLoop) -> None:
     """End whatever still runs."""
     loop.set_exception_handler(lambda loop, context: None)
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    if tasks:
+    while tasks := asyncio.all_tasks(loop):
+        for task in tasks:
+            task.cancel()
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-
-

@@ -1,4 +1,4 @@
-"""A world: one disk, the server process that runs on it, the networks of people, and what is drawn for them."""
+"""A world: one disk, the server process that runs on it, the networks of people, and how long all takes."""
 
 import logging
 import traceback
@@ -141,7 +141,7 @@ class Process(Party):
     def written(self, batch: Sequence[Commit], results: Sequence[CommitResult]) -> None:
         world = self.world
         with world.watching():
-            locks = list(world.disk.locks.values())
+            locks = [lock for lock in world.disk.locks.values() if lock.fence in world.ledger.fences]
             world.chronicle.note(batch, results, locks, int(world.wall_s() * 1000))
         for commit, result in zip(batch, results, strict=True):
             revision, address = commit.revision, commit.address

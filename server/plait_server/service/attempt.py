@@ -83,7 +83,7 @@ class Pipeline(Struct, frozen=True):
     random_bytes: Callable[[int], bytes]
 
     async def answer_before(self, caller: Caller, key: IdempotencyKey | None) -> Answer | None:
-        """Give the answer that is kept under a key, None where there is none. Raises it if it is a refusal."""
+        """Give the answer that is kept under a key, None where there is none. Raises a kept refusal."""
         stored = None if key is None else await self.keys.stored(caller, key)
         if key is None or stored is None:
             return None
