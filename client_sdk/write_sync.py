@@ -17,7 +17,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent / "plait_client"
 TARGET = PACKAGE / "sync.py"
-LEFT_OUT = {"open", "close"}
+LEFT_OUT = {"Plait": {"open", "close"}, "Unsaved": {"add", "restore"}}
 NO_SESSION = {"session"}
 
 HEAD = '''"""The client for programs without an event loop: the same calls, without `await`.
@@ -42,12 +42,17 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from plait_client import client, conflict, document, unsaved
-from plait_client.changes import Change, Revision
+from datetime import datetime
+
+from plait_client import batch, client, conflict, document, operation, unsaved
+from plait_client.changes import Change
 from plait_client.client import Entry, Rules, Server, Surroundings
 from plait_client.replica.edit import Edit, Patch
 from plait_client.errors import PlaitError
 from plait_client.events import Counters, Retrying, Settled
+from plait_client.history import Label, Leaf, Revision, Version
+from plait_client.lease import TTL_S, Lease, Lock
+from plait_client.operation import Status
 from plait_client.live.live import State
 from plait_client.saving.outbox import Outbox
 from plait_client.portal import Portal
@@ -68,6 +73,17 @@ class MergeConflict(conflict.MergeConflict):
         """{save}"""
         saved: Saved = self._portal.run(super().save(message))
         return saved
+
+
+class BatchConflict(batch.BatchConflict):
+    """Edits of a batch overlap what others did, as in `plait_client`; here `save` waits."""
+
+    _portal: Portal
+
+    def save(self, message: str | None = None) -> dict[str, Saved]:  # type: ignore[override]
+        """{save_batch}"""
+        saved: dict[str, Saved] = self._portal.run(super().save(message))
+        return saved
 '''
 
 TAIL = '''
@@ -76,12 +92,20 @@ def _translate(value: Any, portal: Portal) -> Any:
     """Make of what the asynchronous client gives what this one gives."""
     if isinstance(value, document.Document):
         return _twin(Document, value, portal)
+    if isinstance(value, batch.Batch):
+        return _twin(Batch, value, portal)
+    if isinstance(value, operation.Operation):
+        return _twin(Operation, value, portal)
     if isinstance(value, unsaved.Unsaved):
         return _twin(Unsaved, value, portal)
     if isinstance(value, unsaved.UnsavedEdit):
         return replace(value, error=_translate(value.error, portal))
     if isinstance(value, conflict.MergeConflict) and not isinstance(value, MergeConflict):
-        return _conflict(value, portal)
+        return _conflict(MergeConflict, value, portal)
+    if isinstance(value, batch.BatchConflict) and not isinstance(value, BatchConflict):
+        twin = _conflict(BatchConflict, value, portal)
+        twin.conflicts = tuple([_translate(each, portal) for each in value.conflicts])
+        return twin
     if isinstance(value, tuple) and value and isinstance(value[0], unsaved.UnsavedEdit):
         return tuple([_translate(each, portal) for each in value])
     return value
@@ -95,14 +119,19 @@ def _twin(kind: Any, value: Any, portal: Portal) -> Any:
     return twin
 
 
-def _conflict(value: conflict.MergeConflict, portal: Portal) -> MergeConflict:
-    twin = MergeConflict.__new__(MergeConflict, *value.args)
+def _conflict(kind: Any, value: PlaitError, portal: Portal) -> Any:
+    twin = kind.__new__(kind, *value.args)
     twin.__dict__.update(value.__dict__)
     twin._portal = portal
     return twin.with_traceback(value.__traceback__)
 
 
-__all__ = ["Document", "MergeConflict", "Plait", "Unsaved"]
+def _inner(given: str | Document) -> str | document.Document:
+    """Give what a call takes in place of a document of this client."""
+    return given if isinstance(given, str) else given._inner
+
+
+__all__ = ["Batch", "BatchConflict", "Document", "MergeConflict", "Operation", "Plait", "Unsaved"]
 '''
 
 OPENING = '''
@@ -143,9 +172,13 @@ def written() -> str:
     """Give the text of `sync.py`, not laid out yet."""
     asynchronous = _class("client.py", "AsyncPlait")
     parts = [
-        HEAD.replace("{save}", _docstring(_method(_class("conflict.py", "MergeConflict"), "save"))),
+        HEAD.replace("{save}", _docstring(_method(_class("conflict.py", "MergeConflict"), "save"))).replace(
+            "{save_batch}", _docstring(_method(_class("batch.py", "BatchConflict"), "save"))
+        ),
         *_twin_class("Plait", asynchronous, None),
         *_twin_class("Document", _class("document.py", "Document"), "document.Document"),
+        *_twin_class("Batch", _class("batch.py", "Batch"), "batch.Batch"),
+        *_twin_class("Operation", _class("operation.py", "Operation"), "operation.Operation"),
         *_twin_class("Unsaved", _class("unsaved.py", "Unsaved"), "unsaved.Unsaved"),
         TAIL,
     ]
@@ -179,7 +212,7 @@ def _twin_class(name: str, of: ast.ClassDef, inner: str | None) -> Iterator[str]
             continue
         if method.name == "__repr__":
             yield "\n    def __repr__(self) -> str:\n        return repr(self._inner)\n"
-        elif not method.name.startswith("_") and method.name not in LEFT_OUT | {"add", "restore"}:
+        elif not method.name.startswith("_") and method.name not in LEFT_OUT.get(name, ()):
             yield _twin_method(method)
 
 
@@ -238,8 +271,13 @@ def _head(method: ast.FunctionDef | ast.AsyncFunctionDef, decorator: str | None,
 
 def _passed(arguments: ast.arguments) -> str:
     """Pass every argument on."""
-    positional = [argument.arg for argument in arguments.args if argument.arg != "self"]
+    positional = [_given(argument) for argument in arguments.args if argument.arg != "self"]
     return ", ".join([*positional, *[f"{each.arg}={each.arg}" for each in arguments.kwonlyargs]])
+
+
+def _given(argument: ast.arg) -> str:
+    is_document = argument.annotation is not None and "Document" in ast.unparse(argument.annotation)
+    return f"_inner({argument.arg})" if is_document else argument.arg
 
 
 def _docstring(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:

@@ -1,26 +1,40 @@
-"""An order desk: several people work on the same orders, and take from the same shelves, at the same time.
+"""An order desk: several people work on the same orders, and sell from the same shelves, at the same time.
 
     python examples/order_desk.py http://127.0.0.1:8080
 
-Nobody waits for anybody. Lines and notes of an order merge by themselves; where people want different
-numbers of boxes a rule takes the most; where they chose two couriers you are asked. What is on the shelves is
-counted strictly, by `update`. At the end everything is read again and checked: the stock, and every note.
+Nobody waits for anybody. A line of an order and what it takes from a shelf are saved together or not at all,
+and a schema keeps the shelves from going below zero: what is sold out is refused, whoever was faster. Notes
+merge by themselves; where people want different numbers of boxes a rule takes the most; where they chose two
+couriers you are asked. Only who packs an order keeps the others out of it, for as long as that takes. At the
+end everything is read again and checked.
 """
 
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Callable
 from random import Random
 from typing import Any
 from uuid import uuid4
 
-from plait_client import AsyncPlait, Counters, Field, MergeConflict, Value, ask, by_pointer
+from plait_client import (
+    AsyncPlait,
+    BatchConflict,
+    Counters,
+    Document,
+    Field,
+    InvalidPatch,
+    Locked,
+    MergeConflict,
+    Value,
+    ask,
+    by_pointer,
+)
 
 PEOPLE = ("ada", "bob", "cyn", "dan", "eve")
 ORDERS = 3
 TURNS = 12
-SHELVES = {"cable": 1_000, "dock": 1_000}
+SHELVES = {"cable": 50, "dock": 40}
+NEVER_BELOW_ZERO = {"additionalProperties": {"type": "integer", "minimum": 0}}
 
 
 def most(field: Field) -> Value:
@@ -34,45 +48,57 @@ async def main(url: str = "http://127.0.0.1:8080") -> None:
     desk = uuid4().hex[:8]
     orders = [f"orders/{desk}-{number}" for number in range(1, ORDERS + 1)]
     async with AsyncPlait(url, author="desk") as plait:
-        stock = await plait.create(f"stock/{desk}", SHELVES)
+        rules = await plait.rules("shelves")
+        if rules.schema != NEVER_BELOW_ZERO:
+            await plait.set_rules("shelves", schema=NEVER_BELOW_ZERO, if_match=rules.revision)
+        shelves = await plait.create(f"shelves/{desk}", SHELVES)
         for name in orders:
             await plait.create(name, {"lines": [], "notes": [], "boxes": 0, "courier": None})
 
-        counted = await asyncio.gather(*[work(url, person, stock.name, orders) for person in PEOPLE])
-        print(f"{len(PEOPLE) * TURNS} edits of {ORDERS} orders by {len(PEOPLE)} people at once:")
-        print(f"  {sum(each.merged for each in counted)} merged with what others did meanwhile")
-        print(f"  {sum(each.conflicts for each in counted)} overlapped and were settled by rule")
+        counted = await asyncio.gather(*[work(url, person, shelves.name, orders) for person in PEOPLE])
+        print(f"{len(PEOPLE) * TURNS} turns at {ORDERS} orders by {len(PEOPLE)} people at once:")
+        print(f"  {sum(each.merged for each, _ in counted)} edits were merged with what others did meanwhile")
+        print(f"  {sum(each.conflicts for each, _ in counted)} overlapped")
+        print(f"  {sum(refused for _, refused in counted)} times there was not enough on the shelf")
         await choose_couriers(url, orders[0])
+        await pack(url, orders[0])
 
-        await stock.refresh()
-        wrong = missing(stock.value, [(await plait.doc(name)).value for name in orders])
-        print("\n".join(wrong) or "Nothing was lost: the stock adds up, and every note is there once.")
+        packed = await plait.doc(orders[0])
+        await tell(packed)
+        await shelves.refresh()
+        parcel = await plait.doc(packed.name.replace("orders", "parcels"))
+        wrong = missing(shelves.value, [(await plait.doc(name)).value for name in orders])
+        if parcel.value["lines"] != packed.value["lines"]:
+            wrong.append("Something was put into the order while it was packed.")
+        print("\n".join(wrong) or "Nothing was lost: the shelves add up, and every note is there once.")
         sys.exit(1 if wrong else 0)
 
 
-async def work(url: str, person: str, stock: str, orders: list[str]) -> Counters:
-    """Take things from shelves and write them into orders, as fast as it goes."""
-    chance = Random(person)
+async def work(url: str, person: str, shelves: str, orders: list[str]) -> tuple[Counters, int]:
+    """Sell things and write notes, as fast as it goes; tell how often something was sold out."""
+    chance, refused = Random(person), 0
     async with AsyncPlait(url, author=person) as plait:
-        shelves = await plait.doc(stock)
         open_orders = [await plait.doc(name) for name in orders]
         for turn in range(TURNS):
-            sku, count = chance.choice(list(SHELVES)), chance.randint(1, 3)
-            await shelves.update(taking(sku, count))
-            async with chance.choice(open_orders).edit(on_conflict=RULES) as draft:
-                draft["lines"].append({"sku": sku, "n": count, "by": person})
+            order = chance.choice(open_orders)
+            line = {"sku": chance.choice(list(SHELVES)), "n": chance.randint(1, 3), "by": person}
+            refused += not await sell(plait, order, shelves, line)
+            async with order.edit(on_conflict=RULES) as draft:
                 draft["notes"].append(f"{person} {turn}")
                 draft["boxes"] = max(draft["boxes"], chance.randint(1, 99))
-        return plait.counters
+        return plait.counters, refused
 
 
-def taking(sku: str, count: int) -> Callable[[Any], None]:
-    """A change that depends on what it reads: for `update`, which runs it again where others were faster."""
-
-    def take(shelves: dict[str, int]) -> None:
-        shelves[sku] -= count
-
-    return take
+async def sell(plait: AsyncPlait, order: Document, shelves: str, line: dict[str, Any]) -> bool:
+    """Take something from its shelf and write it into an order: both, or neither."""
+    try:
+        async with plait.batch(message=f"{line['n']} x {line['sku']}") as batch:
+            draft = await batch.edit(order)
+            draft["lines"].append(line)
+            await batch.inc(shelves, f"/{line['sku']}", -line["n"])
+    except (InvalidPatch, BatchConflict):  # there are not so many: not any more, or not since a moment ago
+        return False
+    return True
 
 
 async def choose_couriers(url: str, order: str) -> None:
@@ -89,16 +115,44 @@ async def choose_couriers(url: str, order: str) -> None:
             print(f"The courier comes {first.value['courier']}. Put off: {conflict.detail}")
 
 
-def missing(stock: dict[str, int], orders: list[dict[str, Any]]) -> list[str]:
+async def pack(url: str, name: str) -> None:
+    """Pack an order, with nobody else at its lines meanwhile; its notes go on."""
+    async with AsyncPlait(url, author="cyn") as one, AsyncPlait(url, author="dan") as two:
+        mine, theirs = await one.doc(name), await two.doc(name)
+        async with mine.lock("/lines", ttl_s=30, wait_s=10) as lease:
+            try:
+                await theirs.set("/lines/-", {"sku": "dock", "n": 1, "by": "dan"})
+            except Locked as refused:
+                print(f"{refused.holder} packs {name}, so dan cannot add to it now.")
+            await theirs.set("/notes/-", "dan is in time for a note")
+            async with one.batch(message="packed") as batch:
+                draft = await batch.edit(mine)
+                draft["packed"] = True
+                parcel = {"lines": draft["lines"], "fence": lease.fence}
+                await batch.create(name.replace("orders", "parcels"), parcel)
+
+
+async def tell(order: Document) -> None:
+    """Say how an order came to be what it is."""
+    for leaf in await order.blame("/courier"):
+        print(f"{leaf.author} had the last word on the courier, in revision {leaf.revision}.")
+    async for revision in order.history("/packed"):
+        print(f"{revision.author} set it to packed in revision {revision.revision} ({revision.message}).")
+        break
+
+
+def missing(shelves: dict[str, int], orders: list[dict[str, Any]]) -> list[str]:
     """Say what does not add up."""
-    left = Counter(stock)
+    left = Counter(shelves)
     for line in (line for order in orders for line in order["lines"]):
         left[line["sku"]] += line["n"]
-    notes = Counter(note for order in orders for note in order["notes"])
+    notes = Counter(note for order in orders for note in order["notes"] if not note.startswith("dan is"))
     written = Counter(f"{person} {turn}" for person in PEOPLE for turn in range(TURNS))
-    return [f"The stock of {sku} does not add up." for sku in SHELVES if left[sku] != SHELVES[sku]] + [
-        f"The note {note!r} is there {notes[note]} times." for note in notes | written if notes[note] != 1
-    ]
+    return (
+        [f"There is less than no {sku} on the shelf." for sku in SHELVES if shelves[sku] < 0]
+        + [f"The shelf of {sku} does not add up." for sku in SHELVES if left[sku] != SHELVES[sku]]
+        + [f"The note {note!r} is there {notes[note]} times." for note in notes | written if notes[note] != 1]
+    )
 
 
 if __name__ == "__main__":

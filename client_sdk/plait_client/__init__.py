@@ -13,12 +13,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from plait_client.changes import Change, Revision
+    from plait_client.batch import Batch, BatchConflict
+    from plait_client.changes import Change
     from plait_client.client import AsyncPlait, Entry, Rules, Server, Surroundings
     from plait_client.conflict import Choice, Facet, Field, MergeConflict, Value
     from plait_client.document import Document
     from plait_client.errors import (
         BaseUnknown,
+        Compacted,
         DeadlineExceeded,
         Deleted,
         Forbidden,
@@ -32,10 +34,14 @@ if TYPE_CHECKING:
         RateLimited,
         Refused,
         RetryQuotaSpent,
+        StaleFence,
         TestFailed,
         TransportError,
     )
     from plait_client.events import Counters, Retrying, Settled
+    from plait_client.history import Label, Leaf, Revision, Version
+    from plait_client.lease import Lease, Lock
+    from plait_client.operation import Operation
     from plait_client.prompt.prompt import Prompt, ask, settle
     from plait_client.replica.edit import Edit
     from plait_client.resolvers import Resolver, add, both, by_pointer, theirs, yours
@@ -50,8 +56,11 @@ __all__ = [
     "ABSENT",
     "AsyncPlait",
     "BaseUnknown",
+    "Batch",
+    "BatchConflict",
     "Change",
     "Choice",
+    "Compacted",
     "Counters",
     "DeadlineExceeded",
     "Deleted",
@@ -62,10 +71,15 @@ __all__ = [
     "Field",
     "Forbidden",
     "InvalidPatch",
+    "Label",
+    "Leaf",
+    "Lease",
+    "Lock",
     "Locked",
     "MergeConflict",
     "Missed",
     "NotFound",
+    "Operation",
     "Outbox",
     "OutboxFull",
     "OutboxUnusable",
@@ -84,11 +98,13 @@ __all__ = [
     "Saved",
     "Server",
     "Settled",
+    "StaleFence",
     "Surroundings",
     "TestFailed",
     "TransportError",
     "UnsavedEdit",
     "Value",
+    "Version",
     "add",
     "ask",
     "both",
@@ -100,13 +116,15 @@ __all__ = [
 
 # `plait_client.command` runs once per file in git: importing a part must not import the rest.
 _NAMES: Final = {
-    "plait_client.changes": ("Change", "Revision"),
+    "plait_client.batch": ("Batch", "BatchConflict"),
+    "plait_client.changes": ("Change",),
     "plait_client.client": ("AsyncPlait", "Entry", "Rules", "Server", "Surroundings"),
     "plait_client.conflict": ("Choice", "Facet", "Field", "MergeConflict", "Value"),
     "plait_client.document": ("Document",),
     "plait_client.replica.edit": ("Edit",),
     "plait_client.errors": (
         "BaseUnknown",
+        "Compacted",
         "DeadlineExceeded",
         "Deleted",
         "Forbidden",
@@ -120,10 +138,14 @@ _NAMES: Final = {
         "RateLimited",
         "Refused",
         "RetryQuotaSpent",
+        "StaleFence",
         "TestFailed",
         "TransportError",
     ),
     "plait_client.events": ("Counters", "Retrying", "Settled"),
+    "plait_client.history": ("Label", "Leaf", "Revision", "Version"),
+    "plait_client.lease": ("Lease", "Lock"),
+    "plait_client.operation": ("Operation",),
     "plait_client.saving.outbox": ("Outbox",),
     "plait_client.prompt.prompt": ("Prompt", "ask", "settle"),
     "plait_client.resolvers": ("Resolver", "add", "both", "by_pointer", "theirs", "yours"),

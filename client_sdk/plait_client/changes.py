@@ -8,13 +8,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Final, Literal, TypeVar
-
-import msgspec
-from msgspec import Struct
+from typing import Final, TypeVar
 
 from plait_client.context import Context
-from plait_client.errors import TransportError
+from plait_client.history import Revision, read_history
 from plait_client.live.follower import CaughtUp, Ended, Event, Moved, Replaced
 from plait_client.live.frame import Part
 from plait_client.live.live import Following
@@ -22,9 +19,7 @@ from plait_client.live.reconnect import Reconnect
 from plait_client.live.stream import FOR_NOW
 from plait_client.replica.edit import Patch
 from plait_client.replica.replica import Replica
-from plait_client.wire import request
 from plait_client.wire.retry import full_jitter
-from plait_client.wire.transport import Transport
 from plait_merge import ABSENT, Absent, Json
 
 EVENTS_WAITING_MAX: Final = 250
@@ -34,20 +29,6 @@ BACKFILL_OPERATIONS_MAX: Final = 100_000
 """Whoever missed more is told the value instead."""
 
 Result = TypeVar("Result")
-
-
-class Revision(Struct, frozen=True):
-    """One revision, as history keeps it. `patch` is as committed, `submitted` as sent where that differs."""
-
-    revision: int
-    kind: Literal["create", "edit", "delete"]
-    author: str
-    at: str
-    message: str | None
-    key: str | None
-    base: int | None
-    patch: list[dict[str, Any]]
-    submitted: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,24 +229,3 @@ class _Reader:
             self._woken.clear()
             await self._woken.wait()
         return self._events.popleft()
-
-
-async def read_history(transport: Transport, name: str) -> AsyncGenerator[Revision]:
-    """Give a document's revisions, newest first, a page at a time."""
-    cursor: str | None = None
-    while True:
-        answer = await transport.send(request.history(name, cursor))
-        try:
-            page = msgspec.convert(answer.json(), _Page)
-        except msgspec.ValidationError as error:
-            raise TransportError(f"The answer is no page of history: {error}.") from error
-        for revision in page.revisions:
-            yield revision
-        cursor = page.cursor
-        if cursor is None:
-            return
-
-
-class _Page(Struct, frozen=True):
-    revisions: list[Revision]
-    cursor: str | None = None

@@ -6,33 +6,35 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
-from weakref import WeakValueDictionary
 
-import msgspec
 from aiohttp import ClientSession
 from msgspec import Struct
 from yarl import URL
 
+from plait_client import operation
+from plait_client.batch import Batch, save_by_rule
 from plait_client.context import Context
 from plait_client.document import Document
-from plait_client.draft import own_value
-from plait_client.errors import NotFound, OutboxUnusable, PlaitError, PreconditionFailed, TransportError
+from plait_client.documents import Documents
+from plait_client.draft import own_patch, own_value
+from plait_client.errors import OutboxUnusable, PlaitError
 from plait_client.events import Counters, Events, Retrying, Settled
 from plait_client.live.live import Live, State
+from plait_client.operation import Operation
 from plait_client.replica.edit import Patch
 from plait_client.replica.replica import Replica
-from plait_client.saved import Saved
+from plait_client.resolvers import Resolver
+from plait_client.saved import saved_of
 from plait_client.saving.outbox import Outbox
-from plait_client.settlement import Settlement
 from plait_client.unsaved import Unsaved
 from plait_client.wire import request
 from plait_client.wire.retry import Clock, Retry, RetryQuota, Sleep, Uniform
-from plait_client.wire.transport import Answer, Transport
+from plait_client.wire.transport import Transport
 from plait_merge import ABSENT, Absent, Inapplicable, Json, MalformedPatch
 
 Shape = TypeVar("Shape")
@@ -50,7 +52,8 @@ class Entry(Struct, frozen=True):
 class Rules(Struct, frozen=True):
     """What holds for the documents of a collection, as the server's README says; revision 0: nothing is set.
 
-    `policy` and `schema` are None where there is none; `merge` is for edits that do not say how.
+    `policy` and `schema` are None where there is none; `merge` is for edits that do not say how; `retention`
+    says which revisions are kept, None: all.
     """
 
     collection: str
@@ -60,6 +63,7 @@ class Rules(Struct, frozen=True):
     merge: str
     author: str | None = None
     at: str | None = None
+    retention: Any = None
 
 
 class Server(Struct, frozen=True):
@@ -125,8 +129,6 @@ class AsyncPlait:
         self._given_session = session
         self._surroundings = surroundings or Surroundings()
         self._quota = RetryQuota()
-        self._documents: WeakValueDictionary[str, Document] = WeakValueDictionary()
-        self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._ends = AsyncExitStack()
         self._context: Context | None = None
         self.counters = Counters()
@@ -169,6 +171,7 @@ class AsyncPlait:
                 ends.push_async_callback(outbox.close)
             live = Live(transport, client="plait-python", on_state=self._live_is)
             context = Context(transport, live, self._events, Unsaved(outbox), outbox, world.now)
+            Documents(context)
             self._context = context
             ends.push_async_callback(self._end)
             await self._restore(context)
@@ -189,10 +192,7 @@ class AsyncPlait:
         edits come in by themselves from now on. One name is one object in a client. Raises NotFound, Deleted,
         and as any request does; ValueError for what is no name.
         """
-        async with self._opening_of(request.check_name(name)):
-            document = self._documents.get(name) or self._new(name)
-            await self._bring(document, default)
-            self._documents[name] = document
+        document = await self._opened().documents.open(name, default)
         if live:
             document._follow()
         return document
@@ -204,18 +204,43 @@ class AsyncPlait:
         """
         if "/" not in name:
             return await self._create_somewhere(name, value)
-        async with self._opening_of(request.check_name(name)):
-            document = self._documents.get(name) or self._new(name)
+        async with self._opened().documents.opening(request.check_name(name)) as document:
             await document.put(value, if_match="missing")
-            self._documents[name] = document
         return document
+
+    @asynccontextmanager
+    async def batch(
+        self, *, message: str | None = None, on_conflict: Resolver | None = None
+    ) -> AsyncGenerator[Batch]:
+        """Edit several documents at once: on leaving, all of it is saved, or nothing.
+
+        An exception inside discards it all. Raises BatchConflict where edits overlap others', unless a
+        resolver decides, and as `Batch.save` does.
+        """
+        batch = Batch(self._opened(), message)
+        yield batch
+        await save_by_rule(batch, on_conflict)
+
+    async def submit(
+        self, name: str, patch: Patch, *, base: int | None = None, message: str | None = None
+    ) -> Operation:
+        """Hand in an edit of a document that need not be open, as `Document.submit` does.
+
+        `patch` is made on revision `base`, or on whatever is there when its turn comes if None.
+        """
+        body = request.edit_body(own_patch(patch, extended=True), base=base, message=message)
+        return await operation.submit(self._opened(), name, body, message)
+
+    async def operation(self, id: str) -> Operation:
+        """Find an edit that was handed in, by this process or another. Raises NotFound."""
+        return await operation.find(self._opened(), id)
 
     async def documents(self, collection: str) -> AsyncIterator[Entry]:
         """Iterate over the documents of a collection, by id."""
         cursor: str | None = None
         while True:
             answer = await self._opened().transport.send(request.listing(collection, cursor))
-            page = _read_as(answer, _Listing)
+            page = answer.read_as(_Listing)
             for entry in page.documents:
                 yield entry
             cursor = page.cursor
@@ -224,7 +249,8 @@ class AsyncPlait:
 
     async def rules(self, collection: str) -> Rules:
         """Read what holds for the documents of a collection."""
-        return _read_as(await self._opened().transport.send(request.rules(collection)), Rules)
+        answer = await self._opened().transport.send(request.rules(collection))
+        return answer.read_as(Rules)
 
     async def set_rules(
         self,
@@ -234,19 +260,26 @@ class AsyncPlait:
         policy: Json = None,
         schema: Json = None,
         merge: Literal["auto", "strict", "theirs", "yours"] = "auto",
+        retention: Json = None,
     ) -> Rules:
         """Say what holds for the documents of a collection from now on: all of it, what is left out is unset.
 
-        `if_match` is the revision of the rules that are replaced, 0 where there are none. Raises
-        PreconditionFailed if others set them since, InvalidPatch for a policy or schema that is none.
+        `retention` is {"revisions": n, "days": d, "labelled": bool}: a revision is kept while it is one of
+        the newest n, or younger than that, or has a label; None keeps all. `if_match` is the revision of the
+        rules that are replaced, 0 where there are none. Raises PreconditionFailed if others set them since,
+        InvalidPatch for a policy, a schema or a retention that is none.
         """
-        settings = {"policy": policy, "schema": schema, "merge": merge}
-        sent = request.set_rules(collection, settings, if_match)
-        return _read_as(await self._opened().transport.send(sent), Rules)
+        settings: dict[str, Json] = {"policy": policy, "schema": schema, "merge": merge}
+        if retention is not None:
+            settings["retention"] = retention
+        write = request.set_rules(collection, settings, if_match)
+        answer = await self._opened().transport.send(write)
+        return answer.read_as(Rules)
 
     async def server(self) -> Server:
         """Ask what the server is and can do."""
-        return _read_as(await self._opened().transport.send(request.features()), Server)
+        answer = await self._opened().transport.send(request.features())
+        return answer.read_as(Server)
 
     @property
     def outbox(self) -> Unsaved:
@@ -260,7 +293,7 @@ class AsyncPlait:
 
     def retry_now(self) -> None:
         """Try at once what waits in the outbox: the network may be back."""
-        for document in list(self._documents.values()):
+        for document in self._opened().documents.all():
             document._retry_now()
 
     # Inside
@@ -270,41 +303,14 @@ class AsyncPlait:
             raise RuntimeError("The client is not open: use `async with`.")
         return self._context
 
-    def _opening_of(self, name: str) -> asyncio.Lock:
-        """Give what makes sure that a document is opened once."""
-        lock = self._opening.get(name)
-        if lock is None:
-            lock = self._opening[name] = asyncio.Lock()
-        return lock
-
-    def _new(self, name: str, replica: Replica | None = None) -> Document:
-        return Document(name, replica or Replica(0, ABSENT, ""), self._opened())
-
-    async def _bring(self, document: Document, default: Json | Absent) -> None:
-        """Bring a document to what it is now, and have it created if it is not there."""
-        if document.pending:
-            return  # it is on its way there, or the server cannot be reached
-        try:
-            await document.refresh()
-        except NotFound:
-            if default is ABSENT:
-                raise
-        if document.exists:
-            return
-        if default is ABSENT:
-            document._existing()
-        try:
-            await document.put(default, if_match="missing")
-        except PreconditionFailed:  # somebody else has just created it
-            await document.refresh()
-
     async def _create_somewhere(self, collection: str, value: Json) -> Document:
         write = request.create(collection, own_value(value))
-        answer = await self._opened().transport.send(write)
+        context = self._opened()
+        answer = await context.transport.send(write)
         body: Any = answer.json()
-        document = self._new(request.check_name(body["document"]))
-        await document._learn(answer, request.key_of(write))
-        self._documents[document.name] = document
+        document = context.documents.new(request.check_name(body["document"]))
+        await document._learn(saved_of(answer, request.key_of(write)))
+        context.documents.keep(document)
         return document
 
     async def _restore(self, context: Context) -> None:
@@ -314,48 +320,31 @@ class AsyncPlait:
             return
         try:
             for failed in await outbox.failed():
-                error = self._settlement_of(context, failed.document).restored(failed)
+                error = context.documents.settlement_of(failed.document).restored(failed)
                 context.unsaved.restore(failed, error)
             for name in await outbox.names():
                 stored = await outbox.load(name)
                 if stored is not None:
-                    document = self._documents[name] = self._new(name, Replica.restore(stored.state))
+                    document = context.documents.new(name, Replica.restore(stored.state))
+                    context.documents.keep(document)
                     document._restored(stored)
         except (Inapplicable, MalformedPatch, ValueError, LookupError, TypeError) as error:
             raise OutboxUnusable(f"What the outbox holds makes no sense: {error}.") from error
 
-    def _settlement_of(self, context: Context, name: str) -> Settlement:
-        """Settle conflicts of a document that is not open (yet)."""
-
-        async def learn(answer: Answer, key: str) -> Saved:
-            document = self._documents.get(name) or self._new(name)
-            return await document._learn(answer, key)
-
-        async def save_on(view: Json | Absent, patch: Patch, message: str | None) -> Saved:
-            async with self._opening_of(name):
-                document = self._documents.get(name) or self._new(name)
-                if not document.pending:
-                    await document.refresh()
-                self._documents[name] = document
-            return await document._save_on(view, patch, message)
-
-        return Settlement(name, context.transport, context.unsaved, learn, save_on)
-
     def _live_is(self, state: State) -> None:
-        if state == "connected":
+        if state == "connected" and self._context is not None:
             self.retry_now()
 
     async def _end(self) -> None:
         """End everything that goes on, in an order that loses nothing."""
         context = self._opened()
-        documents = list(self._documents.values())
+        documents = context.documents.all()
         try:
             if context.outbox is None:
                 await asyncio.gather(*[_drained(each, self._retry.deadline_s) for each in documents])
         finally:
             context.is_closed = True
             self._context = None
-            self._documents.clear()
             for document in documents:
                 await document._close()
             await context.live.close()
@@ -371,13 +360,6 @@ async def _drained(document: Document, timeout_s: float) -> None:
 class _Listing(Struct, frozen=True):
     documents: list[Entry]
     cursor: str | None = None
-
-
-def _read_as(answer: Answer, shape: type[Shape]) -> Shape:
-    try:
-        return msgspec.convert(answer.json(), shape)
-    except msgspec.ValidationError as error:
-        raise TransportError(f"The answer is not what the contract says: {error}.") from error
 
 
 def _root_of(url: str) -> URL:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextvars import Context as Surrounding
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plait_client.events import Counters, Events
 from plait_client.live.live import Live
@@ -14,6 +15,9 @@ from plait_client.saving.outbox import Outbox
 from plait_client.unsaved import Unsaved
 from plait_client.wire.retry import Clock
 from plait_client.wire.transport import Transport
+
+if TYPE_CHECKING:
+    from plait_client.documents import Documents
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +38,7 @@ class Context:
     now: Clock
     is_closed: bool = False
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    documents: Documents = field(init=False)
 
     @property
     def counters(self) -> Counters:
@@ -44,9 +49,11 @@ class Context:
         if self.is_closed:
             raise RuntimeError("The client is closed.")
 
-    def begin(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a job that nobody has to wait for."""
-        task = asyncio.create_task(job)
+    def begin(
+        self, job: Coroutine[Any, Any, None], surrounding: Surrounding | None = None
+    ) -> asyncio.Task[None]:
+        """Run a job that nobody has to wait for; `surrounding` has its context variables."""
+        task = asyncio.create_task(job, context=surrounding)
         self.tasks.add(task)
         task.add_done_callback(self._ended)
         return task

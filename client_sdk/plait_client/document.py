@@ -6,10 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from itertools import count
 from typing import Any
 
-from plait_client.changes import Change, Changes, Revision, read_history
+from plait_client.changes import Change, Changes
 from plait_client.conflict import MergeConflict
 from plait_client.context import Context
 from plait_client.draft import UNFIT, changed, draft_of, own_patch, own_value, unfit
@@ -24,7 +25,10 @@ from plait_client.errors import (
     PreconditionFailed,
     TransportError,
 )
+from plait_client.history import History, Label, Leaf, Revision, Version
+from plait_client.lease import TTL_S, Lease, Leases, Lock
 from plait_client.live.follower import Event, Moved, Replaced
+from plait_client.operation import Operation, submit
 from plait_client.replica.drift import ACCEPTED, between
 from plait_client.replica.edit import Edit, Patch
 from plait_client.replica.replica import Progress, Replica
@@ -50,12 +54,16 @@ class Document:
     """
 
     def __init__(self, name: str, replica: Replica, context: Context) -> None:
-        self.name = name
+        self._name = name
         self._replica = replica
         self._context = context
-        self._settlement = Settlement(name, context.transport, context.unsaved, self._learn, self._save_on)
+        self._leases = Leases(name, context, self.refresh, self.saved)
+        self._settlement = Settlement(
+            name, context.transport, context.unsaved, self._learn, self._save_on, self._leases.current
+        )
         self._saver = Saver(name, replica, context, self._settlement, self.refresh)
         self._changes = Changes(name, replica, context, self._hear, self.refresh)
+        self._history = History(name, context.transport)
         self._undo = UndoStack()
         self._strictly = asyncio.Lock()
         self._written: tuple[int, str | None, str | None] = (0, None, None)
@@ -64,6 +72,10 @@ class Document:
         return f"<Document {self.name} at revision {self.revision}, {self.sync_state}>"
 
     # What it is
+
+    @property
+    def name(self) -> str:
+        return self._name
 
     @property
     def value(self) -> Json:
@@ -110,7 +122,7 @@ class Document:
         flight = self._replica.flight
         if flight is None:
             return self._replica.pending
-        sent = Edit(flight.key, flight.patch, flight.message, flight.made_at)
+        sent = Edit(flight.key, flight.patch, flight.message, flight.made_at, flight.hold)
         return (sent, *self._replica.pending)
 
     @property
@@ -180,8 +192,7 @@ class Document:
         if base is None or (base == self.revision and not self.pending):
             return await self._save(self._existing(), patch, message, on_conflict, wait)
         await self._all_sent()
-        epoch = self._replica.confirmed.epoch
-        body = request.edit_body(patch, base=base, epoch=epoch, message=message)
+        body = self._body(patch, base, message)
         return await self._decided(request.edit(self.name, body, request.new_key()), message, on_conflict)
 
     async def set(
@@ -228,8 +239,7 @@ class Document:
         self._existing()
         patch = [{"op": "inc", "path": pointer, "value": own_value(by)}]
         await self._all_sent()
-        confirmed = self._replica.confirmed
-        body = request.edit_body(patch, base=confirmed.revision, epoch=confirmed.epoch, message=message)
+        body = self._body(patch, self.revision, message)
         return await self._decided(request.edit(self.name, body, request.new_key()), message, on_conflict)
 
     async def put(
@@ -252,7 +262,7 @@ class Document:
             view = self._existing()
             return await self._save(view, changed(view, value), message, on_conflict, wait=True)
         condition = request.only("missing" if if_match is None else if_match)
-        write = request.put(self.name, own_value(value), condition)
+        write = request.put(self.name, own_value(value), condition, self._leases.current())
         await self._all_sent()
         return await self._decided(write, message, on_conflict)
 
@@ -268,7 +278,55 @@ class Document:
             condition = request.since(confirmed.revision, confirmed.epoch)
         else:
             condition = request.only(if_match)
-        return await self._decided(request.delete(self.name, condition), None, None)
+        write = request.delete(self.name, condition, self._leases.current())
+        return await self._decided(write, None, None)
+
+    async def submit(
+        self, change: Patch | Callable[[Any], object], *, message: str | None = None
+    ) -> Operation:
+        """Hand an edit in and go on: the server decides it later, those of a document in the order they came.
+
+        `change` is a JSON Patch (with `inc` if need be) made on what is shown, or a function that is run
+        once, on a copy of that.
+        Once this returns the edit is on the server's disk; it is shown when it is decided and told, by
+        `Operation.result` or live. Goes after what is pending. Raises InvalidPatch, and as any request does.
+        """
+        await self._all_sent()
+        view = self._existing()
+        if callable(change):
+            draft = draft_of(view)
+            change(draft)
+            patch = changed(view, draft)
+        else:
+            patch = own_patch(change, extended=True)
+        body = self._body(patch, self.revision, message)
+        return await submit(self._context, self.name, body, message)
+
+    # Holding it
+
+    @asynccontextmanager
+    async def lock(
+        self, pointer: str = "", *, ttl_s: float = TTL_S, wait_s: float = 0.0
+    ) -> AsyncGenerator[Lease]:
+        """Hold a lease on a place, or on all of the document: nobody else changes what is there meanwhile.
+
+        Edits of the document that this task makes inside are made under the lease; others' there raise
+        `Locked`, elsewhere in the document they go on. The document is read anew first. The lease renews
+        itself three times in each `ttl_s`, and is given back on leaving, after the edits made inside. Where
+        it could not be renewed it ends after `ttl_s`: `lease.lost` then, and edits inside raise StaleFence.
+
+        An edit is made under one lease: of several the innermost that it is about. Who changes two places
+        at once takes one lease on what is above both.
+
+        Raises Locked (`holder`, `expires`) where a lease overlaps it, also one of your own, after waiting up
+        to `wait_s` for its end; ValueError for what is no pointer, NotFound where there is nothing.
+        """
+        async with self._leases.held(pointer, ttl_s, wait_s) as lease:
+            yield lease
+
+    async def locks(self) -> list[Lock]:
+        """Read which leases anybody holds on the document."""
+        return await self._leases.list()
 
     # Editing strictly
 
@@ -295,7 +353,14 @@ class Document:
                 patch = changed(view, draft)
                 if not patch:
                     return self._nothing_to_save()
-                strict = request.strict_edit(self.name, patch, confirmed.revision, confirmed.epoch, message)
+                strict = request.strict_edit(
+                    self.name,
+                    patch,
+                    confirmed.revision,
+                    confirmed.epoch,
+                    message,
+                    self._leases.current(patch),
+                )
                 try:
                     return await self._write(strict, max(0.0, deadline - transport.clock()))
                 except (PreconditionFailed, BaseUnknown) as error:
@@ -370,15 +435,88 @@ class Document:
         self._context.check_open()
         return self._changes.read(self.revision if since is None else since)
 
-    async def history(self, pointer: str = "") -> AsyncIterator[Revision]:
-        """Iterate over the revisions, newest first; with a pointer, those that touched that place.
+    # What it was
+
+    async def history(self, pointer: str = "", *, labelled: bool = False) -> AsyncIterator[Revision]:
+        """Iterate over the revisions, newest first; with a pointer, those that touched that place; with
+        `labelled=True` those that have labels.
 
         Indices of arrays are taken as they were at each revision.
         """
-        place = parse_pointer(pointer)
-        async for revision in read_history(self._context.transport, self.name):
-            if not place or _touches(revision.patch, place):
-                yield revision
+        async for revision in self._history.revisions(pointer, labelled):
+            yield revision
+
+    async def at(
+        self,
+        moment: str | datetime | None = None,
+        *,
+        revision: int | None = None,
+        label: str | None = None,
+    ) -> Version:
+        """Read the document as it was: at a moment (RFC 3339, or a datetime), a revision or a label.
+
+        Raises NotFound where there was no document yet, Deleted where there was none any more, Compacted
+        where that is kept no longer; TypeError unless it is said in exactly one way.
+        """
+        return await self._history.version(moment, revision=revision, label=label)
+
+    async def blame(self, pointer: str = "", *, revision: int | None = None) -> list[Leaf]:
+        """Tell who set what: each scalar, `{}` and `[]` at a place and in it, in order of the document, with
+        the revision that made it so. What was moved since keeps its author. `revision`: as it was then."""
+        return await self._history.blame(pointer, revision)
+
+    async def diff(self, start: int, end: int | None = None) -> Patch:
+        """Give a JSON Patch that leads from one revision to another, the newest if None."""
+        return await self._history.diff(start, end)
+
+    async def labels(self) -> list[Label]:
+        """Read the labels of the document's revisions."""
+        return await self._history.labels()
+
+    async def label(self, name: str, revision: int | None = None) -> None:
+        """Give a revision a name, the newest known one if None: 1 to 64 of A-Z a-z 0-9 . _ and -.
+
+        A label that is there moves. A labelled revision outlives others where the collection says so.
+        Raises ValueError for what is no label.
+        """
+        await self._history.label(name, self.revision if revision is None else revision)
+
+    async def unlabel(self, name: str) -> None:
+        """Take a label away. Raises NotFound where there is none."""
+        await self._history.unlabel(name)
+
+    async def revert(
+        self,
+        *,
+        revision: int | None = None,
+        revisions: tuple[int, int] | None = None,
+        message: str | None = None,
+        on_conflict: Resolver | None = None,
+    ) -> Saved:
+        """Take back what a revision did, whoever made it, or what all of them did from one to another,
+        keeping everything that came after. It is a new edit, and can conflict as any other.
+
+        Goes straight to the server, after what is pending. Raises MergeConflict where it was changed since,
+        InvalidPatch for what cannot be taken back; TypeError unless exactly one of the two is said.
+        """
+        if (revision is None) == (revisions is None):
+            raise TypeError("say one revision, or the first and the last of some")
+        if revisions is not None:
+            what = {"from": revisions[0], "through": revisions[1]}
+        else:
+            what = {"revision": revision or 0}
+        return await self._reverted(what, message, on_conflict)
+
+    async def restore(
+        self, *, revision: int, message: str | None = None, on_conflict: Resolver | None = None
+    ) -> Saved:
+        """Make the document what it was at a revision, also where it is deleted now; else as `revert`."""
+        return await self._reverted({"to": revision}, message, on_conflict)
+
+    async def _reverted(self, what: dict[str, int], message: str | None, resolver: Resolver | None) -> Saved:
+        await self._all_sent()
+        write = request.revert(self.name, what, message, self._leases.current())
+        return await self._decided(write, message, resolver)
 
     # Inside: edits that wait in line
 
@@ -393,7 +531,13 @@ class Document:
         return value
 
     def _edit(self, patch: Patch, message: str | None) -> Edit:
-        return Edit(request.new_key(), patch, message, self._context.now())
+        hold = self._leases.current(patch)
+        return Edit(request.new_key(), patch, message, self._context.now(), hold)
+
+    def _body(self, patch: Patch, base: int, message: str | None) -> bytes:
+        """Write an edit that does not wait in line."""
+        epoch, hold = self._replica.confirmed.epoch, self._leases.current(patch)
+        return request.edit_body(patch, base=base, epoch=epoch, message=message, hold=hold)
 
     async def _save(
         self,
@@ -457,10 +601,13 @@ class Document:
         try:
             return await self._write(write)
         except Overlapped as error:
-            conflict = self._settlement.of_problem(error, message)
+            return await self._overlapped(error, message, resolver)
+
+    async def _overlapped(self, error: Overlapped, message: str | None, resolver: Resolver | None) -> Saved:
+        """Let a resolver settle the conflict of a write that did not wait in line, or raise it."""
+        conflict = self._settlement.of_problem(error, message)
         self._context.counters.conflicts += 1
-        with suppress(PlaitError):
-            await self.refresh()
+        await self._look_again()
         try:
             if resolver is not None:
                 return await settle_by_rule(conflict, resolver)
@@ -469,21 +616,25 @@ class Document:
         self._context.events.conflict(conflict)
         raise conflict
 
+    async def _look_again(self) -> None:
+        """Read the document after a conflict, if that can be: who tries again begins with what is there."""
+        with suppress(PlaitError):
+            await self.refresh()
+
     async def _write(self, write: Request, deadline_s: float | None = None) -> Saved:
         """Send a write, and take its answer in."""
         self._context.check_open()
         answer = await self._context.transport.send(write, deadline_s=deadline_s)
-        return await self._learn(answer, request.key_of(write))
+        return await self._learn(saved_of(answer, request.key_of(write)))
 
-    async def _learn(self, answer: Answer, key: str) -> Saved:
-        """Take the answer to a write that was not in line."""
-        saved = saved_of(answer, key)
+    async def _learn(self, saved: Saved) -> Saved:
+        """Take the result of a write that was not in line."""
         if saved.revision is None:
             raise TransportError("The answer names no revision.", outcome_unknown=True)
         before = self._value_before(saved)
         self._saver.heard(self._learned(saved, saved.revision))
         if before is not ABSENT and saved.patch and saved.outcome in ("applied", "merged"):
-            self._undo.did(Done(key, before, saved.patch))
+            self._undo.did(Done(saved.key, before, saved.patch))
         self._saver.entries.noted(saved)
         if self._replica.behind:
             with suppress(PlaitError):  # it is saved, whatever becomes of that
@@ -494,7 +645,7 @@ class Document:
         replica = self._replica
         if saved.outcome == "deleted":
             return replica.reset(revision, ABSENT, replica.confirmed.epoch)
-        if saved.outcome == "created" and saved.epoch is not None:
+        if saved.outcome == "created" and saved.patch is not None and saved.epoch is not None:
             return replica.reset(revision, apply(ABSENT, saved.patch, ACCEPTED), saved.epoch)
         return replica.learned(revision, saved.patch, saved.missed, saved.epoch)
 
@@ -564,6 +715,7 @@ class Document:
         self._changes.keep_open()
 
     async def _close(self) -> None:
+        await self._leases.close()
         self._changes.close()
         await self._saver.stop()
 
@@ -578,13 +730,3 @@ def _is_there(value: Json, pointer: str) -> bool:
         else:
             return False
     return True
-
-
-def _touches(patch: Patch, place: tuple[str, ...]) -> bool:
-    """Tell whether a patch is about a place: at it, above it or inside it."""
-    for operation in patch:
-        for member in ("path", "from"):
-            at = parse_pointer(operation[member]) if member in operation else None
-            if at is not None and at[: len(place)] == place[: len(at)]:
-                return True
-    return False

@@ -43,13 +43,14 @@ def own_value(value: Json) -> Json:
     return draft_of(value)
 
 
-def own_patch(patch: Patch) -> Patch:
+def own_patch(patch: Patch, *, extended: bool = False) -> Patch:
     """Give a copy of a patch that the program goes on holding. Raises InvalidPatch for what is none.
 
-    A patch that takes the whole document away is none: deleting is an act of its own.
+    A patch that takes the whole document away is none: deleting is an act of its own. `extended` takes `inc`,
+    where the server decides alone what becomes of the document.
     """
     try:
-        operations = read_patch(patch)
+        operations = read_patch(patch, extended=extended)
     except UNFIT as error:
         raise unfit(error) from error
     if any(operation.op == "remove" and not operation.path for operation in operations):

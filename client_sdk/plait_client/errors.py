@@ -6,13 +6,15 @@
     ├── RateLimited         429, and the attempts are used up
     ├── RetryQuotaSpent     too much fails already: nothing is tried again for now
     ├── NotFound            404: no such document, revision or conflict (for this caller)
-    │   └── Deleted         410: there was one; `problem` names the revision that deleted it
+    │   ├── Deleted         410: there was one; `problem` names the revision that deleted it
+    │   └── Compacted       410: the revision is kept no longer; `problem` names the oldest that is
     ├── Forbidden           401, 403
     ├── InvalidPatch        the patch is wrong by itself: malformed, inapplicable, too large
     ├── TestFailed          409: a `test` is false on the base of its patch
     ├── PreconditionFailed  412: strictness was asked for and the document has moved
     ├── BaseUnknown         409: the base is none of this server's revisions, or is kept no longer
-    ├── Locked              423: somebody holds a lease there
+    ├── Locked              423: somebody holds a lease there: `holder`, `pointer`, `expires`
+    ├── StaleFence          409: the lease that an edit was made under is lost
     ├── Refused             any other decided refusal; `problem` says which
     ├── Overlapped          409 merge-conflict, as it comes in: `Document` makes a `MergeConflict` of it
     ├── OutboxFull          a limit of the outbox is reached; the edit was not taken
@@ -87,6 +89,10 @@ class Deleted(NotFound):
     """The document is deleted."""
 
 
+class Compacted(NotFound):
+    """The revision is kept no longer."""
+
+
 class Forbidden(PlaitError):
     """Who asks is not known, or may not do this."""
 
@@ -110,7 +116,27 @@ class BaseUnknown(PlaitError):
 
 
 class Locked(PlaitError):
-    """Somebody else holds a lease there."""
+    """Somebody else holds a lease there. What is not told is None."""
+
+    @property
+    def holder(self) -> str | None:
+        """Who holds it."""
+        return _text(self.problem, "holder") or None
+
+    @property
+    def pointer(self) -> str | None:
+        """What it is on; "" is the whole document."""
+        pointer = (self.problem or {}).get("pointer")
+        return pointer if isinstance(pointer, str) else None
+
+    @property
+    def expires(self) -> str | None:
+        """When it ends unless it is renewed, as RFC 3339."""
+        return _text(self.problem, "expires") or None
+
+
+class StaleFence(PlaitError):
+    """The lease is lost: it ran out, and somebody else may have had one since."""
 
 
 class Refused(PlaitError):
@@ -139,7 +165,9 @@ _OF_CODE: Final[Mapping[str, type[PlaitError]]] = {
     "malformed-patch": InvalidPatch,
     "merge-conflict": Overlapped,
     "patch-inapplicable": InvalidPatch,
+    "revision-compacted": Compacted,
     "schema-violation": InvalidPatch,
+    "stale-fence": StaleFence,
     "test-failed": TestFailed,
 }
 

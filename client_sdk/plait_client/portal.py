@@ -6,10 +6,9 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any, TypeVar
+from contextvars import Context, ContextVar, Token, copy_context
+from typing import Any
 from weakref import WeakValueDictionary
-
-Result = TypeVar("Result")
 
 
 class Portal:
@@ -43,8 +42,8 @@ class Portal:
     def run(self, job: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the loop and wait for it. Raises what it raises.
 
-        A KeyboardInterrupt cancels it. Raises RuntimeError on the loop's own thread, as in a listener or a
-        resolver: it would wait for itself.
+        It has the context variables of the caller. A KeyboardInterrupt cancels it. Raises RuntimeError on
+        the loop's own thread, as in a listener or a resolver: it would wait for itself.
         """
         loop = self._loop
         if loop is None or self._is_inside():
@@ -99,16 +98,18 @@ class Portal:
                 self.run(end())
 
     @contextmanager
-    def entered(self, manager: AbstractAsyncContextManager[Result]) -> Iterator[Result]:
-        """Be inside an asynchronous context."""
+    def entered(self, manager: AbstractAsyncContextManager[Any]) -> Iterator[Any]:
+        """Be inside an asynchronous context, and have the context variables it sets."""
 
         async def enter() -> Any:
-            return await manager.__aenter__()
+            return await manager.__aenter__(), copy_context()
 
         async def leave(error: BaseException | None) -> Any:
             return await manager.__aexit__(None if error is None else type(error), error, None)
 
-        inside = self.run(enter())
+        inside, surrounding = self.run(enter())
+        inside = self._translate(inside, self)
+        taken = _take_over(surrounding)
         try:
             yield inside
         except BaseException as error:
@@ -116,6 +117,16 @@ class Portal:
                 raise
         else:
             self.run(leave(None))
+        finally:
+            for variable, token in taken:
+                variable.reset(token)
+
+
+def _take_over(surrounding: Context) -> list[tuple[ContextVar[Any], Token[Any]]]:
+    """Set the variables that are different there, and give what sets them back."""
+    here = copy_context()
+    different = [variable for variable in surrounding if here.get(variable) is not surrounding[variable]]
+    return [(variable, variable.set(surrounding[variable])) for variable in different]
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -13,21 +13,22 @@ from plait_client.conflict import MergeConflict, fields_of_engine, fields_of_pro
 from plait_client.errors import InvalidPatch, NotFound, Overlapped, PlaitError
 from plait_client.live.frame import Part
 from plait_client.replica.drift import ACCEPTED, between
-from plait_client.replica.edit import Edit, Patch
+from plait_client.replica.edit import Edit, Hold, Patch
 from plait_client.replica.replica import Failed
 from plait_client.resolvers import Resolver, decide
-from plait_client.saved import Saved
+from plait_client.saved import Saved, saved_of
 from plait_client.saving.outbox import FailedEdit
 from plait_client.unsaved import Unsaved
 from plait_client.wire import request
-from plait_client.wire.transport import Answer, Request, Transport
+from plait_client.wire.transport import Request, Transport
 from plait_merge import ABSENT, Absent, Conflicted, Json, rebase, resolve
 
 SETTLED_BY_RULE_MAX: Final = 5
 """So often a resolver settles one edit that others keep overtaking."""
 
-Learn = Callable[[Answer, str], Awaitable[Saved]]
+Learn = Callable[[Saved], Awaitable[Saved]]
 SaveOn = Callable[["Json | Absent", Patch, "str | None"], Awaitable[Saved]]
+Under = Callable[[], "Hold | None"]
 
 
 async def settle_by_rule(conflict: MergeConflict, resolver: Resolver) -> Saved:
@@ -43,17 +44,25 @@ async def settle_by_rule(conflict: MergeConflict, resolver: Resolver) -> Saved:
 
 
 class Settlement:
-    """Makes the conflicts of one document. `learn` takes the answer to a write that is no waiting edit, and
-    its key; `save_on` saves a patch that was made on some value."""
+    """Makes the conflicts of one document. `learn` takes the result of a write that is no waiting edit;
+    `save_on` saves a patch that was made on some value; `under` gives the lease that a choice is made under.
+    """
 
     def __init__(
-        self, document: str, transport: Transport, unsaved: Unsaved, learn: Learn, save_on: SaveOn
+        self,
+        document: str,
+        transport: Transport,
+        unsaved: Unsaved,
+        learn: Learn,
+        save_on: SaveOn,
+        under: Under,
     ) -> None:
         self._document = document
         self._transport = transport
         self._unsaved = unsaved
         self._learn = learn
         self._save_on = save_on
+        self.under = under
 
     def of_problem(self, error: Overlapped, message: str | None, key: str | None = None) -> MergeConflict:
         """Make the conflict of an edit that the server refused."""
@@ -80,7 +89,7 @@ class Settlement:
             answer = await self._transport.send(write)
         except Overlapped as error:
             raise await self._again(conflict, self.of_problem(error, message)) from None
-        saved = await self._learn(answer, request.key_of(write))
+        saved = await self._learn(saved_of(answer, request.key_of(write)))
         await self._settled(conflict)
         return saved
 
@@ -103,7 +112,8 @@ class Settlement:
             found = rebase(base, [between(base, theirs)], failed.patch, limits=ACCEPTED)
             if isinstance(found, Conflicted):
                 edit = Edit(failed.key, failed.patch, failed.message, failed.made_at)
-                return self.of_engine(found, edit, base, theirs, stored["head_revision"])
+                parts = [Part(**part) for part in stored.get("parts", ())]
+                return self.of_engine(found, edit, base, theirs, stored["head_revision"], parts)
         return InvalidPatch(failed.reason)
 
     def of_engine(
@@ -138,7 +148,12 @@ class Settlement:
             clean=len(conflicted.clean_operations),
             message=edit.message,
             key=edit.key,
-            stored={"base": _as_list(base), "theirs": _as_list(theirs), "head_revision": head_revision},
+            stored={
+                "base": _as_list(base),
+                "theirs": _as_list(theirs),
+                "head_revision": head_revision,
+                "parts": [{"rev": part.rev, "author": part.author, "at": part.at} for part in parts],
+            },
         )
 
     async def _again(self, conflict: MergeConflict, again: MergeConflict) -> MergeConflict:
@@ -163,10 +178,15 @@ class _SettledThere:
     async def __call__(self, conflict: MergeConflict, message: str | None) -> Saved:
         if not isinstance(self._instance, str):
             raise NotFound("The server keeps this conflict no longer: make the edit again.")
-        write = request.resolution(self._instance, conflict.choices(), message)
-        if self._last is None or self._last.body != write.body:
+        under = self._settlement.under()
+        write = request.resolution(self._instance, conflict.choices(), message, under)
+        if self._last is None or (self._last.body, _lock(self._last)) != (write.body, _lock(write)):
             self._last = write
         return await self._settlement.resolve_there(conflict, self._last, message)
+
+
+def _lock(write: Request) -> str | None:
+    return write.headers.get("Plait-Lock")
 
 
 def _as_list(value: Json | Absent) -> list[Json]:

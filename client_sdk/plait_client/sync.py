@@ -17,15 +17,19 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from plait_client import client, conflict, document, unsaved
-from plait_client.changes import Change, Revision
+from plait_client import batch, client, conflict, document, operation, unsaved
+from plait_client.changes import Change
 from plait_client.client import Entry, Rules, Server, Surroundings
 from plait_client.errors import PlaitError
 from plait_client.events import Counters, Retrying, Settled
+from plait_client.history import Label, Leaf, Revision, Version
+from plait_client.lease import TTL_S, Lease, Lock
 from plait_client.live.live import State
+from plait_client.operation import Status
 from plait_client.portal import Portal
 from plait_client.replica.edit import Edit, Patch
 from plait_client.resolvers import Resolver
@@ -50,6 +54,21 @@ class MergeConflict(conflict.MergeConflict):
         what any edit raises. Once it is saved, saving it again gives what came of it.
         """
         saved: Saved = self._portal.run(super().save(message))
+        return saved
+
+
+class BatchConflict(batch.BatchConflict):
+    """Edits of a batch overlap what others did, as in `plait_client`; here `save` waits."""
+
+    _portal: Portal
+
+    def save(self, message: str | None = None) -> dict[str, Saved]:  # type: ignore[override]
+        """Save the batch with these choices, all or nothing. Gives what became of each document.
+
+        Raises ValueError while a field is undecided, BatchConflict where others were there again meanwhile,
+        and as `Batch.save` does; called again it sends the very same again.
+        """
+        saved: dict[str, Saved] = self._portal.run(super().save(message))
         return saved
 
 
@@ -137,6 +156,31 @@ class Plait:
         result: Document = self._portal.run(self._inner.create(name, value))
         return result
 
+    @contextmanager
+    def batch(self, *, message: str | None = None, on_conflict: Resolver | None = None) -> Iterator[Batch]:
+        """Edit several documents at once: on leaving, all of it is saved, or nothing.
+
+        An exception inside discards it all. Raises BatchConflict where edits overlap others', unless a
+        resolver decides, and as `Batch.save` does.
+        """
+        with self._portal.entered(self._inner.batch(message=message, on_conflict=on_conflict)) as inside:
+            yield inside
+
+    def submit(
+        self, name: str, patch: Patch, *, base: int | None = None, message: str | None = None
+    ) -> Operation:
+        """Hand in an edit of a document that need not be open, as `Document.submit` does.
+
+        `patch` is made on revision `base`, or on whatever is there when its turn comes if None.
+        """
+        result: Operation = self._portal.run(self._inner.submit(name, patch, base=base, message=message))
+        return result
+
+    def operation(self, id: str) -> Operation:
+        """Find an edit that was handed in, by this process or another. Raises NotFound."""
+        result: Operation = self._portal.run(self._inner.operation(id))
+        return result
+
     def documents(self, collection: str) -> Iterator[Entry]:
         """Iterate over the documents of a collection, by id."""
         result: Iterator[Entry] = self._portal.iterate(self._inner.documents(collection))
@@ -155,14 +199,19 @@ class Plait:
         policy: Json = None,
         schema: Json = None,
         merge: Literal["auto", "strict", "theirs", "yours"] = "auto",
+        retention: Json = None,
     ) -> Rules:
         """Say what holds for the documents of a collection from now on: all of it, what is left out is unset.
 
-        `if_match` is the revision of the rules that are replaced, 0 where there are none. Raises
-        PreconditionFailed if others set them since, InvalidPatch for a policy or schema that is none.
+        `retention` is {"revisions": n, "days": d, "labelled": bool}: a revision is kept while it is one of
+        the newest n, or younger than that, or has a label; None keeps all. `if_match` is the revision of the
+        rules that are replaced, 0 where there are none. Raises PreconditionFailed if others set them since,
+        InvalidPatch for a policy, a schema or a retention that is none.
         """
         result: Rules = self._portal.run(
-            self._inner.set_rules(collection, if_match=if_match, policy=policy, schema=schema, merge=merge)
+            self._inner.set_rules(
+                collection, if_match=if_match, policy=policy, schema=schema, merge=merge, retention=retention
+            )
         )
         return result
 
@@ -202,6 +251,11 @@ class Document:
 
     def __repr__(self) -> str:
         return repr(self._inner)
+
+    @property
+    def name(self) -> str:
+        result: str = self._portal.call(lambda: self._inner.name)
+        return result
 
     @property
     def value(self) -> Json:
@@ -396,6 +450,40 @@ class Document:
         result: Saved = self._portal.run(self._inner.delete(if_match=if_match))
         return result
 
+    def submit(self, change: Patch | Callable[[Any], object], *, message: str | None = None) -> Operation:
+        """Hand an edit in and go on: the server decides it later, those of a document in the order they came.
+
+        `change` is a JSON Patch (with `inc` if need be) made on what is shown, or a function that is run
+        once, on a copy of that.
+        Once this returns the edit is on the server's disk; it is shown when it is decided and told, by
+        `Operation.result` or live. Goes after what is pending. Raises InvalidPatch, and as any request does.
+        """
+        result: Operation = self._portal.run(self._inner.submit(change, message=message))
+        return result
+
+    @contextmanager
+    def lock(self, pointer: str = "", *, ttl_s: float = TTL_S, wait_s: float = 0.0) -> Iterator[Lease]:
+        """Hold a lease on a place, or on all of the document: nobody else changes what is there meanwhile.
+
+        Edits of the document that this task makes inside are made under the lease; others' there raise
+        `Locked`, elsewhere in the document they go on. The document is read anew first. The lease renews
+        itself three times in each `ttl_s`, and is given back on leaving, after the edits made inside. Where
+        it could not be renewed it ends after `ttl_s`: `lease.lost` then, and edits inside raise StaleFence.
+
+        An edit is made under one lease: of several the innermost that it is about. Who changes two places
+        at once takes one lease on what is above both.
+
+        Raises Locked (`holder`, `expires`) where a lease overlaps it, also one of your own, after waiting up
+        to `wait_s` for its end; ValueError for what is no pointer, NotFound where there is nothing.
+        """
+        with self._portal.entered(self._inner.lock(pointer, ttl_s=ttl_s, wait_s=wait_s)) as inside:
+            yield inside
+
+    def locks(self) -> list[Lock]:
+        """Read which leases anybody holds on the document."""
+        result: list[Lock] = self._portal.run(self._inner.locks())
+        return result
+
     def update(
         self, change: Callable[[Any], object], *, message: str | None = None, deadline_s: float | None = None
     ) -> Saved:
@@ -437,12 +525,193 @@ class Document:
         result: Iterator[Change] = self._portal.iterate(self._inner.changes(since))
         return result
 
-    def history(self, pointer: str = "") -> Iterator[Revision]:
-        """Iterate over the revisions, newest first; with a pointer, those that touched that place.
+    def history(self, pointer: str = "", *, labelled: bool = False) -> Iterator[Revision]:
+        """Iterate over the revisions, newest first; with a pointer, those that touched that place; with
+        `labelled=True` those that have labels.
 
         Indices of arrays are taken as they were at each revision.
         """
-        result: Iterator[Revision] = self._portal.iterate(self._inner.history(pointer))
+        result: Iterator[Revision] = self._portal.iterate(self._inner.history(pointer, labelled=labelled))
+        return result
+
+    def at(
+        self, moment: str | datetime | None = None, *, revision: int | None = None, label: str | None = None
+    ) -> Version:
+        """Read the document as it was: at a moment (RFC 3339, or a datetime), a revision or a label.
+
+        Raises NotFound where there was no document yet, Deleted where there was none any more, Compacted
+        where that is kept no longer; TypeError unless it is said in exactly one way.
+        """
+        result: Version = self._portal.run(self._inner.at(moment, revision=revision, label=label))
+        return result
+
+    def blame(self, pointer: str = "", *, revision: int | None = None) -> list[Leaf]:
+        """Tell who set what: each scalar, `{}` and `[]` at a place and in it, in order of the document, with
+        the revision that made it so. What was moved since keeps its author. `revision`: as it was then."""
+        result: list[Leaf] = self._portal.run(self._inner.blame(pointer, revision=revision))
+        return result
+
+    def diff(self, start: int, end: int | None = None) -> Patch:
+        """Give a JSON Patch that leads from one revision to another, the newest if None."""
+        result: Patch = self._portal.run(self._inner.diff(start, end))
+        return result
+
+    def labels(self) -> list[Label]:
+        """Read the labels of the document's revisions."""
+        result: list[Label] = self._portal.run(self._inner.labels())
+        return result
+
+    def label(self, name: str, revision: int | None = None) -> None:
+        """Give a revision a name, the newest known one if None: 1 to 64 of A-Z a-z 0-9 . _ and -.
+
+        A label that is there moves. A labelled revision outlives others where the collection says so.
+        Raises ValueError for what is no label.
+        """
+        self._portal.run(self._inner.label(name, revision))
+
+    def unlabel(self, name: str) -> None:
+        """Take a label away. Raises NotFound where there is none."""
+        self._portal.run(self._inner.unlabel(name))
+
+    def revert(
+        self,
+        *,
+        revision: int | None = None,
+        revisions: tuple[int, int] | None = None,
+        message: str | None = None,
+        on_conflict: Resolver | None = None,
+    ) -> Saved:
+        """Take back what a revision did, whoever made it, or what all of them did from one to another,
+        keeping everything that came after. It is a new edit, and can conflict as any other.
+
+        Goes straight to the server, after what is pending. Raises MergeConflict where it was changed since,
+        InvalidPatch for what cannot be taken back; TypeError unless exactly one of the two is said.
+        """
+        result: Saved = self._portal.run(
+            self._inner.revert(
+                revision=revision, revisions=revisions, message=message, on_conflict=on_conflict
+            )
+        )
+        return result
+
+    def restore(
+        self, *, revision: int, message: str | None = None, on_conflict: Resolver | None = None
+    ) -> Saved:
+        """Make the document what it was at a revision, also where it is deleted now; else as `revert`."""
+        result: Saved = self._portal.run(
+            self._inner.restore(revision=revision, message=message, on_conflict=on_conflict)
+        )
+        return result
+
+
+class Batch:
+    """Edits of several documents on their way to be saved together; `Plait.batch` makes it.
+
+    A document is named, and read anew, or given as it is open here. What is done to one is done to what is
+    confirmed of it once your own edits of it are sent; others' edits meanwhile are merged, as with any edit.
+    """
+
+    def __init__(self, inner: batch.Batch, portal: Portal) -> None:
+        self._inner = inner
+        self._portal = portal
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    @property
+    def saved(self) -> dict[str, Saved]:
+        """What became of each document, by its name; {} as long as it is not saved."""
+        result: dict[str, Saved] = self._portal.call(lambda: self._inner.saved)
+        return result
+
+    def edit(self, document: str | Document) -> Any:
+        """Give a plain copy of a document; what differs in the end is its edit. Raises NotFound, Deleted."""
+        result: Any = self._portal.run(self._inner.edit(_inner(document)))
+        return result
+
+    def patch(self, document: str | Document, patch: Patch) -> None:
+        """Add a JSON Patch, with `inc` if need be, made on the document as it is after what was added before.
+
+        Raises InvalidPatch for what is none; whether it fits is decided with the batch.
+        """
+        self._portal.run(self._inner.patch(_inner(document), patch))
+
+    def inc(self, document: str | Document, pointer: str, by: int | float = 1) -> None:
+        """Add to a number, whatever others add to it meanwhile."""
+        self._portal.run(self._inner.inc(_inner(document), pointer, by))
+
+    def create(self, name: str, value: Json) -> None:
+        """Create a document: `collection/id`. The batch is refused where it is there already."""
+        self._portal.run(self._inner.create(name, value))
+
+    def delete(self, document: str | Document) -> None:
+        """Delete a document; its history stays."""
+        self._portal.run(self._inner.delete(_inner(document)))
+
+    def save(self) -> dict[str, Saved]:
+        """Save it all, or nothing: `with` does so on leaving. Gives what became of each document.
+
+        The first call makes the request, every other one sends the very same again: after an error with
+        `outcome_unknown` the batch is not made twice. Who is cancelled here takes nothing back.
+
+        Raises BatchConflict where edits overlap others', and as the edits do by themselves: NotFound,
+        TestFailed, InvalidPatch, Locked; `error.problem["errors"]` then names each that was refused.
+        """
+        result: dict[str, Saved] = self._portal.run(self._inner.save())
+        return result
+
+
+class Operation:
+    """An edit that the server has accepted and decides when its turn comes.
+
+    `id` finds it again, from any process (`Plait.operation`), as long as the server keeps it. `status`
+    is "queued", "done" or "refused" as far as is known here, `accepted` and `finished` are RFC 3339.
+    """
+
+    def __init__(self, inner: operation.Operation, portal: Portal) -> None:
+        self._inner = inner
+        self._portal = portal
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    @property
+    def id(self) -> str:
+        result: str = self._portal.call(lambda: self._inner.id)
+        return result
+
+    @property
+    def document(self) -> str:
+        """The name of the document."""
+        result: str = self._portal.call(lambda: self._inner.document)
+        return result
+
+    @property
+    def status(self) -> Status:
+        result: Status = self._portal.call(lambda: self._inner.status)
+        return result
+
+    @property
+    def accepted(self) -> str:
+        result: str = self._portal.call(lambda: self._inner.accepted)
+        return result
+
+    @property
+    def finished(self) -> str | None:
+        result: str | None = self._portal.call(lambda: self._inner.finished)
+        return result
+
+    def refresh(self) -> None:
+        """Ask how it stands."""
+        self._portal.run(self._inner.refresh())
+
+    def result(self, timeout_s: float | None = None, *, on_conflict: Resolver | None = None) -> Saved:
+        """Wait for what becomes of it; the document has it then, where it is open.
+
+        Raises what the edit was refused with, MergeConflict among it, which is settled as any other;
+        DeadlineExceeded after `timeout_s`, and as any request does: it can be asked for again then.
+        """
+        result: Saved = self._portal.run(self._inner.result(timeout_s, on_conflict=on_conflict))
         return result
 
 
@@ -467,12 +736,20 @@ def _translate(value: Any, portal: Portal) -> Any:
     """Make of what the asynchronous client gives what this one gives."""
     if isinstance(value, document.Document):
         return _twin(Document, value, portal)
+    if isinstance(value, batch.Batch):
+        return _twin(Batch, value, portal)
+    if isinstance(value, operation.Operation):
+        return _twin(Operation, value, portal)
     if isinstance(value, unsaved.Unsaved):
         return _twin(Unsaved, value, portal)
     if isinstance(value, unsaved.UnsavedEdit):
         return replace(value, error=_translate(value.error, portal))
     if isinstance(value, conflict.MergeConflict) and not isinstance(value, MergeConflict):
-        return _conflict(value, portal)
+        return _conflict(MergeConflict, value, portal)
+    if isinstance(value, batch.BatchConflict) and not isinstance(value, BatchConflict):
+        twin = _conflict(BatchConflict, value, portal)
+        twin.conflicts = tuple([_translate(each, portal) for each in value.conflicts])
+        return twin
     if isinstance(value, tuple) and value and isinstance(value[0], unsaved.UnsavedEdit):
         return tuple([_translate(each, portal) for each in value])
     return value
@@ -486,11 +763,16 @@ def _twin(kind: Any, value: Any, portal: Portal) -> Any:
     return twin
 
 
-def _conflict(value: conflict.MergeConflict, portal: Portal) -> MergeConflict:
-    twin = MergeConflict.__new__(MergeConflict, *value.args)
+def _conflict(kind: Any, value: PlaitError, portal: Portal) -> Any:
+    twin = kind.__new__(kind, *value.args)
     twin.__dict__.update(value.__dict__)
     twin._portal = portal
     return twin.with_traceback(value.__traceback__)
 
 
-__all__ = ["Document", "MergeConflict", "Plait", "Unsaved"]
+def _inner(given: str | Document) -> str | document.Document:
+    """Give what a call takes in place of a document of this client."""
+    return given if isinstance(given, str) else given._inner
+
+
+__all__ = ["Batch", "BatchConflict", "Document", "MergeConflict", "Operation", "Plait", "Unsaved"]

@@ -15,7 +15,7 @@ from plait_merge.patch import Inapplicable, MalformedPatch, Operation, apply, ap
 from plait_merge.pointer import InvalidPointer, Tokens, array_index, format_pointer, parse_pointer
 from plait_merge.policy import CONFLICT, Policy, PolicyError, Resolver, Rule, policy_schema
 from plait_merge.rebase import ChoiceError, carry, changes_nothing, rebase, resolve
-from plait_merge.touch import TouchIndex
+from plait_merge.touch import TouchIndex, adds_up
 from plait_merge.values import (
     ABSENT,
     LIMITS,
@@ -58,6 +58,7 @@ __all__ = [
     "Rule",
     "Tokens",
     "TouchIndex",
+    "adds_up",
     "apply",
     "apply_operations",
     "array_index",

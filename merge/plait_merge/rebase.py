@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain as joined
 from typing import Any, TypeAlias
 
 from plait_merge.outcome import Choice, Conflicted, Note, Patch, Rebased
@@ -11,7 +12,7 @@ from plait_merge.places import compare_places
 from plait_merge.policy import Policy
 from plait_merge.report import report
 from plait_merge.settlement import ChoiceError, Settlement
-from plait_merge.touch import TouchIndex, written
+from plait_merge.touch import TouchIndex, adds_up, written
 from plait_merge.values import LIMITS, Absent, Json, LimitExceeded, Limits, find, same
 from plait_merge.weave import Weave
 
@@ -44,7 +45,9 @@ def rebase(
     if not chain:
         return _forward(base, applied, operations)
     head = _replayed(base, chain, limits)
-    if not _is_touched(chain, operations, policy):
+    if not _is_touched(chain, operations, policy) or (
+        policy is None and adds_up(base, joined.from_iterable(chain), operations)
+    ):
         return carry(base, head, operations, limits=limits)
     outcome = compare_places(base, chain, operations, policy)
     if outcome is None:

@@ -10,11 +10,13 @@ touching the whole array, and a member whose name looks like an array index is t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from plait_merge.number import is_number
 from plait_merge.patch import Operation
 from plait_merge.pointer import Tokens
 from plait_merge.policy import Policy
+from plait_merge.values import Absent, Json, find
 
 NEVER = -1
 
@@ -96,6 +98,29 @@ def written(operation: Operation) -> Iterator[Tokens]:
         yield _shifted(operation.path)
         if op == "move" and operation.source is not None:
             yield _shifted(operation.source)
+
+
+def adds_up(base: Json | Absent, theirs: Iterable[Operation], yours: Sequence[Operation]) -> bool:
+    """Say whether *yours* only adds to numbers of *base*, and *theirs* only to those, or set them to others.
+
+    Then it is the same on theirs as on base, however many were there before. O(theirs x yours).
+    """
+    places = {operation.path for operation in yours}
+    if not all(operation.op == "inc" and is_number(find(base, operation.path)) for operation in yours):
+        return False
+    for operation in theirs:
+        if operation.path in places and (operation.op == "replace" or operation.op == "inc"):
+            if not is_number(operation.value):
+                return False
+        elif any(_meet(path, place) for path in written(operation) for place in places):
+            return False
+    return True
+
+
+def _meet(one: Tokens, other: Tokens) -> bool:
+    """Say whether one place is the other, in it or around it."""
+    shared = min(len(one), len(other))
+    return one[:shared] == other[:shared]
 
 
 def _concerned(operation: Operation) -> Iterator[Tokens]:

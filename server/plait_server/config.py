@@ -188,6 +188,13 @@ class Settings(BaseSettings):
         50_000, description="Counters kept here; the longest unused ones are forgotten first."
     )
 
+    queue_document_edits_max: Count = Field(1_000, description="Queued edits of one document before 503.")
+    queue_tenant_edits_max: Count = Field(10_000, description="Queued edits of one tenant before 503.")
+    queue_edits_max: Count = Field(50_000, description="Queued edits of all before 503.")
+    queue_bytes_max: Bytes = Field(67_108_864, description="Bytes of all queued edits before 503.")
+    operation_wait_max_s: Seconds = Field(30, description="How long a caller may wait for a queued edit.")
+    operation_ttl_s: Seconds = Field(86_400, description="How long what came of a queued edit is kept.")
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -25,6 +25,7 @@
     │   ├── StaleFence          stale-fence
     │   ├── PreconditionFailed  precondition-failed
     │   └── Deleted             deleted
+    ├── Internal                internal
     └── Unavailable             not now; the same request may succeed later
         ├── IdempotencyInProgress idempotency-in-progress
         ├── QuotaExceeded       quota-exceeded
@@ -223,6 +224,13 @@ class Deleted(Overtaken):
 
     code = "deleted"
     title = "Deleted"
+
+
+class Internal(PlaitServerError):
+    """The server failed; its log says why."""
+
+    code = "internal"
+    title = "Internal error"
 
 
 class Unavailable(PlaitServerError):

@@ -17,6 +17,8 @@ from .subject import Sample, Subject, cpu_ratio, create, disk_folder, plait, tal
 
 CPU_AIMS = {16: 1.15, 64: 1.3}
 """By the number of writers."""
+COUNTER_WRITERS = 50
+COUNTER_AIM = 1 / 0.8
 SHARE_AIM = 2
 """How many times the edits of the slowest writer the busiest may make."""
 
@@ -44,6 +46,7 @@ async def _hot(scale: Scale) -> list[Row]:
             for writers, crowd in crowds.items():
                 lost = await _lost(subject, f"hot/{writers}", crowd)
                 rows += _rows(crowd, samples["hot", writers], samples["quiet", writers], lost)
+            rows += await _counter(subject, scale)
             return [*rows, *await _compare_and_set(subject, scale, _cpu_us(samples["quiet", 16]))]
 
 
@@ -104,6 +107,30 @@ async def _history(subject: Subject, name: str) -> list[Any]:
             if page["cursor"] is None:
                 return patches[::-1]
             cursor = f"&cursor={page['cursor']}"
+
+
+async def _counter(subject: Subject, scale: Scale) -> list[Row]:
+    """Let everybody add to one number, by turns with everybody writing a member of his own."""
+    await create(subject, {"hot/counter": {"n": 0}, "hot/crowd": _document(COUNTER_WRITERS)})
+    adding = [[Place("hot/counter", "/n", adds=True)] for _ in range(COUNTER_WRITERS)]
+    writing = _crowd("hot/crowd", COUNTER_WRITERS)
+    slower: list[float] = []
+    for _ in range(scale.server_rounds):
+        note(".")
+        hot = await subject.measure(writing, scale.edits)
+        slower.append(hot.rate / (await subject.measure(adding, scale.edits)).rate)
+    async with talk(subject) as connection:
+        total = json.loads((await connection.ask("GET", "/v1/docs/hot/counter")).body)["n"]
+    by = f"{COUNTER_WRITERS} writers of one counter:"
+    return [
+        Row(f"{by} rate of a hot document, to theirs", median(slower), "x", COUNTER_AIM),
+        Row(
+            f"{by} missing from the sum",
+            abs(total - sum(place.sum_acknowledged for (place,) in adding)),
+            "",
+            0,
+        ),
+    ]
 
 
 async def _compare_and_set(subject: Subject, scale: Scale, alone_us: float) -> list[Row]:

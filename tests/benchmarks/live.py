@@ -6,6 +6,7 @@ from statistics import median, quantiles
 from time import perf_counter
 
 from . import quiet
+from .load import Place
 from .rounds import note
 from .row import Row
 from .scale import Scale
@@ -154,33 +155,48 @@ def _p99(samples: list[float]) -> float:
 
 async def _over_the_socket(scale: Scale) -> list[Row]:
     """As many connections as over HTTP, each with documents of its own. A request waits for its answer; over
-    a socket several edits can be under way."""
+    a socket several edits can be under way. One connection: one writer, and the server mostly waits for the
+    disk; many: it is at its limit, whichever way the edits come."""
+    rows: list[Row] = []
     with disk_folder() as folder:
         async with plait(folder) as subject:
-            groups = [[f"socket/{number}-{each}" for each in range(AT_ONCE)] for number in range(WRITERS)]
+            groups = [[f"socket/{number}-{each}" for each in range(AT_ONCE)] for number in range(1 + WRITERS)]
             await create(subject, quiet.documents(1))
             await create(subject, {name: {"n": 0} for group in groups for name in group})
-            with pinned():
-                opened = await writers(subject.port, groups)
             places = quiet.places(1)
-            samples: dict[int, list[tuple[float, float]]] = {0: [], 1: [], AT_ONCE: []}
-            for _ in range(scale.server_rounds):
-                note(".")
-                sample = await subject.measure(places, scale.edits)
-                samples[0].append((sample.rate, sample.cpu_us))
-                for at_once in (1, AT_ONCE):
-                    samples[at_once].append(await _written(subject, opened, scale.edits, at_once))
-            close(opened)
+            for mine in (groups[:1], groups[1:]):
+                with pinned():
+                    opened = await writers(subject.port, mine)
+                rows += await _against_http(scale, subject, places[: len(mine)], opened)
+                close(opened)
+    return rows
+
+
+async def _against_http(
+    scale: Scale, subject: Subject, places: list[list[Place]], opened: Sequence[Writer]
+) -> list[Row]:
+    """Edit over as many connections of either kind, by turns."""
+    count = len(opened)
+    edits = scale.edits if count > 1 else scale.edits // 8
+    samples: dict[int, list[tuple[float, float]]] = {0: [], 1: [], AT_ONCE: []}
+    for _ in range(scale.server_rounds):
+        note(".")
+        sample = await subject.measure(places, edits)
+        samples[0].append((sample.rate, sample.cpu_us))
+        for at_once in (1, AT_ONCE):
+            samples[at_once].append(await _written(subject, opened, edits, at_once))
     rate = {way: median(rate for rate, _ in taken) for way, taken in samples.items()}
     cpu_us = {way: median(cpu for _, cpu in taken) for way, taken in samples.items()}
-    several = f"{AT_ONCE} under way on each socket:"
+    by = "1 connection" if count == 1 else f"{count} connections"
+    several = f"{by}, {AT_ONCE} edits under way on each socket:"
+    single = f"{by}, 1 under way:"
     slower = rate[0] / rate[AT_ONCE]
     return [
-        Row("edits over HTTP", rate[0], "/s"),
+        Row(f"{by}: edits over HTTP", rate[0], "/s"),
         Row(f"{several} edits over HTTP a second, to those over sockets", slower, "x", SOCKET_AIM),
         Row(f"{several} CPU an edit, to HTTP", cpu_us[AT_ONCE] / cpu_us[0], "x"),
-        Row("1 under way: edits over HTTP a second, to those over sockets", rate[0] / rate[1], "x"),
-        Row("1 under way: CPU an edit, to HTTP", cpu_us[1] / cpu_us[0], "x"),
+        Row(f"{single} edits over HTTP a second, to those over sockets", rate[0] / rate[1], "x"),
+        Row(f"{single} CPU an edit, to HTTP", cpu_us[1] / cpu_us[0], "x"),
     ]
 
 
@@ -189,7 +205,7 @@ async def _written(
 ) -> tuple[float, float]:
     """Have edits made over sockets; give how many a second, and the CPU of each in microseconds."""
     with pinned():
-        await write(opened, max(WRITERS, edits // 10), at_once)
+        await write(opened, max(len(opened), edits // 10), at_once)
         cpu_s, started = subject.cpu_s, perf_counter()
         await write(opened, edits, at_once)
         return edits / (perf_counter() - started), subject.cpu_since(cpu_s) / edits * 1e6

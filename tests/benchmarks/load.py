@@ -17,19 +17,27 @@ FIRST_VALUE = 1_000_000
 
 
 class Place:
-    """One place of one document, and what its writer knows: the last revision that was acknowledged to it."""
+    """One place of one document, and what its writer knows: the last revision that was acknowledged to it.
 
-    def __init__(self, document: str, pointer: str, revision: int = 1, *, strict: bool = False) -> None:
-        body = b'[{"op":"replace","path":"%b","value":%%d}]' % pointer.encode()
+    Its edits replace the value, or add to it with *adds*, and name what he knows: *strict* ones insist on it.
+    """
+
+    def __init__(
+        self, document: str, pointer: str, revision: int = 1, *, strict: bool = False, adds: bool = False
+    ) -> None:
+        kind, patch = "json-patch", b'[{"op":"replace","path":"%b","value":%%d}]'
+        if adds:
+            kind, patch = "vnd.plait.edit", b'{"patch":[{"op":"inc","path":"%b","value":%%d}]}'
+        body = patch % pointer.encode()
         head = (
-            "PATCH /v1/docs/%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json-patch+json\r\n"
+            "PATCH /v1/docs/%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/%s+json\r\n"
             "%s\r\nContent-Length: %d\r\n\r\n"
         )
         states = 'If-Match: "%d"' if strict else "Plait-Base: %d"
-        self._template = (head % (quote(document), states, len(body) + 5)).encode() + body
+        self._template = (head % (quote(document), kind, states, len(body) + 5)).encode() + body
         self.revision = revision
         self.value = FIRST_VALUE
-        self.attempts = self.acknowledged = self.last_acknowledged = 0
+        self.attempts = self.acknowledged = self.last_acknowledged = self.sum_acknowledged = 0
 
     def request(self) -> bytes:
         self.attempts += 1
@@ -43,6 +51,7 @@ class Place:
             return False
         self.acknowledged += 1
         self.last_acknowledged = self.value
+        self.sum_acknowledged += self.value
         return True
 
 

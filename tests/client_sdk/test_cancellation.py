@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,14 @@ class Steps:
         return self._left > 0
 
     def _make(
-        self, loop: asyncio.AbstractEventLoop, job: Coroutine[Any, Any, Any] | Generator[Any, None, Any]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        job: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+        context: Context | None = None,
     ) -> asyncio.Task[Any]:
         assert isinstance(job, Coroutine)
         is_clients = "plait_client" in job.cr_code.co_filename  # type: ignore[attr-defined]
-        return asyncio.Task(_Counted(job, self._count) if is_clients else job, loop=loop)
+        return asyncio.Task(_Counted(job, self._count) if is_clients else job, loop=loop, context=context)
 
     def _count(self) -> None:
         self._left -= 1

@@ -61,7 +61,7 @@ async def test_ones_own_edits_are_told_too(join: Join) -> None:
     told: list[Change] = []
     for number in range(20):
         saved = await order.set("/n", number + 10)
-        assert (saved.attempts, len(saved.patch)) == (1, 1)
+        assert (saved.attempts, len(saved.patch or ())) == (1, 1)
         told += await taken(reading, number + 2)
     _is_whole(told, 1, 21)
     assert [part.key for change in told for part in change.parts] == [each.key for each in settled[1:]]

@@ -179,7 +179,7 @@ async def test_documents_nobody_holds_are_forgotten(join: Join) -> None:
         with pytest.raises(NotFound):
             await plait.doc(f"none/{number}")
     gc.collect()
-    assert len(plait._documents) == len(plait._opening) == 0
+    assert len(plait._opened().documents) == 0
     assert (await plait.doc("orders/3")).value == {**ORDER, "n": 2}
 
 

@@ -4,12 +4,13 @@ import pickle
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plait_client import errors
 from plait_client.errors import (
     BaseUnknown,
+    Compacted,
     Deleted,
     Forbidden,
     InvalidPatch,
@@ -20,6 +21,7 @@ from plait_client.errors import (
     PreconditionFailed,
     RateLimited,
     Refused,
+    StaleFence,
     TestFailed,
     TransportError,
     error_of,
@@ -58,6 +60,8 @@ def test_the_drawing_of_the_tree_is_the_tree() -> None:
         (409, "already-resolved", Refused),
         (409, "idempotency-in-progress", TransportError),
         (410, "deleted", Deleted),
+        (409, "stale-fence", StaleFence),
+        (410, "revision-compacted", Compacted),
         (410, "cursor-expired", Refused),
         (412, "precondition-failed", PreconditionFailed),
         (413, "too-large", InvalidPatch),
@@ -87,6 +91,7 @@ def test_a_code_is_read_whatever_a_server_puts_before_it(base: str) -> None:
     assert type(error_of(410, {"type": f"{base}deleted"})) is Deleted
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.integers(300, 599),
     st.none()
@@ -99,6 +104,22 @@ def test_any_problem_is_an_error_with_words(status: int, problem: dict[str, Json
     assert isinstance(error.code, str)
     assert error.request_id
     assert (error.attempts, error.outcome_unknown) == (3, True)
+
+
+def test_a_lease_of_somebodys_tells_what_is_known_of_it() -> None:
+    told = {
+        "type": "urn:plait:errors:locked",
+        "holder": "ann",
+        "pointer": "",
+        "expires": "2026-11-20T12:00:00Z",
+    }
+    error = error_of(423, told)
+    assert isinstance(error, Locked)
+    assert (error.holder, error.pointer, error.expires) == ("ann", "", "2026-11-20T12:00:00Z")
+    for problem in (None, {"type": "locked", "holder": 1, "pointer": None, "expires": []}):
+        silent = error_of(423, problem)
+        assert isinstance(silent, Locked)
+        assert (silent.holder, silent.pointer, silent.expires) == (None, None, None)
 
 
 def test_an_error_survives_being_pickled() -> None:

@@ -31,7 +31,7 @@ from plait_client import (
     TransportError,
     yours,
 )
-from simulation.faulty_proxy import PROCESSED, Fault, Head
+from simulation.faulty_proxy import PROCESSED, Fault, FaultyProxy, Head
 
 SEED = int(os.environ.get("PLAIT_SEED", "7"))
 ONCE = Retry(attempts=1)
@@ -105,10 +105,48 @@ async def test_what_cannot_be_replayed_is_kept_and_the_others_go_on(
     again = await join(session, outbox=box)
     for each in again.outbox.failed():
         assert isinstance(each.error, MergeConflict)
+        (field,) = each.error
+        assert (field.author, field.at is not None) == ("ann", True)
         each.error.choose_all("yours")
         await each.error.save()
     value = await head(client)
     assert (value["title"], value["deep"]) == ("mine", {"a": {"b": 2}})
+
+
+async def test_an_edit_that_was_saved_is_known_to_be_though_its_revision_is_gone(
+    join: Join, serve: Serve, tmp_path: Path, box: Path
+) -> None:
+    """Its answer was lost, and when it is sent again its revision is compacted away."""
+    server = await serve(db=tmp_path / "short.db", compaction_interval_s=0.01)
+    plait = await join(server)
+    await plait.set_rules("orders", retention={"revisions": 2}, if_match=0)
+    order = await plait.create(NAME, ORDER)
+    url, network = server._base_url, Network()
+    assert url is not None
+    assert url.host is not None
+    assert url.port is not None
+    proxy = FaultyProxy(url.host, url.port, network, delay_s=0.01)
+    await proxy.open()
+    try:
+        async with ClientSession(proxy.url) as session:
+            mine = await (await join(session, outbox=box, retry=ONCE)).doc(NAME)
+            network.fault = Fault.CUT_AFTER
+            assert (await mine.set("/log/-", "mine")).outcome == "queued"
+            await order.refresh()
+            assert (order.revision, order.value["log"]) == (2, ["mine"])
+            for number in range(30):
+                await order.set("/n", number)
+            async with asyncio.timeout(30):
+                while 2 in [each.revision async for each in order.history()]:
+                    await order.set("/n", order.value["n"] + 1)
+            network.on()
+            mine._retry_now()
+            await mine.saved()
+            assert mine.value == order.value
+            assert mine.value["log"] == ["mine"]
+            assert not mine.unsaved
+    finally:
+        await proxy.close()
 
 
 async def test_a_rule_settles_what_clashed_offline(

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from client_sdk import outbox_writer
 from client_sdk.outbox_writer import body_of, edit_of, flight_of
 from plait_client.errors import OutboxFull, OutboxUnusable
-from plait_client.replica.edit import Edit, Flight, State
+from plait_client.replica.edit import Edit, Flight, Hold, State
 from plait_client.replica.replica import Replica
-from plait_client.saving.outbox import FailedEdit, Outbox, Stored
+from plait_client.saving.outbox import SCHEMA_VERSION, FailedEdit, Outbox, Stored
 from plait_merge import ABSENT, Json, apply
 
 NAME = "orders/7"
@@ -41,9 +41,10 @@ values: st.SearchStrategy[Json] = st.recursive(
     max_leaves=8,
 )
 patches = st.lists(st.fixed_dictionaries({"op": st.just("add"), "path": texts, "value": values}), max_size=3)
-edits = st.builds(Edit, texts, patches, st.none() | texts, st.floats(0, 1e10))
+holds = st.none() | st.builds(Hold, texts, st.integers(1, 2**53 - 1))
+edits = st.builds(Edit, texts, patches, st.none() | texts, st.floats(0, 1e10), holds)
 revisions = st.integers(0, 2**53 - 1)
-flights = st.builds(Flight, texts, revisions, texts, patches, st.none() | texts, st.floats(0, 1e10))
+flights = st.builds(Flight, texts, revisions, texts, patches, st.none() | texts, st.floats(0, 1e10), holds)
 states = st.builds(
     State,
     revisions,
@@ -336,11 +337,32 @@ async def test_a_file_belongs_to_one_at_a_time(tmp_path: Path) -> None:
         await outbox.names()
 
 
+async def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "edits.db"
+    outbox = await Outbox.open(path)
+    await outbox.save(NAME, waiting(0))
+    await freeze(outbox, 1, b"sent")
+    await append(outbox, edit_of(1))
+    before = await outbox.load(NAME)
+    await outbox.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE edits DROP COLUMN hold")
+        connection.execute("ALTER TABLE flights DROP COLUMN hold")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    outbox = await Outbox.open(path)
+    assert await outbox.load(NAME) == before
+    held = replace(edit_of(2), hold=Hold("lease", 3))
+    await append(outbox, held)
+    assert (await state_of(outbox)).pending[-1] == held
+    await outbox.close()
+
+
 async def test_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "edits.db"
     await (await Outbox.open(path)).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     connection.close()
     before = path.read_bytes()
     with pytest.raises(OutboxUnusable, match="newer"):

@@ -14,7 +14,19 @@ from typing import Any
 import pytest
 
 import plait_client
-from plait_client import AsyncPlait, Counters, Document, Field, MergeConflict, PlaitError, Retry
+from plait_client import (
+    AsyncPlait,
+    Batch,
+    BatchConflict,
+    Counters,
+    Document,
+    Field,
+    Lease,
+    MergeConflict,
+    Operation,
+    PlaitError,
+    Retry,
+)
 
 README = Path(__file__).parents[2] / "client_sdk" / "README.md"
 TEXT = README.read_text()
@@ -40,6 +52,17 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 async def test_the_code_does_what_is_written_beside_it(address: str, tmp_path: Path) -> None:
     names: dict[str, Any] = {}
+    try:
+        checked = await run_all(names, address, tmp_path)
+    finally:
+        for client in names.get("one"), names.get("two"):
+            if client is not None:
+                await client.close()
+    assert checked > 10
+
+
+async def run_all(names: dict[str, Any], address: str, tmp_path: Path) -> int:
+    """Run every block, and count the values that are what is written beside them."""
     checked = 0
     for block in re.findall(r"^```python\n(.*?)^```", TEXT, re.S | re.M):
         code = block.replace(ADDRESS, address).replace("edits.db", str(tmp_path / "edits.db"))
@@ -47,14 +70,14 @@ async def test_the_code_does_what_is_written_beside_it(address: str, tmp_path: P
         for statement in ast.parse(code).body:
             _, marked, written = lines[(statement.end_lineno or 0) - 1].partition("# -> ")
             if marked and isinstance(statement, ast.Expr):
-                value = eval(compile(ast.Expression(statement.value), str(README), "eval"), names)
+                value = eval(compile(ast.Expression(statement.value), str(README), "eval", AWAITS), names)
+                if inspect.isawaitable(value):
+                    value = await value
                 assert repr(value) == written
                 checked += 1
             else:
                 await run(compile(ast.Module([statement], []), str(README), "exec", AWAITS), names)
-    assert checked > 10
-    for client in (names["one"], names["two"]):
-        await client.close()
+    return checked
 
 
 async def run(code: CodeType, names: dict[str, Any]) -> None:
@@ -75,7 +98,9 @@ def test_every_public_name_is_mentioned() -> None:
     assert set(plait_client.__all__) - mentioned() == set()
 
 
-@pytest.mark.parametrize("kind", [AsyncPlait, Document, MergeConflict, Field])
+@pytest.mark.parametrize(
+    "kind", [AsyncPlait, Document, MergeConflict, Field, Batch, BatchConflict, Lease, Operation]
+)
 def test_every_call_and_property_is_mentioned(kind: type) -> None:
     public = {name for name in vars(kind) if not name.startswith("_")}
     rare = {"choices", "undecide", "undecided", "decided", "choice"}

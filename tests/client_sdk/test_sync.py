@@ -9,7 +9,7 @@ import pytest
 from aiohttp import ClientSession
 
 import plait_client
-from plait_client import client, document, sync, unsaved
+from plait_client import batch, client, document, operation, sync, unsaved
 from plait_client.sync import Plait
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,9 @@ def test_the_file_is_what_the_asynchronous_classes_make_of_it() -> None:
     [
         (sync.Plait, client.AsyncPlait),
         (sync.Document, document.Document),
+        (sync.Batch, batch.Batch),
+        (sync.BatchConflict, plait_client.BatchConflict),
+        (sync.Operation, operation.Operation),
         (sync.Unsaved, unsaved.Unsaved),
         (sync.MergeConflict, plait_client.MergeConflict),
     ],

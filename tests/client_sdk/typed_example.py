@@ -1,6 +1,7 @@
 """Every public call of the client as a program writes it: never run, but checked by `mypy --strict`."""
 
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any, assert_type
 
 from aiohttp import ClientSession
@@ -9,6 +10,8 @@ from plait_client import (
     ABSENT,
     AsyncPlait,
     BaseUnknown,
+    Batch,
+    BatchConflict,
     Change,
     Choice,
     Counters,
@@ -21,9 +24,14 @@ from plait_client import (
     Field,
     Forbidden,
     InvalidPatch,
+    Label,
+    Leaf,
+    Lease,
+    Lock,
     Locked,
     MergeConflict,
     NotFound,
+    Operation,
     Outbox,
     OutboxFull,
     Plait,
@@ -38,13 +46,16 @@ from plait_client import (
     Saved,
     Server,
     Settled,
+    StaleFence,
     TestFailed,
     TransportError,
     UnsavedEdit,
     Value,
+    Version,
     add,
     both,
     by_pointer,
+    sync,
     theirs,
     yours,
 )
@@ -143,6 +154,65 @@ async def readings(order: Document) -> None:
         assert_type(revision, Revision)
         assert_type(revision.key, str | None)
 
+    assert_type(order.history("/title", labelled=True), AsyncIterator[Revision])
+    assert_type(await order.at("2026-11-20T12:00:00Z"), Version)
+    assert_type(await order.at(datetime.now(UTC)), Version)
+    version = await order.at(label="sent")
+    assert_type((version.revision, version.author), tuple[int, str | None])
+    assert_type(await order.at(revision=3), Version)
+    assert_type(await order.blame("/lines", revision=3), list[Leaf])
+    patch: list[dict[str, Any]] = await order.diff(3, 5)
+    assert patch
+    await order.label("sent", 3)
+    assert_type(await order.labels(), list[Label])
+    await order.unlabel("sent")
+    assert_type(await order.revert(revision=3, message="m", on_conflict=yours), Saved)
+    assert_type(await order.revert(revisions=(3, 5)), Saved)
+    assert_type(await order.restore(revision=3, message="m", on_conflict=yours), Saved)
+
+
+async def leases(order: Document) -> None:
+    try:
+        async with order.lock("/lines/3", ttl_s=30, wait_s=5) as lease:
+            assert_type(lease, Lease)
+            assert_type(lease.lost, bool)
+            assert_type(lease.fence, int)
+            assert_type(lease.expires, str)
+    except Locked as error:
+        assert_type((error.holder, error.pointer), tuple[str | None, str | None])
+        assert_type(error.expires, str | None)
+    except StaleFence:
+        assert_type(await order.locks(), list[Lock])
+
+
+async def batches(plait: AsyncPlait, order: Document) -> None:
+    try:
+        async with plait.batch(message="m", on_conflict=yours) as batch:
+            assert_type(batch, Batch)
+            assert_type(await batch.edit(order), Any)
+            await batch.patch("stock/9", [{"op": "remove", "path": "/a"}])
+            await batch.inc("stock/10", "/n", -2.5)
+            await batch.create("parcels/1", {})
+            await batch.delete("carts/1")
+        assert_type(batch.saved, dict[str, Saved])
+    except BatchConflict as conflict:
+        assert_type(conflict.conflicts, tuple[MergeConflict, ...])
+        for field in conflict:
+            assert_type(field, Field)
+        conflict.choose_all("yours")
+        assert_type(await conflict.save("m"), dict[str, Saved])
+
+
+async def handed_in(plait: AsyncPlait, order: Document) -> None:
+    operation = await order.submit(lambda draft: draft.update(n=1), message="m")
+    assert_type(operation, Operation)
+    assert_type(operation.finished, str | None)
+    assert_type(await operation.result(timeout_s=5, on_conflict=yours), Saved)
+    assert_type(await order.submit([{"op": "remove", "path": "/a"}]), Operation)
+    assert_type(await plait.submit("orders/7", [{"op": "remove", "path": "/a"}], base=3), Operation)
+    again = await plait.operation(operation.id)
+    await again.refresh()
+
 
 async def ask(field: Field) -> Choice | None:
     assert_type(field.base, Facet)
@@ -181,3 +251,14 @@ def without_a_loop() -> None:
         assert_type(order.changes(), Iterator[Change])
         assert_type(order.undo(), Saved | None)
         order.saved(timeout_s=1.0)
+        with order.lock("/lines", wait_s=5) as lease:
+            assert_type(lease, Lease)
+        with plait.batch() as batch:
+            assert_type(batch, sync.Batch)
+            batch.inc(order, "/n")
+            batch.edit("stock/9")
+        assert_type(order.submit(lambda draft: draft.update(n=1)).result(5), Saved)
+        assert_type(plait.operation("id"), sync.Operation)
+        assert_type(order.blame(), list[Leaf])
+        assert_type(order.history(labelled=True), Iterator[Revision])
+        assert_type(order.name, str)

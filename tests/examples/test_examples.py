@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -120,8 +121,38 @@ async def test_at_the_order_desk_nothing_is_lost(client: ClientSession, typed: b
     assert code == 0, printed
     assert courier in printed
     assert "Nothing was lost" in printed
+    assert re.search(r"  [1-9]\d* times there was not enough on the shelf\n", printed)
+    assert re.search(r"cyn packs orders/\S+-1, so dan cannot add to it now.\n", printed)
+    assert re.search(r"\w+ had the last word on the courier, in revision \d+\.\n", printed)
+    assert re.search(r"cyn set it to packed in revision \d+ \(packed\)\.\n", printed)
     assert "1 field in orders/" in asked
     assert "You and ada changed it differently." in asked
+
+
+async def test_a_plan_is_brought_back(client: ClientSession) -> None:
+    code, printed, said = await run("time_travel.py", url_of(client))
+    assert (code, said) == (0, "")
+    assert printed.splitlines() == [
+        "since it was sent: [{'op': 'replace', 'path': '/rent', 'value': 8000}, "
+        "{'op': 'replace', 'path': '/food', 'value': 320}, {'op': 'replace', 'path': '/fun', 'value': 80}]",
+        "  /rent: bob, revision 2",
+        "  /food: ann, revision 4",
+        "  /fun: ann, revision 3",
+        "without the mistake: {'rent': 800, 'food': 320, 'fun': 80}",
+        "as it was sent: {'rent': 800, 'food': 300, 'fun': 50}",
+        "  revision 5 by ann: one zero too many",
+        "  revision 2 by bob: the new lease",
+        "  revision 1 by ann: None [sent]",
+    ]
+
+
+async def test_each_vote_that_was_handed_in_is_counted(client: ClientSession) -> None:
+    code, printed, said = await run("hand_in.py", url_of(client))
+    assert (code, said) == (0, "")
+    first, second, last = printed.splitlines()
+    assert first == "closed at revision 12: {'open': False, 'yes': 6, 'no': 4}"
+    assert second.startswith("too late, and refused: ")
+    assert last == "10 votes were counted."
 
 
 async def test_a_script_without_a_loop_counts_its_runs_however_many_run_at_once(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import reduce
+from itertools import chain as joined
 from typing import Any, TypeAlias
 
 import pytest
@@ -30,16 +31,21 @@ from plait_merge import (
     Conflicted,
     Operation,
     Policy,
+    adds_up,
     apply,
     apply_operations,
+    parse_pointer,
     read_patch,
     rebase,
     resolve,
+    same,
 )
+from plait_merge.number import is_number
 from plait_merge.outcome import Patch
 from plait_merge.places import Clean, compare_places
 from plait_merge.report import report
 from plait_merge.settlement import Settlement
+from plait_merge.values import find
 from plait_merge.weave import Weave
 
 Json: TypeAlias = Any
@@ -99,6 +105,51 @@ def test_under_a_policy_too(scene: Scene, policy: Policy, data: st.DataObject) -
 @given(counters(), st.one_of(st.none(), scene_policies()), st.data())
 def test_and_where_something_is_counted(scene: Scene, policy: Policy | None, data: st.DataObject) -> None:
     _check(scene, data, policy)
+
+
+@settings(max_examples=3 * settings().max_examples)
+@given(st.one_of(counters(), crowded_scenes(copies=False)), st.data())
+def test_what_adds_up_does_on_theirs_what_it_does_on_base(scene: Scene, data: st.DataObject) -> None:
+    """Counted on places both sides know, with whatever theirs did there and elsewhere."""
+    numbers = [place for place in ("/a", "/b", "/c/a", "/a/0") if is_number(_found(scene.base, place))]
+    places = data.draw(st.lists(st.sampled_from(numbers), max_size=3)) if numbers else []
+    counting = [{"op": "inc", "path": place, "value": data.draw(st.integers(-2, 2))} for place in places]
+    scene = Scene(scene.base, scene.theirs, counting or scene.yours)
+    base, chain, yours = read(scene)
+    told = adds_up(base, joined.from_iterable(chain), yours)
+    event("adds up" if told else "does not")
+    if told:
+        theirs = reduce(apply_operations, chain, base)
+        found = long(scene)
+        assert isinstance(found, Clean)
+        assert same(apply(theirs, found.patch), apply_operations(theirs, yours))
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        [replace("/n", "x")],
+        [replace("/n", "x"), replace("/n", 1)],
+        [remove("/n")],
+        [remove("/n"), add("/n", 1)],
+        [move("/n", "/m")],
+        [replace("", {"n": 1, "list": [1]})],
+    ],
+)
+def test_it_does_not_add_up_where_theirs_did_more_than_count(patch: Patch) -> None:
+    yours = read_patch([{"op": "inc", "path": "/n", "value": 1}], extended=True)
+    assert not adds_up({"n": 0, "list": [1]}, read_patch(patch), yours)
+    assert not adds_up({"n": "x"}, read_patch([replace("/n", 1)]), yours)
+    assert not adds_up({"n": 0}, read_patch([]), (*yours, *read_patch([guard("/n", 0)])))
+    of_list = read_patch([{"op": "inc", "path": "/list/0", "value": 1}], extended=True)
+    assert not adds_up({"list": [1]}, read_patch([add("/list/0", 7)]), of_list)
+    assert adds_up(
+        {"list": [1], "n": 0}, read_patch([replace("/list/0", 7), add("/m", 1)]), (*of_list, *yours)
+    )
+
+
+def _found(value: Json, place: str) -> Json:
+    return find(value, parse_pointer(place))
 
 
 def _check(scene: Scene, data: st.DataObject, policy: Policy | None = None) -> None:

@@ -23,7 +23,15 @@ def _field(conflict: Conflict) -> Field:
     theirs = Facet(conflict.theirs.value, author="the other side")
     base, yours = Facet(conflict.base.value), Facet(conflict.yours.value)
     return Field(
-        conflict.id, conflict.kind, conflict.pointer, base, theirs, yours, list(conflict.resolutions)
+        conflict.id,
+        conflict.kind,
+        conflict.pointer,
+        base,
+        theirs,
+        yours,
+        list(conflict.resolutions),
+        pointer_theirs=conflict.pointer_theirs,
+        pointer_yours=conflict.pointer_yours,
     )
 
 

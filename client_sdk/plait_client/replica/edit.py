@@ -5,12 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from plait_merge import Absent, Json, Operation
+from plait_merge import Absent, Json, Operation, parse_pointer
 
 Patch: TypeAlias = list[dict[str, Any]]
 """RFC 6902, as JSON."""
 Operations: TypeAlias = tuple[Operation, ...]
 """RFC 6902, read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The lease that an edit is made under: it is refused once the lease is lost."""
+
+    lock: str
+    fence: int
+
+    def as_json(self) -> dict[str, Json]:
+        return {"id": self.lock, "fence": self.fence}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +37,7 @@ class Edit:
     patch: Patch
     message: str | None = None
     made_at: float = 0.0
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +53,7 @@ class Flight:
     patch: Patch
     message: str | None = None
     made_at: float = 0.0
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +70,13 @@ class State:
     flight: Flight | None = None
     flight_shown: Patch | None = None
     pending: tuple[Edit, ...] = ()
+
+
+def touches(patch: Patch, place: tuple[str, ...]) -> bool:
+    """Tell whether a patch is about a place: at it, above it or inside it."""
+    for operation in patch:
+        for member in ("path", "from"):
+            at = parse_pointer(operation[member]) if member in operation else None
+            if at is not None and at[: len(place)] == place[: len(at)]:
+                return True
+    return not place

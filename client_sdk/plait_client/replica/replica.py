@@ -220,7 +220,15 @@ class Replica:
             return None
         layer = self._pending.popleft()
         edit, confirmed = layer.edit, self.confirmed
-        flight = Flight(edit.key, confirmed.revision, confirmed.epoch, edit.patch, edit.message, edit.made_at)
+        flight = Flight(
+            edit.key,
+            confirmed.revision,
+            confirmed.epoch,
+            edit.patch,
+            edit.message,
+            edit.made_at,
+            edit.hold,
+        )
         self._sent = _Sent(flight, layer.operations)
         return flight
 
@@ -228,11 +236,12 @@ class Replica:
         self,
         key: str,
         revision: int,
-        patch: Patch,
+        patch: Patch | None,
         missed: Sequence[Missed] | None,
         epoch: str | None = None,
     ) -> Progress:
-        """Take the answer to the edit in flight: it is in *revision*, as *patch*; [] if it changed nothing.
+        """Take the answer to the edit in flight: it is in *revision*, as *patch*; [] if it changed nothing,
+        None where that is not told.
 
         *missed* are the revisions from its base to before it, in order; some may be missing, None: they are
         not told. Where they do not lead from what is confirmed to *revision* the edit is saved and stays
@@ -258,7 +267,7 @@ class Replica:
         return self._land(sent, led, is_noop=not patch)
 
     def learned(
-        self, revision: int, patch: Patch, missed: Sequence[Missed] | None, epoch: str | None = None
+        self, revision: int, patch: Patch | None, missed: Sequence[Missed] | None, epoch: str | None = None
     ) -> Progress:
         """Take the answer to a write that was no waiting edit: a strict one, or a settled conflict.
 
@@ -304,7 +313,7 @@ class Replica:
             return False
         flight = sent.flight
         self._sent = None
-        edit = Edit(key, _written(sent.operations), flight.message, flight.made_at)
+        edit = Edit(key, _written(sent.operations), flight.message, flight.made_at, flight.hold)
         self._pending.appendleft(_Layer(edit, sent.operations))
         return True
 
@@ -405,7 +414,7 @@ class Replica:
         """Nobody did anything."""
         return Drift(self.confirmed.value, (), self.confirmed.value)
 
-    def _steps(self, revision: int, patch: Patch, missed: Sequence[Missed]) -> list[_Step] | None:
+    def _steps(self, revision: int, patch: Patch | None, missed: Sequence[Missed]) -> list[_Step] | None:
         """Give the revisions after the confirmed one up to *revision*; None where one of them is not told."""
         confirmed = self.confirmed
         told = [
@@ -427,12 +436,12 @@ class Replica:
             steps.append(_Step(part, operations, value))
         return steps
 
-    def _is_as_sent(self, flight: Flight, revision: int, patch: Patch) -> bool:
+    def _is_as_sent(self, flight: Flight, revision: int, patch: Patch | None) -> bool:
         """Say whether nobody else did anything since an edit was sent, and it was committed as it is."""
         confirmed = self.confirmed
         is_next = revision == confirmed.revision + 1 == flight.base + 1 and flight.epoch == confirmed.epoch
         # Without a patch it changed nothing, and the revision is somebody else's.
-        return is_next and bool(patch) and same(patch, flight.patch)
+        return is_next and patch is not None and patch != [] and same(patch, flight.patch)
 
     def _land_as_sent(self, sent: _Sent, operations: Operations) -> Progress:
         """Confirm the edit in flight where nobody else did anything: it is what is shown. O(edit)."""

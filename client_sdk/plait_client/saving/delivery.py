@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
-from plait_client.changes import Revision, read_history
 from plait_client.context import Context
 from plait_client.errors import NotFound, PlaitError
+from plait_client.history import Revision, read_history
 from plait_client.replica.edit import Flight
 from plait_client.saved import Saved, saved_of
 from plait_client.wire import request

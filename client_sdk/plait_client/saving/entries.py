@@ -116,7 +116,8 @@ class Entries:
             self._end(entry, edit, error)
         else:
             self._keep_unsaved(edit, error)
-            self._settling[entry] = self._context.begin(self._settle(entry, edit, error, entry.resolver))
+            job = self._settle(entry, edit, error, entry.resolver)
+            self._settling[entry] = self._context.begin(job, entry.surrounding)
 
     async def stop_settling(self) -> None:
         """Settle nothing more: what is not settled yet is kept."""

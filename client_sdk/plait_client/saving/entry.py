@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 
 from plait_client.errors import PlaitError
 from plait_client.replica.edit import Edit
@@ -19,7 +20,7 @@ class Entry:
     is told, which may be that it is queued; `over` is done at its very end. `resolver` settles its conflicts,
     which get the `draft` it was made in; `if_failed` is called when it comes to nothing. `unheard` gets the
     error that its caller did not live to hear. Without `waits` nobody hears what becomes of it after it was
-    kept.
+    kept. `surrounding` has the context variables of its caller, the leases it is inside of among them.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class Entry:
         "kept",
         "over",
         "resolver",
+        "surrounding",
         "told",
     )
 
@@ -53,6 +55,7 @@ class Entry:
         self.kept: asyncio.Future[None] = loop.create_future()
         self.told: asyncio.Future[Saved] = loop.create_future()
         self.over: asyncio.Future[None] = loop.create_future()
+        self.surrounding = copy_context()
         self._unheard = unheard
         self._waits = waits
         self._is_abandoned = False

@@ -44,7 +44,11 @@ class Journal:
         """Give the bytes that an edit is sent as: always the same."""
         if self._frozen is None or self._frozen[0] != flight:
             body = request.edit_body(
-                flight.patch, base=flight.base, epoch=flight.epoch, message=flight.message
+                flight.patch,
+                base=flight.base,
+                epoch=flight.epoch,
+                message=flight.message,
+                hold=flight.hold,
             )
             self._frozen = flight, body
         return self._frozen[1]

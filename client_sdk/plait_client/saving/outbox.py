@@ -30,7 +30,7 @@ import msgspec
 
 from plait_client.errors import OutboxFull, OutboxUnusable
 from plait_client.replica.drift import ACCEPTED
-from plait_client.replica.edit import Edit, Flight, Patch, State
+from plait_client.replica.edit import Edit, Flight, Hold, Patch, State
 from plait_merge import ABSENT, Absent, Json, apply
 
 if sys.platform == "win32":
@@ -44,7 +44,7 @@ BUSY_TIMEOUT_S: Final = 5.0
 JOURNAL_BYTES_MAX: Final = 16_777_216
 STEPS_BYTES_MIN: Final = 65_536
 """The steps from a value are kept while they are shorter than this, or than the value."""
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x504C4F42
 """Marks a file as an outbox ("PLOB"): no other program's database is touched."""
 
@@ -63,13 +63,14 @@ _SCHEMA: Final = (
     """
     CREATE TABLE flights (
         document TEXT PRIMARY KEY, key TEXT NOT NULL, base INTEGER NOT NULL, epoch TEXT NOT NULL,
-        patch BLOB NOT NULL, message TEXT, made_at REAL NOT NULL, shown BLOB, body BLOB
+        patch BLOB NOT NULL, message TEXT, made_at REAL NOT NULL, shown BLOB, body BLOB, hold BLOB
     ) STRICT
     """,
     """
     CREATE TABLE edits (
         document TEXT NOT NULL, position INTEGER NOT NULL, key TEXT NOT NULL, patch BLOB NOT NULL,
-        message TEXT, made_at REAL NOT NULL, PRIMARY KEY (document, position), UNIQUE (document, key)
+        message TEXT, made_at REAL NOT NULL, hold BLOB,
+        PRIMARY KEY (document, position), UNIQUE (document, key)
     ) STRICT
     """,
     """
@@ -81,6 +82,15 @@ _SCHEMA: Final = (
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+_MIGRATIONS: Final = {
+    0: _SCHEMA,
+    1: (
+        "ALTER TABLE flights ADD COLUMN hold BLOB",
+        "ALTER TABLE edits ADD COLUMN hold BLOB",
+        "PRAGMA user_version = 2",
+    ),
+}
+"""What leads from a version of the schema to a later one."""
 
 _NAMES: Final = "SELECT document FROM edits UNION SELECT document FROM flights ORDER BY document"
 _REACHED: Final = """
@@ -89,16 +99,17 @@ _REACHED: Final = """
     FROM documents LEFT JOIN steps ON document = name WHERE name = ? ORDER BY steps.revision DESC LIMIT 1
 """
 _STEPS: Final = "SELECT revision, patch FROM steps WHERE document = ? ORDER BY revision"
-_PENDING: Final = "SELECT key, patch, message, made_at FROM edits WHERE document = ? ORDER BY position"
+_PENDING: Final = "SELECT key, patch, message, made_at, hold FROM edits WHERE document = ? ORDER BY position"
 _FLIGHT: Final = """
-    SELECT key, base, epoch, patch, message, made_at, shown, body FROM flights WHERE document = ?
+    SELECT key, base, epoch, patch, message, made_at, shown, body, hold FROM flights WHERE document = ?
 """
 _COUNT: Final = "SELECT (SELECT COUNT(*) FROM edits) + (SELECT COUNT(*) FROM flights)"
 _OLDEST: Final = """
     SELECT MIN(made_at) FROM (SELECT made_at FROM edits UNION ALL SELECT made_at FROM flights)
 """
 _INSERT_EDIT: Final = """
-    INSERT INTO edits SELECT ?1, COALESCE(MAX(position), 0) + 1, ?2, ?3, ?4, ?5 FROM edits WHERE document = ?1
+    INSERT INTO edits
+    SELECT ?1, COALESCE(MAX(position), 0) + 1, ?2, ?3, ?4, ?5, ?6 FROM edits WHERE document = ?1
 """
 _INSERT_FAILED: Final = "INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -302,8 +313,8 @@ def _read_schema(connection: sqlite3.Connection) -> int:
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
-    if _read_schema(connection) == 0:
-        for statement in _SCHEMA:
+    while (version := _read_schema(connection)) < SCHEMA_VERSION:
+        for statement in _MIGRATIONS[version]:
             connection.execute(statement)
     _drop_idle(connection)
 
@@ -363,7 +374,10 @@ def _save_pending(
     )
     connection.executemany(
         _INSERT_EDIT,
-        [(name, edit.key, _encode(edit.patch), edit.message, edit.made_at) for edit in came],
+        [
+            (name, edit.key, _encode(edit.patch), edit.message, edit.made_at, _hold_row(edit.hold))
+            for edit in came
+        ],
     )
     return went, {edit.key for edit in came}
 
@@ -430,7 +444,7 @@ def _insert_flight(
     connection: sqlite3.Connection, name: str, flight: Flight, shown: Patch | None, body: bytes | None
 ) -> None:
     connection.execute(
-        "INSERT INTO flights VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO flights VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             name,
             flight.key,
@@ -441,6 +455,7 @@ def _insert_flight(
             flight.made_at,
             None if shown is None else _encode(shown),
             body,
+            _hold_row(flight.hold),
         ),
     )
 
@@ -496,11 +511,11 @@ def _load(connection: sqlite3.Connection, name: str) -> Stored | None:
         revision, value = upto, apply(value, _decode(patch), ACCEPTED)
     flight, shown, body = None, None, None
     for row in _fetch(connection, _FLIGHT, (name,)):
-        key, base, of_epoch, patch, message, made_at, shown, body = row
-        flight = Flight(key, base, of_epoch, _decode(patch), message, made_at)
+        key, base, of_epoch, patch, message, made_at, shown, body, hold = row
+        flight = Flight(key, base, of_epoch, _decode(patch), message, made_at, _hold_of(hold))
     pending = [
-        Edit(key, _decode(patch), message, made_at)
-        for key, patch, message, made_at in _fetch(connection, _PENDING, (name,))
+        Edit(key, _decode(patch), message, made_at, _hold_of(hold))
+        for key, patch, message, made_at, hold in _fetch(connection, _PENDING, (name,))
     ]
     if flight is None and not pending:
         return None
@@ -517,6 +532,14 @@ def _load(connection: sqlite3.Connection, name: str) -> Stored | None:
 
 def _discard(connection: sqlite3.Connection, key: str) -> None:
     connection.execute("DELETE FROM failed WHERE key = ?", (key,))
+
+
+def _hold_row(hold: Hold | None) -> bytes | None:
+    return None if hold is None else _encode(hold)
+
+
+def _hold_of(stored: bytes | None) -> Hold | None:
+    return None if stored is None else msgspec.json.decode(stored, type=Hold)
 
 
 def _failed_row(edit: FailedEdit, now: float) -> tuple[object, ...]:

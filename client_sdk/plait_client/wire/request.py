@@ -7,22 +7,25 @@ the same write, however often and however much later.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from secrets import token_hex
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
 
+from plait_client.replica.edit import Hold
 from plait_client.wire.transport import Request
 from plait_merge import Json
 
 JSON: Final = "application/json"
 EDIT: Final = "application/vnd.plait.edit+json"
 PAGE_ITEMS: Final = 100
+BLAME_LEAVES: Final = 1_000
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}/(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}")
 _COLLECTION = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_LABEL = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _encode = msgspec.json.encode
 
 
@@ -64,24 +67,38 @@ def edit(name: str, body: bytes, key: str) -> Request:
     return _write("PATCH", _path(name), body, {"Content-Type": EDIT}, key)
 
 
-def strict_edit(name: str, patch: Json, revision: int, epoch: str, message: str | None) -> Request:
+def queued_edit(name: str, body: bytes) -> Request:
+    """Have an edit accepted now and decided later."""
+    headers = {"Content-Type": EDIT, "Prefer": "respond-async"}
+    return _write("PATCH", _path(name), body, headers, new_key())
+
+
+def strict_edit(
+    name: str, patch: Json, revision: int, epoch: str, message: str | None, hold: Hold | None
+) -> Request:
     """Send an edit that is refused (412) unless the document is still at `revision`, of that epoch."""
     headers = {"Content-Type": EDIT, "If-Match": f'"{revision}"'}
-    body = edit_body(patch, base=revision, epoch=epoch, message=message)
+    body = edit_body(patch, base=revision, epoch=epoch, message=message, hold=hold)
     return _write("PATCH", _path(name), body, headers, new_key())
 
 
 def edit_body(
-    patch: Json, *, base: int | None = None, epoch: str | None = None, message: str | None = None
+    patch: Json,
+    *,
+    base: int | None = None,
+    epoch: str | None = None,
+    message: str | None = None,
+    hold: Hold | None = None,
 ) -> bytes:
     """Write what an edit says, once. What is None is left out."""
-    stated: dict[str, Any] = {"base": base, "epoch": epoch, "patch": patch, "message": message}
-    return _encode({name: value for name, value in stated.items() if value is not None})
+    lock = None if hold is None else hold.as_json()
+    return _stated(base=base, epoch=epoch, patch=patch, message=message, lock=lock)
 
 
-def put(name: str, value: Json, condition: Mapping[str, str]) -> Request:
+def put(name: str, value: Json, condition: Mapping[str, str], hold: Hold | None) -> Request:
     """Put a whole value under a condition: If-Match, If-None-Match or Plait-Base."""
-    return _write("PUT", _path(name), _encode(value), {"Content-Type": JSON, **condition}, new_key())
+    headers = {"Content-Type": JSON, **condition, **under(hold)}
+    return _write("PUT", _path(name), _encode(value), headers, new_key())
 
 
 def create(collection: str, value: Json) -> Request:
@@ -102,8 +119,88 @@ def since(revision: int, epoch: str) -> dict[str, str]:
     return {"Plait-Base": f'{revision}; epoch="{epoch}"' if epoch else str(revision)}
 
 
-def delete(name: str, condition: Mapping[str, str]) -> Request:
-    return _write("DELETE", _path(name), b"", condition, new_key())
+def under(hold: Hold | None) -> dict[str, str]:
+    """State the lease that a write is made under."""
+    return {} if hold is None else {"Plait-Lock": f"{hold.lock};fence={hold.fence}"}
+
+
+def delete(name: str, condition: Mapping[str, str], hold: Hold | None) -> Request:
+    return _write("DELETE", _path(name), b"", {**condition, **under(hold)}, new_key())
+
+
+def batch(edits: Sequence[Mapping[str, Json]], message: str | None, epoch: str | None) -> Request:
+    """Send edits of several documents, all or nothing."""
+    body = _stated(edits=edits, message=message, epoch=epoch)
+    return _write("POST", "/v1/batch", body, {"Content-Type": JSON}, new_key())
+
+
+def operation(id: str, wait_s: float = 0) -> Request:
+    """Ask what became of an edit that was accepted; the server waits for that up to so long."""
+    return Request("GET", f"/v1/operations/{_part(id)}{_query(wait=_seconds(wait_s))}")
+
+
+# Leases
+
+
+def lock(name: str, pointer: str, ttl_s: float) -> Request:
+    """Ask for a lease."""
+    body = _stated(pointer=pointer, ttl_s=ttl_s)
+    return _write("POST", f"{_path(name)}/locks", body, {"Content-Type": JSON}, new_key())
+
+
+def renewal(name: str, hold: Hold, ttl_s: float) -> Request:
+    body = _stated(fence=hold.fence, ttl_s=ttl_s)
+    return _write("PUT", _lock(name, hold), body, {"Content-Type": JSON}, new_key())
+
+
+def release(name: str, hold: Hold) -> Request:
+    return _write("DELETE", _lock(name, hold), b"", under(hold), new_key())
+
+
+def locks(name: str) -> Request:
+    return Request("GET", f"{_path(name)}/locks")
+
+
+# History
+
+
+def diff(name: str, start: int, end: int | None) -> Request:
+    """Ask what leads from one revision to another, the newest if None."""
+    return Request("GET", f"{_path(name)}/diff{_query(**{'from': start}, to=end)}")
+
+
+def blame(name: str, pointer: str, revision: int | None, cursor: str | None) -> Request:
+    """Ask who wrote what is at a place, and in it."""
+    page = _query(pointer=pointer or None, revision=revision, limit=BLAME_LEAVES, cursor=cursor)
+    return Request("GET", f"{_path(name)}/blame{page}")
+
+
+def version(name: str, *, revision: int | None, at: str | None, label: str | None) -> Request:
+    """Read the document as it was."""
+    return Request("GET", f"{_path(name)}{_query(revision=revision, at=at, label=label)}")
+
+
+def labels(name: str) -> Request:
+    return Request("GET", f"{_path(name)}/labels")
+
+
+def set_label(name: str, label: str, revision: int) -> Request:
+    body = _stated(revision=revision)
+    return _write("PUT", _label(name, label), body, {"Content-Type": JSON}, new_key())
+
+
+def remove_label(name: str, label: str) -> Request:
+    return _write("DELETE", _label(name, label), b"", {}, new_key())
+
+
+def revert(name: str, what: Mapping[str, int], message: str | None, hold: Hold | None) -> Request:
+    """Undo {"revision"}, or {"from", "through"}, or go back {"to"} a revision."""
+    body = _stated(**what, message=message)
+    headers = {"Content-Type": JSON, **under(hold)}
+    return _write("POST", f"{_path(name)}/revert", body, headers, new_key())
+
+
+# Collections
 
 
 def rules(collection: str) -> Request:
@@ -126,21 +223,52 @@ def history(name: str, cursor: str | None) -> Request:
     return _page(f"{_path(name)}/revisions", cursor)
 
 
-def resolution(instance: str, choices: Mapping[str, Json], message: str | None) -> Request:
+def resolution(instance: str, choices: Mapping[str, Json], message: str | None, hold: Hold | None) -> Request:
     """Settle a conflict that the server keeps."""
-    stated: dict[str, Any] = {"choices": dict(choices)}
-    if message is not None:
-        stated["message"] = message
-    return _write("POST", f"{instance}/resolution", _encode(stated), {"Content-Type": JSON}, new_key())
+    body = _stated(choices=dict(choices), message=message)
+    headers = {"Content-Type": JSON, **under(hold)}
+    return _write("POST", f"{instance}/resolution", body, headers, new_key())
 
 
 def _path(name: str) -> str:
     return f"/v1/docs/{check_name(name)}"
 
 
+def _lock(name: str, hold: Hold) -> str:
+    return f"{_path(name)}/locks/{_part(hold.lock)}"
+
+
+def _label(name: str, label: str) -> str:
+    if not _LABEL.fullmatch(label):
+        raise ValueError(f"{label!r} is no label: 1 to 64 of A-Z a-z 0-9 . _ -")
+    return f"{_path(name)}/labels/{label}"
+
+
+def _part(text: str) -> str:
+    """Write what may be anything as one part of a path."""
+    if text in ("", ".", ".."):
+        raise ValueError(f"{text!r} names nothing")
+    return quote(text, safe="")
+
+
+def _seconds(wait_s: float) -> int | None:
+    """Whole seconds: that is what a server may be asked to wait; None for none."""
+    return int(wait_s) or None
+
+
+def _query(**stated: object) -> str:
+    """Write a query; what is None is left out."""
+    parts = [f"{name}={quote(str(value), safe='')}" for name, value in stated.items() if value is not None]
+    return f"?{'&'.join(parts)}" if parts else ""
+
+
+def _stated(**members: object) -> bytes:
+    """Write an object; what is None is left out."""
+    return _encode({name: value for name, value in members.items() if value is not None})
+
+
 def _page(path: str, cursor: str | None) -> Request:
-    more = "" if cursor is None else f"&cursor={quote(cursor, safe='')}"
-    return Request("GET", f"{path}?limit={PAGE_ITEMS}{more}", {})
+    return Request("GET", f"{path}{_query(limit=PAGE_ITEMS, cursor=cursor)}")
 
 
 def _write(method: str, path: str, body: bytes, headers: Mapping[str, str], key: str) -> Request:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from aiohttp import (
@@ -60,6 +60,9 @@ _OWN: Final = frozenset((404, 409, 410, 412, 422, 423, 428))
 """4xx that mean something only if they come from the server itself, not from something in between."""
 
 
+Shape = TypeVar("Shape")
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What is sent, the same at every attempt. `path` begins at the server's root: `/v1/docs/orders/7`.
@@ -102,6 +105,13 @@ class Answer:
         if isinstance(self.content, Absent):
             raise ValueError("The answer has no body.")
         return self.content
+
+    def read_as(self, shape: type[Shape]) -> Shape:
+        """Read the body as what it should be. Raises TransportError for what it is not."""
+        try:
+            return msgspec.convert(self.json(), shape)
+        except ValueError as error:  # a ValidationError is one
+            raise TransportError(f"The answer is not what the contract says: {error}.") from error
 
     @property
     def revision(self) -> int | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from time import time
 from typing import BinaryIO, Final
 
-from msgspec import Struct, ValidationError, convert
+from msgspec import Struct
 
 from plait_merge import ABSENT, Json, diff, same
 from plait_server import errors
@@ -39,13 +39,13 @@ from plait_server.data.line import (
     read_moment,
 )
 from plait_server.data.progress import Advance, counted, progress
-from plait_server.service import CollectionSettings
 from plait_server.service.rules import read_rules
-from plait_server.store import Address, CollectionRecord, RevisionRecord
-from plait_server.store.archive import LabelRecord
+from plait_server.store import Address, CollectionRecord, LabelRecord, RevisionRecord
 from plait_server.store.intake import Intake
 from plait_server.store.sqlite import hold_file
 from plait_server.web.application import service_limits
+from plait_server.web.collections import settings_of
+from plait_server.web.problems import Problem
 from plait_server.wire import encode
 
 LINE_TIMES: Final = 8
@@ -208,17 +208,11 @@ class Import:
         self._intake.add_collection(CollectionRecord(*place, n, body, author, at))
 
     def _check_settings(self, line: CollectionLine) -> None:
-        """Refuse settings as strictly as a server does."""
+        """Refuse settings that a server refuses."""
         try:
-            settings = convert(line.settings, CollectionSettings)
-            read_rules(settings, 1, line.author, 0, self._limits)
-        except ValidationError as error:
-            raise self._refused(f"Its settings are none: {error}.") from error
-        except errors.Invalid as error:
+            read_rules(settings_of(line.settings), 1, line.author, 0, self._limits)
+        except (Problem, errors.Invalid) as error:
             raise self._refused(f"{error.detail} {_reasons(error)}".rstrip()) from error
-        for name in line.settings:
-            if name not in CollectionSettings.__struct_fields__:
-                raise self._refused(f"A collection has no setting {name!r}.")
 
     def _take_document(self, line: DocumentLine) -> None:
         """Write a document without history: as created, or as a new revision of what is there."""
@@ -288,6 +282,8 @@ class Import:
         labelled = {label.revision for label in line.labels}
         if max(line.oldest, *labelled, 0) > line.head:
             raise self._refused(f"It names a revision after {line.head}, its last one.")
+        if len(line.labels) > self._limits.labels_max:
+            raise self._refused(f"It has more than {self._limits.labels_max} labels.")
         last = 0
         while last < line.head:
             revision = self._next()
@@ -370,7 +366,7 @@ class Import:
         return at
 
 
-def _reasons(error: errors.Invalid) -> str:
+def _reasons(error: Problem | errors.Invalid) -> str:
     problems = error.members.get("errors", ())
     assert isinstance(problems, list | tuple)
     return " ".join(f"{problem['pointer'].removeprefix('#')}: {problem['detail']}" for problem in problems)

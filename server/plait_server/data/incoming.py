@@ -25,8 +25,8 @@ from plait_server.service.decision import bound_size
 from plait_server.service.fold import Fold, Unfit, check_base
 from plait_server.service.refusal import malformed, too_large
 from plait_server.service.revision import replay
-from plait_server.store import Address, RevisionRecord, SnapshotRecord
-from plait_server.store.archive import HeadRecord, LabelRecord, LinkedRevision
+from plait_server.store import Address, LabelRecord, RevisionRecord, SnapshotRecord
+from plait_server.store.archive import HeadRecord, LinkedRevision
 from plait_server.store.intake import Intake
 from plait_server.wire import encode
 

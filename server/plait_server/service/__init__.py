@@ -15,6 +15,7 @@ from plait_server.service.answer import (
 )
 from plait_server.service.limits import LiveLimits, Rates, ServiceLimits
 from plait_server.service.locks import LockView
+from plait_server.service.operation import Operation
 from plait_server.service.request import (
     Batch,
     Caller,
@@ -49,6 +50,7 @@ __all__ = [
     "LiveLimits",
     "LockView",
     "MergeMode",
+    "Operation",
     "Outcome",
     "Page",
     "Rates",

@@ -29,10 +29,17 @@ from plait_server.service.decision import (
 )
 from plait_server.service.document import OpenDocument
 from plait_server.service.documents import Documents
-from plait_server.service.idempotency import IdempotencyKeys, StoredAnswer, encode_answer, read_answer
+from plait_server.service.idempotency import (
+    IdempotencyKeys,
+    StoredAnswer,
+    encode_answer,
+    read_answer,
+    stored_refusal,
+)
 from plait_server.service.identifier import identifier
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.locks import Locks
+from plait_server.service.operation import operation_done
 from plait_server.service.replay import Replay
 from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey
 from plait_server.service.revision import Revision, join_missed
@@ -49,6 +56,7 @@ from plait_server.store import (
     Hold,
     KeyRecord,
     KeyTaken,
+    OperationDone,
     RevisionRecord,
 )
 from plait_server.wire import encode
@@ -61,6 +69,8 @@ STORED_REFUSALS = (
     errors.SchemaViolation,
 )
 """Refusals that are answers: kept under an idempotency key. The others may turn out differently."""
+PASSING = (errors.HotDocument, errors.Overloaded, errors.StoreUnavailable, errors.OutcomeUnknown)
+"""Refusals that are no result of a queued edit: it waits until they are over."""
 CONFLICTS_AT_ONCE = 8
 """More than this are written up off the event loop: each comes with patches of its own."""
 LATE_REVISIONS = 200
@@ -101,6 +111,8 @@ class Attempt(Struct):
     document: OpenDocument
     # What it was decided on: the document's tip, the number of the base, the base, what came after it.
     tip: Revision
+    operation: str | None = None
+    """The queued edit that this one finishes."""
     base: int = 0
     ground: Revision | None = None
     since: Sequence[Revision] = ()
@@ -111,6 +123,7 @@ class Attempt(Struct):
     revision: Revision | None = None
     conflict: str | None = None
     key_record: KeyRecord | None = None
+    done: OperationDone | None = None
     result: asyncio.Future[CommitResult] | None = None
 
     def submit_at_once(self) -> bool:
@@ -176,7 +189,7 @@ class Attempt(Struct):
         edit, long = self.edit, self.pipeline.limits.offload_bytes_min
         if self.refusal is not None:
             return False
-        if edit.weight_bytes > long or (self.reads_all and self.document.size_bound > long):
+        if edit.weight_bytes > long or (self.document.size_bound > long and self.reads_all):
             return True
         return self.tip.n - self.base > LATE_REVISIONS
 
@@ -238,7 +251,10 @@ class Attempt(Struct):
         if edit.key is not None and (self.refusal is None or isinstance(self.refusal, STORED_REFUSALS)):
             answer = encode_answer(self.stored_answer())
             self.key_record = answer_to_keep(self.pipeline, self.caller, edit.key, answer, at)
-        if record or conflict or settles or self.key_record:
+        if self.operation is not None and not isinstance(self.refusal, PASSING):
+            ttl_s = self.pipeline.limits.operation_ttl_s
+            self.done = operation_done(self.operation, self.stored_answer(), edit.key, at, ttl_s)
+        if record or conflict or settles or self.key_record or self.done:
             commit = Commit(
                 self.document.address,
                 self.tip.n,
@@ -248,6 +264,7 @@ class Attempt(Struct):
                 conflict,
                 settles,
                 held=self.held,
+                operation=self.done,
             )
             self.result = self.pipeline.committer.put(commit, self.document, self.revision)
 
@@ -299,18 +316,9 @@ class Attempt(Struct):
 
     def stored_answer(self) -> StoredAnswer:
         """Give what is kept of the answer under an idempotency key."""
-        refusal, key = self.refusal, self.key
-        overlaps = isinstance(self.decision, Overlap)
-        if refusal is not None:
-            return StoredAnswer(
-                outcome=refusal.code,
-                collection=key.collection,
-                id=key.id,
-                revision=self.tip.n,
-                base=self.base or None,
-                detail=refusal.detail,
-                members=dict(refusal.members),
-            )
+        key, overlaps = self.key, isinstance(self.decision, Overlap)
+        if self.refusal is not None:
+            return stored_refusal(key, self.refusal, self.tip.n, self.base or None)
         return StoredAnswer(
             outcome=errors.MergeConflict.code if overlaps else self._outcome(),
             collection=key.collection,

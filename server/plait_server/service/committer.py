@@ -158,11 +158,13 @@ class Committer:
         Where one of a unit was, all are lost, and what is built on those. Their documents are given up only
         after the batch: revisions of theirs may be in it, and whoever loads a document has to find those.
         """
+        taken = self._writing = self._waiting.take(BATCH_COMMITS_MAX)
+        if not any(waiting.document.stale for waiting in taken):
+            return taken, []
         batch: list[Waiting] = []
         lost: list[Waiting] = []
         forlorn: set[OpenDocument] = set()
-        self._writing = self._waiting.take(BATCH_COMMITS_MAX)
-        for unit in units(self._writing):
+        for unit in units(taken):
             if any(waiting.document.stale or waiting.document in forlorn for waiting in unit):
                 lost += unit
                 forlorn.update(waiting.document for waiting in unit if waiting.revision is not None)
@@ -183,12 +185,15 @@ class Committer:
             self._give_up(document)
 
     def _acknowledge(self, batch: list[Waiting], results: list[CommitResult]) -> None:
+        moved: list[Waiting] = []
         for waiting, result in zip(batch, results, strict=True):
-            # Where a unit does not hold, one of its commits knows why; the others only moved with it.
-            if not (waiting.commit.unit and isinstance(result, HeadMoved)):
+            if waiting.commit.unit and isinstance(result, HeadMoved):
+                moved.append(waiting)
+            else:
                 _answer(waiting, result)
-        for waiting, result in zip(batch, results, strict=True):
-            _answer(waiting, result)
+        # Where a unit does not hold, one of its commits knows why; the others only moved with it.
+        for waiting in moved:
+            _answer(waiting, HeadMoved())
 
     def _publish(self, batch: list[Waiting], results: list[CommitResult]) -> None:
         if self._on_committed is None:

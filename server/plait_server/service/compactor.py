@@ -11,6 +11,7 @@ much longer than that took: most of the writer's time is everybody else's.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from typing import Final
 
@@ -23,8 +24,9 @@ from plait_server.store import Address, Extent, Floor, Store
 STEP_ROWS: Final = 250
 """Revisions that go in one transaction: a millisecond, or some where each is on a page of its own."""
 REST_TIMES: Final = 10
-"""How many times as long as a step took, at least `REST_S`, the writer is left alone after it."""
-REST_S: Final = 0.01
+"""How many times as long as a step took the writer is left alone after it."""
+REST_MIN_S: Final = 0.01
+REST_MAX_S: Final = 1.0
 GROWN_BY: Final = 128
 """A document is looked at whenever it has grown by so many revisions."""
 GROWN_MAX: Final = 10_000
@@ -131,30 +133,32 @@ class Compactor:
             log.exception("Compaction of %s failed", address)
 
     async def _steps(self, address: Address) -> None:
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        while await self._step(address):
-            await asyncio.sleep(max(REST_S, REST_TIMES * (loop.time() - started)))
-            started = loop.time()
+        while True:
+            taken_s = await self._step(address)
+            if taken_s is None:
+                return
+            await asyncio.sleep(min(max(REST_TIMES * taken_s, REST_MIN_S), REST_MAX_S))
 
-    async def _step(self, address: Address) -> bool:
-        """Let some revisions go; False where none may."""
+    async def _step(self, address: Address) -> float | None:
+        """Let some revisions go; give how long the writer took for it, None where none may go."""
         rules = self._collections.of(address.tenant, address.collection)
         retention = rules.retention
         extent = await self._store.extent(address)
         if retention is None or extent is None or not is_due(retention, extent, self._now()):
-            return False
+            return None
         floor = await self._floor(address, retention, extent)
         if floor is None:
-            return False
+            return None
         value = None if floor.whole else await self._documents.body(address, floor.n)
         async with self._removing:
             if self._collections.of(address.tenant, address.collection) is not rules:
-                return False
+                return None
+            started = time.perf_counter()
             moved = await self._store.compact(address, floor, value, spare_labelled=retention.labelled)
-        if moved:
-            self._documents.forget(address, floor.n)
-        return moved
+        if not moved:
+            return None
+        self._documents.forget(address, floor.n)
+        return time.perf_counter() - started
 
     async def _floor(self, address: Address, retention: Retention, extent: Extent) -> Floor | None:
         floor = await self._store.floor(

@@ -21,6 +21,7 @@ from plait_merge import (
     Limits,
     Operation,
     Rebased,
+    adds_up,
     apply_operations,
     changes_nothing,
     diff,
@@ -190,17 +191,27 @@ def decide(
     """Decide what an edit does to the document's tip, to which `since` leads from its base.
 
     Where nobody touched what the edit is about (the document's index, made for the policy of these rules,
-    knows), it applies to the tip as it does to its base, and what it missed needs no replay. Raises
-    MalformedPatch, PatchInapplicable, TestFailed, SchemaViolation or TooLarge.
+    knows), or it only adds to numbers, it applies to the tip as it does to its base, and what it missed needs
+    no replay. Raises MalformedPatch, PatchInapplicable, TestFailed, SchemaViolation or TooLarge.
     """
     submission = submission_of(edit, base, limits.values)
-    if base is document.tip or not document.touched_since(submission.operations, base.n):
+    operations = submission.operations
+    if (
+        base is document.tip
+        or not document.touched_since(operations, base.n)
+        or (rules.policy is None and _adds_up(base, since, operations))
+    ):
         decision = _apply(submission, document, limits)
     else:
         decision = _merge(edit.merge, submission, base, since, document, limits, rules)
     if rules.schema is None or not isinstance(decision, Change) or decision.value is ABSENT:
         return decision
     return _fitting(rules.schema, decision, submission, base, since, limits)
+
+
+def _adds_up(base: Revision, since: Sequence[Revision], operations: tuple[Operation, ...]) -> bool:
+    theirs = (operation for revision in since for operation in revision.operations)
+    return operations[0].op == "inc" and adds_up(base.value, theirs, operations)
 
 
 def _merge(

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from msgspec import Struct, json
 
 from plait_merge import Json
-from plait_server.errors import IdempotencyInProgress, IdempotencyKeyReused
-from plait_server.service.request import Caller, IdempotencyKey
+from plait_server.errors import IdempotencyInProgress, IdempotencyKeyReused, PlaitServerError
+from plait_server.service.request import Caller, DocumentKey, IdempotencyKey
 from plait_server.store import KeyRecord, Store
 
 Scope = tuple[str, str, str]
@@ -23,7 +23,8 @@ class StoredAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A decided answer, small: enough to give it again.
 
     `outcome` is that of an Answer, or the code of a refusal; then `detail` and `members` are its own,
-    and `conflict` is the id under which a merge conflict is kept.
+    and `conflict` is the id under which a merge conflict is kept. `fingerprint` is that of the idempotency
+    key, where the answer is that of a queued edit.
     """
 
     outcome: str
@@ -36,6 +37,7 @@ class StoredAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     conflict: str | None = None
     detail: str | None = None
     members: dict[str, object] | None = None
+    fingerprint: str | None = None
     rules: int = 0
     """The revision of the settings that a merge conflict which is not kept was found by."""
 
@@ -54,6 +56,25 @@ _encoder = json.Encoder()
 
 def encode_answer(answer: StoredAnswer | StoredAnswers) -> bytes:
     return _encoder.encode(answer)
+
+
+def decode_answer(answer: bytes) -> StoredAnswer:
+    return _decoder.decode(answer)
+
+
+def stored_refusal(
+    document: DocumentKey, refusal: PlaitServerError, revision: int = 0, base: int | None = None
+) -> StoredAnswer:
+    """Make a refusal small: `revision` is the head it was decided on."""
+    return StoredAnswer(
+        outcome=refusal.code,
+        collection=document.collection,
+        id=document.id,
+        revision=revision,
+        base=base,
+        detail=refusal.detail,
+        members=dict(refusal.members),
+    )
 
 
 class IdempotencyKeys:
@@ -101,18 +122,19 @@ class IdempotencyKeys:
 
 def read_answer(record: KeyRecord, key: IdempotencyKey) -> StoredAnswer:
     """Read a stored answer back. Raises IdempotencyKeyReused if it answers another request."""
-    _check(record, key)
-    return _decoder.decode(record.answer)
+    check_fingerprint(record.fingerprint, key)
+    return decode_answer(record.answer)
 
 
 def read_answers(record: KeyRecord, key: IdempotencyKey) -> StoredAnswers:
     """Read the stored answer to a batch back. Raises IdempotencyKeyReused if it answers another request."""
-    _check(record, key)
+    check_fingerprint(record.fingerprint, key)
     return _batch_decoder.decode(record.answer)
 
 
-def _check(record: KeyRecord, key: IdempotencyKey) -> None:
-    if record.fingerprint != key.fingerprint:
+def check_fingerprint(fingerprint: str | None, key: IdempotencyKey) -> None:
+    """Raise IdempotencyKeyReused where a key belongs to another request."""
+    if fingerprint != key.fingerprint:
         raise _reused()
 
 

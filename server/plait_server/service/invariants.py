@@ -335,12 +335,13 @@ def _check_locks(archive: Archive) -> Iterator[Finding]:
 
 def _check_operations(archive: Archive) -> Iterator[Finding]:
     for operation in archive.operations():
-        place = f"{operation.tenant}, operation {operation.id}"
+        tenant = operation.address.tenant
+        place = f"{tenant}, operation {operation.id}"
         done, answer = operation.done, operation.answer
         if len({done is None, answer is None, operation.expires is None}) > 1:
             yield Finding("operation", place, "It is half finished.")
         if answer is not None:
-            yield from _check_answer(archive, "operation", operation.tenant, place, answer)
+            yield from _check_answer(archive, "operation", tenant, place, answer)
         elif done is None:
             try:
                 _edits.decode(operation.body)

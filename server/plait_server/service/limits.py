@@ -85,6 +85,18 @@ class ServiceLimits:
     document_edits_waiting_max: int = 2_000
     """Edits under way at once of one document."""
     rates: Rates = field(default=Rates())
+    queue_document_edits_max: int = 1_000
+    """Queued edits of one document."""
+    queue_tenant_edits_max: int = 10_000
+    queue_edits_max: int = 50_000
+    queue_bytes_max: int = 67_108_864
+    """Queued edits, as they are kept, of all tenants."""
+    queue_documents_at_once: int = 16
+    """Documents whose queued edits are decided at the same time."""
+    operation_wait_max_s: float = 30
+    """How long a caller may wait for its turn."""
+    operation_ttl_s: float = 86_400
+    """How long what came of a queued edit can be asked for."""
     batch_operations_max: int = 10_000
     """Of all patches of a batch together."""
     collections_max: int = 1_000

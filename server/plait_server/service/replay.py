@@ -20,15 +20,18 @@ from plait_server.service.revision import Revision, join_missed
 from plait_server.service.rules import Rules
 from plait_server.store import Address, ConflictRecord, Store
 
+
+def _by_code(refusal: type[errors.PlaitServerError]) -> dict[str, type[errors.PlaitServerError]]:
+    own = {refusal.code: refusal} if hasattr(refusal, "code") else {}
+    return own | {code: each for kind in refusal.__subclasses__() for code, each in _by_code(kind).items()}
+
+
 REFUSALS: Mapping[str, type[errors.PlaitServerError]] = {
-    refusal.code: refusal
-    for refusal in (
-        errors.TestFailed,
-        errors.PreconditionFailed,
-        errors.PatchInapplicable,
-        errors.SchemaViolation,
-    )
+    code: refusal
+    for code, refusal in _by_code(errors.PlaitServerError).items()
+    if refusal is not errors.MergeConflict
 }
+"""By their codes, those that are stored as they are."""
 
 
 class Replay:
@@ -56,8 +59,8 @@ class Replay:
         address = _address(caller, stored)
         if stored.conflict is not None:
             refusal: errors.PlaitServerError = await self._conflict(address, stored)
-        elif stored.outcome in REFUSALS:
-            refusal = REFUSALS[stored.outcome](stored.detail or "", stored.members)
+        elif stored.detail is not None:
+            refusal = REFUSALS[stored.outcome](stored.detail, stored.members)
         else:
             return await self._accepted(address, stored)
         refusal.replayed = True

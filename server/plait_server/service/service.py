@@ -43,6 +43,7 @@ from plait_server.service.lease import Leases
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.lineage import Ancestor
 from plait_server.service.locks import Locks, load_leases
+from plait_server.service.queue import Queue
 from plait_server.service.quota import Quotas
 from plait_server.service.replay import Replay
 from plait_server.service.request import Batch, Caller, DocumentKey, Edit, IdempotencyKey, IfMatch
@@ -100,6 +101,7 @@ class Service:
             random_bytes,
         )
         self._editor = Editor(pipeline)
+        self.queue = Queue(pipeline, store)
         self.history = History(store, pipeline, self.edit)
         self._batch_editor = BatchEditor(self._editor)
         self._labels = Labels(store, self._documents, limits.labels_max)
@@ -122,14 +124,21 @@ class Service:
 
         `clock` gives seconds since 1970; `on_committed` hears of every durable revision, in order for
         each document, and must not block. `monotonic` gives seconds that only go forward. Raises
-        StoreRefused where the settings of a collection can no longer be used.
+        StoreRefused where the settings of a collection can no longer be used, or queued edits not be read.
         """
         collections = await Collections.open(store, limits, clock)
         leases = await load_leases(store, monotonic(), int(clock() * 1000))
-        return cls(store, collections, leases, limits, clock, random_bytes, on_committed, monotonic)
+        service = cls(store, collections, leases, limits, clock, random_bytes, on_committed, monotonic)
+        try:
+            await service.queue.load()
+        except errors.Unavailable as error:
+            await service.close()
+            raise errors.StoreRefused(f"The queued edits cannot be read: {error.detail}") from error
+        return service
 
     async def close(self) -> None:
         """Finish and acknowledge what was taken, then close the store. Edits that come later are refused."""
+        await self.queue.close()
         await self._editor.close()
         for task in (self._housekeeping, self._compaction):
             task.cancel()
@@ -255,7 +264,11 @@ class Service:
 
     async def create(self, caller: Caller, collection: str, edit: Edit) -> Answer:
         """Create a document under an id that sorts by time."""
-        return await self.edit(caller, DocumentKey(collection, self._identifier().lower()), edit)
+        return await self.edit(caller, self.new_document(collection), edit)
+
+    def new_document(self, collection: str) -> DocumentKey:
+        """Name a document that is to be created, by an id that sorts by time."""
+        return DocumentKey(collection, self._identifier().lower())
 
     async def read(self, caller: Caller, document: DocumentKey, revision: int | None = None) -> DocumentView:
         """Read a document as it is, or as it was. Raises NotFound, Deleted, RevisionCompacted."""

@@ -24,7 +24,9 @@ from plait_server.store.record import (
     CollectionRecord,
     ConflictRecord,
     KeyRecord,
+    LabelRecord,
     LockRecord,
+    OperationRecord,
     RevisionRecord,
     SnapshotRecord,
     StoredDocument,
@@ -63,27 +65,6 @@ class StoredSnapshot(Struct, frozen=True):
 
     seq: int
     snapshot: SnapshotRecord
-
-
-class StoredOperation(Struct, frozen=True):
-    """A queued edit and what came of it; `place` orders them."""
-
-    place: int
-    tenant: str
-    id: str
-    body: bytes
-    done: int | None
-    answer: bytes | None
-    expires: int | None
-
-
-class LabelRecord(Struct, frozen=True):
-    """A name for a revision."""
-
-    name: str
-    n: int
-    author: str
-    at: int
 
 
 class Archive:
@@ -180,7 +161,9 @@ class Archive:
         above = snapshot.n - 1 if snapshot else 0
         seqs = array("q", find_revisions(self.connection, head.address, above, n))
         records = [linked.record for linked in self.revisions(seqs)]
-        return StoredDocument(head.head, head.deleted, head.created, head.updated, snapshot, records)
+        return StoredDocument(
+            head.head, head.deleted, head.created, head.updated, snapshot, records, head.oldest
+        )
 
     def collections(self, name: str | None = None) -> Iterator[CollectionRecord]:
         """Give every revision of the settings of all collections, or of one, in order."""
@@ -191,8 +174,7 @@ class Archive:
         return starmap(CollectionRecord, self.connection.execute(statement, () if name is None else (name,)))
 
     def labels(self, address: Address) -> list[LabelRecord]:
-        statement = f"SELECT name, n, author, at FROM labels WHERE {_OF_DOCUMENT} ORDER BY name"
-        return list(starmap(LabelRecord, self.connection.execute(statement, address)))
+        return list(starmap(LabelRecord, self.connection.execute(sql.LABELS, address)))
 
     def conflicts(self) -> Iterator[tuple[Address, ConflictRecord]]:
         statement = (
@@ -216,10 +198,10 @@ class Archive:
         """Give the newest fencing number."""
         return int(self._one("SELECT fence FROM store"))
 
-    def operations(self) -> Iterator[StoredOperation]:
+    def operations(self) -> Iterator[OperationRecord]:
         """Give queued edits and finished ones, in their order."""
-        statement = "SELECT place, tenant, id, body, done, answer, expires FROM operations ORDER BY place"
-        return starmap(StoredOperation, self.connection.execute(statement))
+        for tenant, collection, document, *record in self.connection.execute(_OPERATIONS):
+            yield OperationRecord(Address(tenant, collection, document), *record)
 
     def unlinked(self) -> Iterator[tuple[Address, int, int]]:
         """Give revisions that nothing leads to, the newest of each such chain: whose, which, and its seq."""
@@ -268,6 +250,8 @@ def refuse_foreign_log(path: Path) -> None:
     that a server opened says otherwise, before there is one. Raises StoreRefused.
     """
     log = Path(f"{path}-wal")
+    if not path.is_file():
+        return  # to open something else, a pipe say, may take for ever
     try:
         with path.open("rb") as file:
             versions = file.read(20)[18:]
@@ -326,6 +310,10 @@ _OR_NULL = ", 'null'"
 _ADDRESS = "(tenant, collection, id)"
 _OF_DOCUMENT = "tenant = ? AND collection = ? AND document = ?"
 _HEADS = "SELECT tenant, collection, id, head, latest, deleted, created, updated, oldest FROM documents"
+_OPERATIONS = """
+SELECT tenant, collection, document, id, caller, author, body, accepted, place, done, answer, expires
+FROM operations ORDER BY place
+"""
 _UNLINKED = """
 SELECT tenant, collection, document, n, seq FROM revisions
 WHERE seq NOT IN (SELECT previous FROM revisions WHERE previous IS NOT NULL)

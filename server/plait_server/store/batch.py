@@ -14,6 +14,7 @@ from itertools import groupby
 
 from plait_server.store import statements as sql
 from plait_server.store.chain import find_revisions, read_revisions
+from plait_server.store.operations import operation_row
 from plait_server.store.record import (
     Address,
     AlreadyDone,
@@ -120,7 +121,7 @@ class BatchWriter:
             if commit.conflict is not None:
                 conflicts.append(_conflict_row(address, commit.conflict))
             if commit.operation is not None:
-                operations.append(_operation_row(address.tenant, commit.operation))
+                operations.append(operation_row(address.tenant, commit.operation))
         if not self._move_heads(chains):
             return None
         self._write(sql.INSERT_REVISION, revisions)
@@ -223,7 +224,7 @@ class BatchWriter:
     def _attempt(self, commit: Commit) -> CommitResult:
         address, revision, execute = commit.address, commit.revision, self._connection.execute
         if (operation := commit.operation) is not None and not execute(
-            sql.FINISH_OPERATION, _operation_row(address.tenant, operation)
+            sql.FINISH_OPERATION, operation_row(address.tenant, operation)
         ).rowcount:
             return AlreadyDone(self._operation(address.tenant, operation) or b"")
         if (key := commit.key) is not None and not self._write(
@@ -379,10 +380,6 @@ def _units(batch: Sequence[Commit]) -> Iterator[list[Commit]]:
 
 def _key_row(tenant: str, key: KeyRecord) -> Row:
     return (tenant, key.caller, key.key, key.fingerprint, key.answer, key.expires)
-
-
-def _operation_row(tenant: str, operation: OperationDone) -> Row:
-    return (operation.answer, operation.done, operation.expires, tenant, operation.id)
 
 
 def _conflict_row(address: Address, conflict: ConflictRecord) -> Row:

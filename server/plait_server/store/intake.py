@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from plait_server.store import statements as sql
-from plait_server.store.archive import Archive, HeadRecord, LabelRecord
-from plait_server.store.record import Address, CollectionRecord, RevisionRecord, SnapshotRecord
+from plait_server.store.archive import Archive, HeadRecord
+from plait_server.store.record import Address, CollectionRecord, LabelRecord, RevisionRecord, SnapshotRecord
 
 
 class Intake:

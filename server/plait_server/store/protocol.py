@@ -15,9 +15,12 @@ from plait_server.store.record import (
     Floor,
     HeldLock,
     KeyRecord,
+    KeyTaken,
     LabelRecord,
     LabelResult,
     LockRecord,
+    OperationDone,
+    OperationRecord,
     RevisionRecord,
     StoredDocument,
 )
@@ -132,6 +135,29 @@ class Store(Protocol):
         """Read the newest settings of every collection that has some, of all tenants."""
         ...
 
+    async def accept_operations(
+        self, operations: Sequence[OperationRecord]
+    ) -> list[OperationRecord | KeyTaken]:
+        """Write edits to be decided later, in this order, in one durable transaction; give each as stored.
+
+        Where there is one with the same id, not expired when the new one was accepted, that one stays and is
+        given. One whose idempotency key has an answer is not written. Raises OutcomeUnknown as `commit` does.
+        """
+        ...
+
+    async def operation(self, tenant: str, id: str) -> OperationRecord | None:
+        """Read an edit that was accepted, whatever became of it."""
+        ...
+
+    async def waiting_operations(self, *, above: int, limit: int, bytes_max: int) -> list[OperationRecord]:
+        """Read the edits of all tenants that were accepted and not decided yet, by place from the first one
+        above. Ends with the one that makes them weigh over `bytes_max`."""
+        ...
+
+    async def finish_operation(self, tenant: str, done: OperationDone) -> None:
+        """Keep what came of an accepted edit that writes nothing else; a finished one stays as it is."""
+        ...
+
     async def put_lock(self, record: LockRecord, gone: Sequence[HeldLock] = ()) -> int:
         """Write a new lease, durably, and give its fencing number: larger than any before it in this store.
 
@@ -156,7 +182,8 @@ class Store(Protocol):
         ...
 
     async def prune(self, now: int, conflicts_max: int) -> None:
-        """Drop expired keys and conflicts, and the oldest conflicts beyond `conflicts_max`.
+        """Drop what has expired (keys, conflicts, finished operations), and the oldest conflicts beyond
+        `conflicts_max`.
 
         Takes a bounded step: call it from time to time.
         """

@@ -114,6 +114,26 @@ class OperationDone(Struct, frozen=True):
     expires: int
 
 
+class OperationRecord(Struct, frozen=True):
+    """An edit that was accepted to be decided later; `body` is the edit as submitted, empty once it is done.
+
+    The store gives the `place`: operations are decided in that order. `key` is its idempotency key: looked up
+    when it is accepted, and kept in the body only.
+    """
+
+    address: Address
+    id: str
+    caller: str
+    author: str
+    body: bytes
+    accepted: int
+    place: int = 0
+    done: int | None = None
+    answer: bytes | None = None
+    expires: int | None = None
+    key: str | None = None
+
+
 class Commit(Struct, frozen=True):
     """All that one edit writes: everything or nothing.
 

@@ -28,6 +28,13 @@ from plait_server.store.batch import BatchWriter, CommitFailed
 from plait_server.store.chain import find_revisions, read_revisions
 from plait_server.store.labels import drop_label, put_label
 from plait_server.store.locks import drop_locks, move_locks, put_lock, read_locks, renew_lock
+from plait_server.store.operations import (
+    accept_operations,
+    finish_operation,
+    prune_operations,
+    read_operation,
+    waiting_operations,
+)
 from plait_server.store.record import (
     Address,
     ChangeRow,
@@ -40,9 +47,12 @@ from plait_server.store.record import (
     Floor,
     HeldLock,
     KeyRecord,
+    KeyTaken,
     LabelRecord,
     LabelResult,
     LockRecord,
+    OperationDone,
+    OperationRecord,
     RevisionRecord,
     SnapshotRecord,
     StoredDocument,
@@ -210,6 +220,30 @@ class SqliteStore:
     async def collections(self) -> list[CollectionRecord]:
         return [CollectionRecord(*row) for row in await self._fetch(sql.COLLECTIONS, ())]
 
+    async def accept_operations(
+        self, operations: Sequence[OperationRecord]
+    ) -> list[OperationRecord | KeyTaken]:
+        async with self._writing:
+            writer = await self._ready_writer()
+            try:
+                return await _run(
+                    writer,
+                    _in_transaction,
+                    writer._conn,
+                    lambda connection: accept_operations(connection, operations),
+                )
+            except sqlite3.Error as error:
+                return await self._accepted(operations, error)
+
+    async def operation(self, tenant: str, id: str) -> OperationRecord | None:
+        return await self._read(lambda connection: read_operation(connection, tenant, id))
+
+    async def waiting_operations(self, *, above: int, limit: int, bytes_max: int) -> list[OperationRecord]:
+        return await self._read(lambda connection: waiting_operations(connection, above, limit, bytes_max))
+
+    async def finish_operation(self, tenant: str, done: OperationDone) -> None:
+        await self._write(lambda connection: finish_operation(connection, tenant, done))
+
     async def put_lock(self, record: LockRecord, gone: Sequence[HeldLock] = ()) -> int:
         return await self._write(lambda connection: put_lock(connection, record, gone))
 
@@ -330,6 +364,26 @@ class SqliteStore:
         if stands:
             return failure.results
         raise _unavailable(failure.__cause__) from failure
+
+    async def _accepted(
+        self, operations: Sequence[OperationRecord], failure: sqlite3.Error
+    ) -> list[OperationRecord | KeyTaken]:
+        """Find out whether operations whose transaction failed are there after all."""
+        log.error("Accepting edits failed, opening %s anew: %s", self._path, failure)
+        try:
+            await self._reopen_writer()
+            found = [await self.operation(each.address.tenant, each.id) for each in operations]
+        except (sqlite3.Error, _Strange, StoreUnavailable) as error:
+            await self._close_writer()
+            if _could_not_be_written(failure):
+                raise _unavailable(failure) from error
+            raise OutcomeUnknown("The commit failed and the store cannot be read.") from error
+        stored = [record for record in found if record is not None]
+        if not stored:
+            raise _unavailable(failure) from failure
+        if len(stored) < len(operations):
+            raise OutcomeUnknown("The commit failed, and some of it was there before.")
+        return [*stored]
 
     async def _stands(self, record: CollectionRecord, failure: sqlite3.Error) -> bool:
         """Find out whether settings whose transaction failed are there after all."""
@@ -602,6 +656,7 @@ def _prune(connection: sqlite3.Connection, now: int, conflicts_max: int) -> None
     connection.execute(sql.PRUNE_KEYS, (now, PRUNE_ROWS))
     connection.execute(sql.PRUNE_CONFLICTS, (now, PRUNE_ROWS))
     connection.execute(sql.TRIM_CONFLICTS, (PRUNE_ROWS, conflicts_max))
+    prune_operations(connection, now, PRUNE_ROWS)
 
 
 _SENTENCES = {

@@ -84,9 +84,26 @@ SELECT tenant, collection, document, id, pointer, revision, holder, caller, ttl_
 FROM locks ORDER BY fence
 """
 FINISH_OPERATION = """
-UPDATE operations SET answer = ?, done = ?, expires = ? WHERE tenant = ? AND id = ? AND done IS NULL
+UPDATE operations SET answer = ?, done = ?, expires = ?, body = x''
+WHERE tenant = ? AND id = ? AND done IS NULL
 """
 OPERATION_ANSWER = "SELECT answer FROM operations WHERE tenant = ? AND id = ?"
+INSERT_OPERATION = """
+INSERT INTO operations (tenant, collection, document, id, caller, author, body, accepted)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""
+DROP_EXPIRED_OPERATION = "DELETE FROM operations WHERE tenant = ? AND id = ? AND expires <= ?"
+OPERATION = """
+SELECT tenant, collection, document, id, caller, author, body, accepted, place, done, answer, expires
+FROM operations WHERE tenant = ? AND id = ?
+"""
+WAITING_OPERATIONS = """
+SELECT tenant, collection, document, id, caller, author, body, accepted, place, done, answer, expires
+FROM operations WHERE done IS NULL AND place > ? ORDER BY place LIMIT ?
+"""
+PRUNE_OPERATIONS = """
+DELETE FROM operations WHERE place IN (SELECT place FROM operations WHERE expires <= ? LIMIT ?)
+"""
 LAST_SEQ = "SELECT coalesce(max(seq), 0) FROM revisions"
 INSERT_SNAPSHOT = "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 

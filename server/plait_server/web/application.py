@@ -26,6 +26,7 @@ from plait_server.web.labels import Labels
 from plait_server.web.live import Live
 from plait_server.web.locks import Locks
 from plait_server.web.openapi import Description
+from plait_server.web.operations import Operations
 from plait_server.web.problems import Problem, problem_of_refusal, problem_response
 from plait_server.web.quotas import Meter
 from plait_server.web.requests import request_id_of
@@ -58,6 +59,7 @@ def create_app(service: Service, settings: Settings) -> web.Application:
         *Reverts(service, settings).routes(),
         *Labels(service, settings).routes(),
         *Conflicts(service, settings).routes(),
+        *Operations(service, settings).routes(),
         *Locks(service, settings).routes(),
         *Batches(service, settings).routes(),
         *Collections(service, settings).routes(),
@@ -105,6 +107,12 @@ def service_limits(settings: Settings) -> ServiceLimits:
         snapshot_revisions_max=settings.snapshot_revisions_max,
         blame_bytes_max=settings.blame_bytes_max,
         edits_waiting_max=settings.edits_waiting_max,
+        queue_document_edits_max=settings.queue_document_edits_max,
+        queue_tenant_edits_max=settings.queue_tenant_edits_max,
+        queue_edits_max=settings.queue_edits_max,
+        queue_bytes_max=settings.queue_bytes_max,
+        operation_wait_max_s=settings.operation_wait_max_s,
+        operation_ttl_s=settings.operation_ttl_s,
         document_edits_waiting_max=settings.document_edits_waiting_max,
         batch_operations_max=settings.batch_operations_max,
         collections_max=settings.collections_max,
@@ -147,6 +155,7 @@ def _live_limits(settings: Settings) -> LiveLimits:
 
 
 async def _send_away(application: web.Application) -> None:
+    application[SERVICE].queue.release()
     await application[SERVICE].hub.go_away()
 
 

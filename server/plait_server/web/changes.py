@@ -9,7 +9,7 @@ from plait_server.service import RevisionView, Service
 from plait_server.service.moment import format_moment
 from plait_server.web import models
 from plait_server.web.edits import caller_of
-from plait_server.web.pages import CURSOR_CHARACTERS_MAX, limit_of, only_query
+from plait_server.web.pages import CURSOR_CHARACTERS_MAX, limit_of, only_query, wait_of
 from plait_server.web.problems import Problem
 from plait_server.web.routes import Route
 
@@ -39,18 +39,13 @@ class Changes:
         since = request.query.get("since")
         if since is not None and len(since) > CURSOR_CHARACTERS_MAX:
             raise Problem("bad-query", "?since= takes the cursor of the answer before.")
+        wait_s = wait_of(request, self._settings.changes_wait_max_s)
         page = await self._service.changes(
-            caller_of(request), since, limit_of(request, self._settings), self._wait_s(request)
+            caller_of(request), since, limit_of(request, self._settings), wait_s
         )
         body = {"changes": [_as_json(each) for each in page.items], "cursor": page.cursor}
         headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
         return web.Response(body=wire.encode(body), headers=headers)
-
-    def _wait_s(self, request: web.Request) -> float:
-        stated = request.query.get("wait", "0")
-        if not (stated.isascii() and stated.replace(".", "", 1).isdigit() and len(stated) <= 9):
-            raise Problem("bad-query", "?wait= takes a number of seconds.")
-        return min(float(stated), self._settings.changes_wait_max_s)
 
 
 def _as_json(revision: RevisionView) -> dict[str, object]:

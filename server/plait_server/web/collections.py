@@ -80,12 +80,9 @@ class Collections:
         if request.content_type != JSON:
             raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
-        stated = _stated(await self._parser.patch(body))
+        settings = settings_of(await self._parser.patch(body))
         name, caller = request.match_info["collection"], caller_of(request)
         before = (await self._service.collection(caller, name)).revision
-        settings = CollectionSettings(
-            stated.policy, stated.schema_, stated.merge, _retention(stated.retention)
-        )
         rules = await self._service.put_collection(caller, name, settings, _condition_of(request))
         return _response(name, rules, 201 if rules.revision == 1 and not before else 200)
 
@@ -108,13 +105,15 @@ def _condition_of(request: web.Request) -> IfMatch | None:
     return IfMatch(revisions=revisions, any=seen.any, weak=bool(seen.weak))
 
 
-def _stated(content: Json) -> models.CollectionSettings:
+def settings_of(content: Json) -> CollectionSettings:
+    """Read the settings of a collection from a stranger. Raises Problem."""
     try:
-        return models.CollectionSettings.model_validate(content)
+        stated = models.CollectionSettings.model_validate(content)
     except ValidationError as error:
         raise Problem(
             "invalid-value", "These are no settings of a collection.", {"errors": causes(error)}
         ) from error
+    return CollectionSettings(stated.policy, stated.schema_, stated.merge, _retention(stated.retention))
 
 
 def _retention(stated: models.Retention | None) -> Retention | None:

@@ -16,6 +16,9 @@ _WHOLE = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _BASE = re.compile(r'\s*([0-9]{1,18})\s*(?:;\s*epoch="([0-9A-Za-z_.~-]{1,64})"\s*)?', re.ASCII)
 _LOCK = re.compile(r'\s*("?)([A-Za-z0-9_-]{1,64})\1\s*;\s*fence=([1-9][0-9]{0,17})\s*', re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+# Commas and quotes part nothing within quotes.
+_PREFERENCE = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+')
+_SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class BadHeader(ValueError):
@@ -134,8 +137,23 @@ def read_key(value: str) -> str:
 
 def read_return(value: str) -> Return | None:
     """Find `return=` among the preferences; unknown preferences are ignored, as RFC 7240 asks."""
-    for preference in value.lower().split(","):
+    wanted = _preferences(value).get("return")
+    return Return(wanted) if wanted in ("minimal", "representation") else None
+
+
+def read_respond_async(value: str) -> float | None:
+    """Find `respond-async` among the preferences, and the seconds of `wait=` beside it; None without it."""
+    preferences = _preferences(value)
+    if preferences.get("respond-async") != "":
+        return None
+    wait = preferences.get("wait", "")
+    return float(wait) if _SECONDS.fullmatch(wait) else 0.0
+
+
+def _preferences(value: str) -> dict[str, str]:
+    """Read a Prefer field: of preferences with the same name the first counts, their parameters do not."""
+    preferences: dict[str, str] = {}
+    for preference in _PREFERENCE.findall(value):
         name, _, wanted = preference.partition(";")[0].partition("=")
-        if name.strip() == "return" and wanted.strip().strip('"') in ("minimal", "representation"):
-            return Return(wanted.strip().strip('"'))
-    return None
+        preferences.setdefault(name.strip().lower(), wanted.strip().strip('"').lower())
+    return preferences

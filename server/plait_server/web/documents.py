@@ -11,7 +11,7 @@ from plait_merge.pointer import InvalidPointer, array_index, parse_pointer
 from plait_merge.values import ABSENT, Absent, Json
 from plait_server import wire
 from plait_server.config import Settings
-from plait_server.service import Caller, DocumentKey, DocumentView, Edit, EditKind, Hold, Service
+from plait_server.service import Caller, DocumentKey, DocumentView, Edit, EditKind, Hold, Operation, Service
 from plait_server.service.moment import format_moment, parse_moment
 from plait_server.web import models
 from plait_server.web.conditions import BadHeader, etag, read_tags, view_etag
@@ -24,6 +24,7 @@ from plait_server.web.edits import (
     check_room,
     document_of,
     edit_of,
+    queued_response,
 )
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_response
 from plait_server.web.problems import WEAK_TAG_HINT, Problem
@@ -77,7 +78,7 @@ class Documents:
                 DOCUMENT,
                 self.patch,
                 "Edit a document; edits that do not overlap others' are merged",
-                {200: models.EditResult, 204: None},
+                {200: models.EditResult, 202: models.OperationBody, 204: None},
                 (
                     *WRITE_PROBLEMS,
                     *MERGE_PROBLEMS,
@@ -113,7 +114,7 @@ class Documents:
                 DOCUMENT,
                 self.put,
                 "Create a document, or replace it strictly or by merge",
-                {200: models.EditResult, 201: models.EditResult, 204: None},
+                {200: models.EditResult, 201: models.EditResult, 202: models.OperationBody, 204: None},
                 (
                     *WRITE_PROBLEMS,
                     *MERGE_PROBLEMS,
@@ -129,7 +130,7 @@ class Documents:
                 DOCUMENT,
                 self.delete,
                 "Delete a document; its history stays",
-                {204: None},
+                {202: models.OperationBody, 204: None},
                 (*WRITE_PROBLEMS, *MERGE_PROBLEMS, "precondition-required"),
                 headers=EDIT_HEADERS,
             ),
@@ -138,7 +139,7 @@ class Documents:
                 COLLECTION,
                 self.post,
                 "Create a document under an id the server chooses",
-                {201: models.EditResult},
+                {201: models.EditResult, 202: models.OperationBody},
                 (*WRITE_PROBLEMS, "schema-violation", "stale-fence", "unsupported-media-type"),
                 {JSON: None},
                 headers=("Idempotency-Key", "Prefer", "Plait-Author", "traceparent"),
@@ -171,7 +172,7 @@ class Documents:
             if media_type == EDIT
             else edit_of(request, kind, content, body)
         )
-        answer = await self._service.edit(caller, document, edit)
+        answer = await self._answers.decide(request, caller, document, edit)
         return await self._answers.respond(request, caller, answer, known_base=_knows_its_base(edit))
 
     def _stated_edit(self, request: web.Request, content: Json, body: bytes) -> Edit:
@@ -206,7 +207,7 @@ class Documents:
         caller, document = caller_of(request), document_of(request)
         content, body = await self._document_in(request, caller, document)
         edit = edit_of(request, "put", content, body)
-        answer = await self._service.edit(caller, document, edit)
+        answer = await self._answers.decide(request, caller, document, edit)
         return await self._answers.respond(request, caller, answer, known_base=True)
 
     async def post(self, request: web.Request) -> web.StreamResponse:
@@ -214,7 +215,8 @@ class Documents:
         caller, collection = caller_of(request), request.match_info["collection"]
         content, body = await self._document_in(request, caller, None)
         edit = edit_of(request, "create", content, body)
-        answer = await self._service.create(caller, collection, edit)
+        document = self._service.new_document(collection)
+        answer = await self._answers.decide(request, caller, document, edit)
         return await self._answers.respond(request, caller, answer, known_base=True)
 
     async def _document_in(
@@ -229,11 +231,13 @@ class Documents:
         )
         return await self._parser.document(body), body
 
-    async def delete(self, request: web.Request) -> web.Response:
+    async def delete(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
         caller = caller_of(request)
         edit = edit_of(request, "delete", None, b"")
-        answer = await self._service.edit(caller, document_of(request), edit)
+        answer = await self._answers.decide(request, caller, document_of(request), edit)
+        if isinstance(answer, Operation):
+            return queued_response(answer)
         response = web.Response(status=204)
         response.headers["Cache-Control"] = "private"
         response.headers["Plait-Revision"] = str(answer.revision)

@@ -1,5 +1,6 @@
 """From headers and a body to an `Edit`, and from its answer back to a response."""
 
+from collections.abc import Awaitable
 from hashlib import blake2b
 from typing import Final
 
@@ -18,8 +19,10 @@ from plait_server.service import (
     Hold,
     IdempotencyKey,
     IfMatch,
+    Operation,
     Service,
 )
+from plait_server.service.moment import format_moment
 from plait_server.web.conditions import (
     BadHeader,
     Return,
@@ -28,6 +31,7 @@ from plait_server.web.conditions import (
     read_base,
     read_key,
     read_lock,
+    read_respond_async,
     read_return,
     read_tags,
     single,
@@ -37,7 +41,6 @@ from plait_server.web.written import WrittenAtOnce
 
 TENANT: Final = "default"
 JSON: Final = "application/json"
-RESPOND_ASYNC: Final = "respond-async"
 
 # Names looked up for every edit; an istr is not lowered again each time.
 _BASE: Final = istr("Plait-Base")
@@ -57,6 +60,9 @@ EDIT_HEADERS: Final = (
     "Plait-Author",
     "traceparent",
 )
+
+RETRY_AFTER_S: Final = 1
+"""Until it is worth asking again what came of a queued edit; to wait for it is better."""
 
 _RESULT: Final = (
     b'{"document":"%b","revision":%d,"base":%b,"outcome":"%b","patch":%b,"missed":%b,"epoch":"%b"%b}'
@@ -83,7 +89,7 @@ def check_room(service: Service, request: web.Request, caller: Caller, document:
     try:
         service.check_room(caller, document)
     except Unavailable:
-        if RESPOND_ASYNC not in request.headers.get(_PREFER, ""):
+        if _PREFER not in request.headers or _wait_s(request) is None:
             raise
 
 
@@ -145,10 +151,26 @@ class EditAnswers:
     def __init__(self, service: Service) -> None:
         self._service = service
 
+    def decide(
+        self, request: web.Request, caller: Caller, document: DocumentKey, edit: Edit
+    ) -> Awaitable[Answer | Operation]:
+        """Let an edit be decided: now, or when its turn comes where that is preferred.
+
+        A dry run stores nothing, so it cannot wait.
+        """
+        if _PREFER not in request.headers or edit.dry_run:
+            return self._service.edit(caller, document, edit)
+        wait_s = _wait_s(request)
+        if wait_s is None:
+            return self._service.edit(caller, document, edit)
+        return self._service.queue.submit(caller, document, edit, wait_s)
+
     async def respond(
-        self, request: web.Request, caller: Caller, answer: Answer, *, known_base: bool
+        self, request: web.Request, caller: Caller, answer: Answer | Operation, *, known_base: bool
     ) -> web.StreamResponse:
         """Answer an edit; `known_base` says that the caller had stated what it edited."""
+        if isinstance(answer, Operation):
+            return queued_response(answer)
         document = f"{answer.document.collection}/{answer.document.id}"
         created = answer.outcome == "created"
         prefer = request.headers.get(_PREFER)
@@ -185,6 +207,11 @@ class EditAnswers:
             return None
 
 
+def _wait_s(request: web.Request) -> float | None:
+    """Say how long the caller would wait for a queued edit; None where it is not to be queued."""
+    return read_respond_async(", ".join(request.headers.getall(_PREFER)))
+
+
 def result_of(answer: Answer, document: str, more: bytes = b"") -> bytes:
     """Write what became of an edit of `document`; `more` are further members, each after a comma."""
     if answer.notes:
@@ -201,6 +228,26 @@ def result_of(answer: Answer, document: str, more: bytes = b"") -> bytes:
         answer.epoch.encode(),
         more,
     )
+
+
+def operation_members(operation: Operation) -> dict[str, object]:
+    """Give what is known of a queued edit before it is decided."""
+    document = operation.document
+    return {
+        "operation": operation.id,
+        "document": f"{document.collection}/{document.id}",
+        "status": operation.status,
+        "accepted": format_moment(operation.accepted),
+    }
+
+
+def queued_response(operation: Operation) -> WrittenAtOnce:
+    """Answer an edit that waits for its turn."""
+    fields = (
+        f"Cache-Control: no-store\r\nLocation: /v1/operations/{operation.id}\r\n"
+        f"Preference-Applied: respond-async\r\nRetry-After: {RETRY_AFTER_S}\r\nContent-Type: {JSON}\r\n"
+    )
+    return WrittenAtOnce(202, fields, wire.encode(operation_members(operation)))
 
 
 def _holds_the_document(answer: Answer, wanted: Return | None, known_base: bool) -> bool:

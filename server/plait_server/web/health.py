@@ -33,6 +33,7 @@ FEATURES = (
     "merge-modes",
     "prefer",
     "presence",
+    "respond-async",
     "retention",
     "revert",
     "tickets",
@@ -71,6 +72,9 @@ PUBLISHED_LIMITS = (
     "live_frame_bytes_max",
     "live_subscriptions_max",
     "changes_wait_max_s",
+    "queue_document_edits_max",
+    "operation_wait_max_s",
+    "operation_ttl_s",
     "edits_waiting_max",
     "document_edits_waiting_max",
 )

@@ -511,6 +511,18 @@ class ConflictProblem(ProblemBody):
     missed: list[Missed] | None
 
 
+class OperationBody(BaseModel):
+    """A queued edit. Finished, it has a result or a problem, as the edit would have been answered with."""
+
+    operation: str
+    document: str
+    status: Literal["queued", "done", "refused"]
+    accepted: str
+    finished: str | None = Field(None, description="Left out while it is queued.")
+    result: EditResult | None = Field(None, description="What it did, where it is done.")
+    problem: ProblemBody | ConflictProblem | None = Field(None, description="Why, where it is refused.")
+
+
 class RateLimit(BaseModel):
     """A quota: so many requests in a window that slides. RateLimit names what is left of it."""
 

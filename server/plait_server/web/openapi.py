@@ -22,6 +22,7 @@ from plait_server.web.routes import (
     ID_PATTERN,
     LABEL_PATTERN,
     LOCK_PATTERN,
+    OPERATION_PATTERN,
     REVISION_PATTERN,
     Route,
 )
@@ -35,6 +36,7 @@ PATH_VARIABLES: Final = {
     "id": ("A document of the collection.", ID_PATTERN),
     "revision": ("A revision: 1, 2, 3 … without gaps.", REVISION_PATTERN),
     "conflict": ("A kept conflict.", CONFLICT_PATTERN),
+    "operation": ("A queued edit.", OPERATION_PATTERN),
     "lock": ("A lease.", LOCK_PATTERN),
     "label": ("The name of a revision.", LABEL_PATTERN),
 }
@@ -44,7 +46,7 @@ QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "revision": ("An earlier revision.", {"type": "integer", "minimum": 1}),
     "label": ("The revision with this label.", {"type": "string", "pattern": f"^{LABEL_PATTERN}$"}),
     "since": ("The cursor of the answer before; without one, from the beginning.", {"type": "string"}),
-    "wait": ("Seconds to wait for a change where there is none.", {"type": "number", "minimum": 0}),
+    "wait": ("Seconds to wait where there is nothing to tell yet.", {"type": "number", "minimum": 0}),
     "fence": ("The fencing number of the lease.", {"type": "integer", "minimum": 1}),
     "ticket": ("A ticket from POST /v1/tickets.", {"type": "string"}),
     "from": ("The revision to begin at; 0 is before the first.", {"type": "integer", "minimum": 0}),
@@ -59,7 +61,7 @@ HEADERS: Final = {
     "If-None-Match": "On a write `*`: create, never replace. On a read: 304 if this is what it would send.",
     "Plait-Lock": "The lease the edit is made under: `<id>;fence=17`.",
     "Idempotency-Key": "Names this one edit, so that it can be sent again: 1-255 visible ASCII characters.",
-    "Prefer": "return=minimal or return=representation (RFC 7240).",
+    "Prefer": "return=minimal or return=representation; respond-async, and wait=seconds with it (RFC 7240).",
     "Authorization": "A bearer token.",
     "Sec-WebSocket-Protocol": "plait.v1.json, and plait.bearer.<base64url of the token> to say who it is.",
     "Last-Event-ID": "The revision the client is at; it wins over ?from=.",

@@ -33,6 +33,14 @@ def limit_of(request: web.Request, settings: Settings) -> int:
     return min(int(stated), settings.page_items_max)
 
 
+def wait_of(request: web.Request, most_s: float) -> float:
+    """Read ?wait=, in seconds; more than the most means the most."""
+    stated = request.query.get("wait", "0")
+    if not (stated.isascii() and stated.replace(".", "", 1).isdigit() and len(stated) <= 9):
+        raise Problem("bad-query", "?wait= takes a number of seconds.")
+    return min(float(stated), most_s)
+
+
 def cursor_of(request: web.Request) -> str | None:
     """Read ?cursor=; only the service knows what it means."""
     stated = request.query.get("cursor")

@@ -62,6 +62,7 @@ _REFUSALS: Final[Mapping[type[errors.PlaitServerError], int]] = {
     errors.Locked: 423,
     errors.PreconditionRequired: 428,
     errors.QuotaExceeded: 429,
+    errors.Internal: 500,
     errors.HotDocument: 503,
     errors.Overloaded: 503,
     errors.StoreUnavailable: 503,
@@ -80,7 +81,6 @@ _AT_THE_DOOR: Final = (
     Kind("unsupported-patch", 415, "Unsupported kind of patch"),
     Kind("expectation-failed", 417, "Expectation failed"),
     Kind("headers-too-large", 431, "Request head too large"),
-    Kind("internal", 500, "Internal error"),
 )
 
 PROBLEMS: Final[Mapping[str, Kind]] = {
@@ -133,14 +133,6 @@ def problem_of_refusal(error: errors.PlaitServerError, named: Mapping[str, str])
 def problem_response(problem: Problem, request_id: str, base: str) -> web.Response:
     """Write a problem out; `base` comes before the code in its `type`."""
     kind = problem.kind
-    body = {
-        "type": base + kind.code,
-        "title": kind.title,
-        "status": kind.status,
-        "detail": problem.detail,
-        **problem.members,
-        "request_id": request_id,
-    }
     headers: CIMultiDict[str] = CIMultiDict(problem.headers)
     headers["Content-Type"] = MEDIA_TYPE
     headers["Cache-Control"] = "no-store"
@@ -149,4 +141,19 @@ def problem_response(problem: Problem, request_id: str, base: str) -> web.Respon
     headers["Server"] = "plait"
     if problem.retry:
         headers["Retry-After"] = str(problem.members.get("retry_after_s", random.randint(*RETRY_AFTER_S)))
-    return web.Response(status=kind.status, body=wire.encode(body), headers=headers)
+    return web.Response(
+        status=kind.status, body=wire.encode(problem_body(problem, request_id, base)), headers=headers
+    )
+
+
+def problem_body(problem: Problem, request_id: str, base: str) -> dict[str, object]:
+    """Give the document of a problem."""
+    kind = problem.kind
+    return {
+        "type": base + kind.code,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": problem.detail,
+        **problem.members,
+        "request_id": request_id,
+    }

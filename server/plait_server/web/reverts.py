@@ -37,7 +37,7 @@ class Reverts:
                 REVERT,
                 self.revert,
                 "Take revisions back and keep later ones, or restore a document to one",
-                {200: models.EditResult, 201: models.EditResult, 204: None},
+                {200: models.EditResult, 201: models.EditResult, 202: models.OperationBody, 204: None},
                 (
                     *WRITE_PROBLEMS,
                     *MERGE_PROBLEMS,
@@ -67,7 +67,8 @@ class Reverts:
         stated = self._stated(await self._parser.patch(body))
         answer = await self._made(caller, document, stated, _edit(request, stated, body))
         if isinstance(answer, Edit):
-            answer = await self._service.edit(caller, document, answer)
+            decided = await self._answers.decide(request, caller, document, answer)
+            return await self._answers.respond(request, caller, decided, known_base=False)
         return await self._answers.respond(request, caller, answer, known_base=False)
 
     async def _made(

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +20,7 @@ from plait_server.data.incoming import OnExisting
 from plait_server.errors import BatchRefused, Deleted, Locked, MergeConflict, PatchInapplicable
 from plait_server.service import Batch, Caller, CollectionSettings, DocumentKey, Edit, IdempotencyKey, Service
 from plait_server.service.invariants import Finding, check
+from plait_server.store import Address
 from plait_server.store.archive import open_archive
 from plait_server.store.intake import Intake
 from plait_server.store.sqlite import SqliteStore, hold_file
@@ -28,9 +29,6 @@ from plait_server.wire import encode
 ANN = Caller("default", "ann", "ann")
 BOB = Caller("default", "bob-token", "Bob é")
 COMMAND = (sys.executable, "-m", "plait_server")
-OF = "tenant = 'default' AND collection = ? AND document = ? AND n = ?"
-SNAPSHOT = "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-LABELLED = "INSERT INTO labels VALUES ('default', ?, ?, ?, ?, 'ann', 1700000000123)"
 
 
 def make_store(path: Path, seed: int = 1, edits: int = 60, documents: int = 4) -> None:
@@ -64,7 +62,7 @@ async def _make(path: Path, seed: int, heads: dict[DocumentKey, int], edits: int
 async def _make_the_rest(
     service: Service, random: Random, heads: Mapping[DocumentKey, int], seed: int
 ) -> None:
-    """Edit several documents at once, and leave leases."""
+    """Edit several documents at once, leave leases, and edits in the queue."""
     for number in range(5 if len(heads) > 1 else 0):
         key = IdempotencyKey(f"batch-{seed}-{number}", "f")
         edits = [
@@ -73,9 +71,11 @@ async def _make_the_rest(
         ]
         with suppress(BatchRefused):
             await service.batch(ANN, Batch(edits=tuple(edits), key=key))
-    for document in heads:
+    for document, head in heads.items():
         with suppress(Deleted, Locked):
             await service.locks.acquire(ANN, document, "/f")
+        for number in range(4):
+            await service.queue.submit(BOB, document, _edit(random, f"{document.id}-{seed}-{number}", head))
 
 
 def _edit(random: Random, name: str, head: int | None) -> Edit:
@@ -112,50 +112,38 @@ def sql(path: Path, *statements: str, rows: Sequence[object] = ()) -> list[Any]:
 
 
 def label(path: Path, collection: str, id: str, name: str, n: int) -> None:
-    """Label a revision, which can be read by itself from then on."""
-    sql(path, LABELLED, rows=(collection, id, name, n))
-    make_whole(path, collection, id, n)
+    """Give a revision a name."""
 
+    async def work(service: Service, store: SqliteStore) -> None:
+        await service.put_label(ANN, DocumentKey(collection, id), name, n)
 
-def make_whole(path: Path, collection: str, id: str, n: int) -> None:
-    """Keep the value of a revision whole; one that creates or deletes needs no more than its patch."""
-    seq, kind = sql(path, f"SELECT seq, kind FROM revisions WHERE {OF}", rows=(collection, id, n))[0]
-    if kind == "edit":
-        value = value_at(path, collection, id, n)
-        sql(path, SNAPSHOT, rows=("default", collection, id, n, seq, value))
+    _with_service(path, work)
 
 
 def compact(path: Path, collection: str, id: str, oldest: int) -> None:
-    """Remove the revisions before `oldest`, except labelled ones, as compaction does."""
-    make_whole(path, collection, id, oldest)
-    where = f"tenant = 'default' AND collection = '{collection}' AND document = '{id}'"
-    kept = {n for (n,) in sql(path, f"SELECT n FROM labels WHERE {where}")}
-    seqs = dict(sql(path, f"SELECT n, seq FROM revisions WHERE {where} AND n <= {oldest} ORDER BY n"))
-    last = None
-    for n, seq in seqs.items():
-        if n < oldest and n not in kept:
-            sql(path, f"DELETE FROM revisions WHERE seq = {seq}")
-            sql(path, f"DELETE FROM snapshots WHERE seq = {seq}")
-        else:
-            sql(path, "UPDATE revisions SET previous = ? WHERE seq = ?", rows=(last, seq))
-            last = seq
-    moved = (oldest, collection, id)
-    sql(path, "UPDATE documents SET oldest = ? WHERE collection = ? AND id = ?", rows=moved)
+    """Remove the revisions before `oldest`, except labelled ones, in small steps."""
+
+    async def work(service: Service, store: SqliteStore) -> None:
+        address = Address("default", collection, id)
+        while floor := await store.floor(address, upto=oldest, young=None, rows_max=5):
+            value = None
+            if not floor.whole:
+                value = (await service.read(ANN, DocumentKey(collection, id), floor.n)).body
+            assert await store.compact(address, floor, value, spare_labelled=True)
+
+    _with_service(path, work)
 
 
-def value_at(path: Path, collection: str, id: str, n: int) -> bytes | None:
-    """Read a revision's value through the service; None where it is deleted."""
-
-    async def read() -> bytes | None:
-        service = await Service.open(await SqliteStore.open(path))
+def _with_service(path: Path, work: Callable[[Service, SqliteStore], Awaitable[None]]) -> None:
+    async def run() -> None:
+        store = await SqliteStore.open(path)
+        service = await Service.open(store)
         try:
-            return (await service.read(ANN, DocumentKey(collection, id), n)).body
-        except Deleted:
-            return None
+            await work(service, store)
         finally:
             await service.close()
 
-    return asyncio.run(read())
+    asyncio.run(run())
 
 
 def findings(path: Path) -> list[Finding]:

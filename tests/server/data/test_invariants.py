@@ -103,9 +103,9 @@ DAMAGES = [
     ("type", "UPDATE documents SET head = 'x'"),
     ("type", "UPDATE documents SET collection = x'00'"),
     ("type", "UPDATE conflicts SET body = 1.5"),
-    ("operation", "INSERT INTO operations VALUES (1, 'default', 'o', 'c', 'd', '', '', '{}', 1, 2, NULL, 3)"),
-    ("operation", "INSERT INTO operations VALUES (1, '', '', '', '', '', '', 'x', 1, NULL, NULL, NULL)"),
-    ("operation", "INSERT INTO operations VALUES (1, '', '', '', '', '', '', '', 1, 2, '{}', 3)"),
+    ("operation", "INSERT INTO operations VALUES (999, '', 'o', 'c', 'd', '', '', '{}', 1, 2, NULL, 3)"),
+    ("operation", "INSERT INTO operations VALUES (999, '', '', '', '', '', '', 'x', 1, NULL, NULL, NULL)"),
+    ("operation", "INSERT INTO operations VALUES (999, '', '', '', '', '', '', '', 1, 2, '{}', 3)"),
 ]  # fmt: skip
 
 

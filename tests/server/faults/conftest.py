@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
+from plait_server.service.invariants import check
+from plait_server.store.archive import open_archive
 from server.faults.serving import Server, start_server
 
 Start = Callable[..., Awaitable[Server]]
@@ -22,7 +24,7 @@ def thorough() -> int:
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Start servers on a free port, all in one folder; what the test leaves running is killed.
 
-    None of them may have logged a traceback.
+    None of them may have logged a traceback, and everything has to hold in their databases.
     """
     servers: list[Server] = []
 
@@ -37,6 +39,9 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             await server.kill()
     for log in {server.log for server in servers}:
         assert "Traceback" not in log.read_text()
+    if (database := tmp_path / "plait.db").exists():
+        with open_archive(database) as archive:
+            assert list(check(archive)) == []
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ was acknowledged is in it."""
 import asyncio
 import json
 import resource
-import sqlite3
-from contextlib import closing
+import sys
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -113,6 +112,15 @@ async def settled(client: ClientSession) -> None:
                 length = listed["revisions"][0]["revision"] - listed["oldest"] + 1
 
 
+async def examine(folder: Path) -> None:
+    """Let the doctor look at the database of a server that has ended."""
+    doctor = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "plait_server", "doctor"), cwd=folder, stdout=asyncio.subprocess.PIPE
+    )
+    found, _ = await doctor.communicate()
+    assert doctor.returncode == 0, found.decode()
+
+
 async def test_killed_while_it_compacts_it_loses_nothing_that_is_kept(
     start: Start, tmp_path: Path, thorough: int
 ) -> None:
@@ -121,7 +129,8 @@ async def test_killed_while_it_compacts_it_loses_nothing_that_is_kept(
     server = await start()
     acknowledged = await prepare(server)
     oldest: list[int] = []
-    for _ in range(KILLS * thorough):
+    # Where the machine is busy, more is to be done before there is something to compact.
+    while len(oldest) < KILLS * thorough or (oldest[-1] == 1 and len(oldest) < 5 * KILLS * thorough):
         async with server.client() as client, asyncio.timeout(30), asyncio.TaskGroup() as writers:
             load = Load(client, acknowledged, random)
             tasks = [writers.create_task(load.write(10_000)) for _ in range(WRITERS)]
@@ -132,14 +141,13 @@ async def test_killed_while_it_compacts_it_loses_nothing_that_is_kept(
             await asyncio.gather(*tasks)
         server = await start()
         async with server.client() as client:
-            oldest.append(min((await check(client, acknowledged)).values()))
+            oldest.append(max((await check(client, acknowledged)).values()))
     assert oldest[-1] > 1, "the load proves too little"
     async with server.client() as client:
         await settled(client)
         await check(client, acknowledged)
     assert await server.end() == 0
-    with closing(sqlite3.connect(tmp_path / "plait.db")) as database:
-        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    await examine(tmp_path)
 
 
 async def test_a_full_disk_stops_compaction_and_room_lets_it_go_on(start: Start, tmp_path: Path) -> None:
@@ -159,3 +167,5 @@ async def test_a_full_disk_stops_compaction_and_room_lets_it_go_on(start: Start,
                 await load.write(100)
         await settled(client)
         await check(client, acknowledged)
+    assert await server.end() == 0
+    await examine(tmp_path)

@@ -12,7 +12,7 @@ import pytest
 
 from plait_server.errors import PlaitServerError, StoreUnavailable
 from plait_server.service import Answer, Caller, DocumentKey, Edit, Service, ServiceLimits
-from plait_server.store import Commit, CommitResult, HeldLock, LockRecord, Store
+from plait_server.store import Commit, CommitResult, HeldLock, KeyTaken, LockRecord, OperationRecord, Store
 from plait_server.store.sqlite import SqliteStore
 from plait_server.wire import decode, encode
 
@@ -36,7 +36,8 @@ class TroubledStore:
     """A store whose commits can be held back and made to fail; everything else is the real one's.
 
     While `gate` is closed commits wait before they reach the disk. `failures` are raised by the next
-    commits, one each, before anything is written. While it is `full` no lease can be written.
+    commits, one each, before anything is written, and `losses` after everything is; the same for edits
+    that are accepted to be decided later. While it is `full` no lease can be written.
     """
 
     def __init__(self, store: Store) -> None:
@@ -44,15 +45,35 @@ class TroubledStore:
         self.gate = asyncio.Event()
         self.gate.set()
         self.failures: list[PlaitServerError] = []
+        self.losses: list[PlaitServerError] = []
+        self.acceptance_failures: list[PlaitServerError] = []
+        self.acceptance_losses: list[PlaitServerError] = []
         self.batches: list[int] = []
+        self.commits: list[Commit] = []
+        self.acceptances: list[int] = []
         self.full = False
 
     async def commit(self, batch: Sequence[Commit]) -> list[CommitResult]:
         self.batches.append(len(batch))
+        self.commits += batch
         await self.gate.wait()
         if self.failures:
             raise self.failures.pop(0)
-        return await self._store.commit(batch)
+        results = await self._store.commit(batch)
+        if self.losses:
+            raise self.losses.pop(0)
+        return results
+
+    async def accept_operations(
+        self, operations: Sequence[OperationRecord]
+    ) -> list[OperationRecord | KeyTaken]:
+        self.acceptances.append(len(operations))
+        if self.acceptance_failures:
+            raise self.acceptance_failures.pop(0)
+        accepted = await self._store.accept_operations(operations)
+        if self.acceptance_losses:
+            raise self.acceptance_losses.pop(0)
+        return accepted
 
     async def put_lock(self, record: LockRecord, gone: Sequence[HeldLock] = ()) -> int:
         self._refuse_when_full()

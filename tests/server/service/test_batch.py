@@ -24,6 +24,7 @@ from plait_server.service import (
     Edit,
     IdempotencyKey,
     IfMatch,
+    Retention,
     ServiceLimits,
 )
 from plait_server.store import Address
@@ -294,6 +295,33 @@ async def test_a_conflict_is_given_again_under_the_rules_it_was_found_by(bench: 
     await bench.service.put_collection(ANN, "orders", CollectionSettings(merge="yours"), None)
     await bench.reopen(bench.service.limits)
     assert await essence(bench, sent) == ({0: "merge-conflict"}, True, first[2])
+
+
+async def test_an_answer_is_given_again_though_its_revisions_are_gone(bench: Bench) -> None:
+    """With less in it: the patches are gone, and of a conflict what both sides did."""
+    await bench.service.edit(BOB, A, replacing("/n", 9, base=1))
+    made = keyed((A, replacing("/m", 1, base=1)), (B, replacing("/m", 1)))
+    clashing = keyed((B, replacing("/m", 2)), (A, replacing("/n", 1, base=1)), key=IdempotencyKey("k2", "f"))
+    assert revisions(await bench.service.batch(ANN, made)) == [3, 2]
+    assert await refused(bench.service.batch(ANN, clashing)) == {1: "merge-conflict"}
+    for n in range(20):
+        for each in (A, B):
+            await bench.service.edit(BOB, each, replacing("/n", -n))
+    settings = CollectionSettings(retention=Retention(revisions=5))
+    await bench.service.put_collection(ANN, "orders", settings, None)
+    await bench.service.compactor.sweep()
+    for _ in range(2):
+        again = await bench.service.batch(ANN, made)
+        assert (revisions(again), again.replayed) == ([3, 2], True)
+        assert [each.patch for each in again.answers] == [b"null", b"null"]
+        with pytest.raises(BatchRefused) as caught:
+            await bench.service.batch(ANN, clashing)
+        members = as_json(caught.value.refusals[1].members)
+        assert (members["base_revision"], members["head_revision"]) == (1, 3)
+        assert caught.value.replayed
+        await bench.reopen(bench.service.limits)
+    late = batch((B, replacing("/m", 3)), (A, replacing("/m", 3, base=1)))
+    assert await refused(bench.service.batch(ANN, late)) == {1: "base-unavailable"}
 
 
 async def test_a_refusal_that_may_turn_out_differently_burns_no_key(bench: Bench) -> None:

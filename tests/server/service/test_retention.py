@@ -23,6 +23,7 @@ from plait_server.service import (
 )
 from plait_server.service.compactor import GROWN_BY, is_due
 from plait_server.store import Address, Extent
+from server.data.histories import findings
 from server.service.bench import ANN, BOB, ORDER, Bench, put, refusal, replacing
 from server.store import histories
 
@@ -327,6 +328,7 @@ async def test_a_conflict_whose_base_is_gone_says_so(bench: Bench) -> None:
         assert (again.code, again.replayed, again.members["base_revision"]) == ("merge-conflict", True, 2)
         assert [each.id for each in (await service.conflicts(ANN, ORDER, 9, None)).items] == [kept]
         service = await bench.reopen()
+    assert await asyncio.to_thread(findings, bench.path) == []
 
 
 @pytest.mark.parametrize(
@@ -405,6 +407,7 @@ async def test_a_reader_of_the_feed_ends_with_the_heads_whatever_goes_meanwhile(
     for reader, cursor in [*readers, ({}, None)]:
         await read_on(service, reader, cursor, 500)
         assert reader == heads
+    assert await asyncio.to_thread(findings, bench.path) == []
 
 
 async def test_edits_and_compaction_at_once_lose_nothing(bench: Bench) -> None:
@@ -430,6 +433,7 @@ async def test_edits_and_compaction_at_once_lose_nothing(bench: Bench) -> None:
     done = refusals.count(None)
     assert set(refusals) <= {None, "base-unavailable"}
     assert (await service.read(ANN, ORDER)).value == {"n": done}
+    assert await asyncio.to_thread(findings, bench.path) == []
     await bench.reopen()
     assert (await bench.service.read(ANN, ORDER)).value == {"n": done}
     assert len(await numbers(bench.service)) == 3

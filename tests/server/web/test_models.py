@@ -10,12 +10,13 @@ from plait_server.web import models
 from plait_server.web.application import ROUTES
 from plait_server.web.connections import Runner
 from plait_server.web.openapi import template
-from plait_server.web.routes import BLAME, CONFLICTS, DIFF, LABEL, LABELS, RESOLUTION, REVERT
+from plait_server.web.routes import BLAME, CONFLICTS, DIFF, LABEL, LABELS, OPERATION, RESOLUTION, REVERT
 
 DOC = "/v1/docs/orders/7"
 PATCH = {"Content-Type": "application/json-patch+json"}
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 EDIT = {"Content-Type": "application/vnd.plait.edit+json"}
+QUEUED = {"Prefer": "respond-async"}
 LONG = "x" * 100_000
 
 
@@ -192,6 +193,17 @@ async def test_every_answer_is_as_it_is_described(walk: Walk, client: ClientSess
     await send("PUT", named, there, 409, json={"fence": lease["fence"] + 1})
     await send("DELETE", named, there, 428)
     await send("DELETE", named, there, 204, params={"fence": str(lease["fence"])})
+    for queued in (
+        await send("PUT", DOCUMENT_ROUTE, "/v1/docs/orders/8", 202, json=value, headers=new | QUEUED),
+        await send("POST", COLLECTION_ROUTE, "/v1/docs/orders", 202, json=1, headers=QUEUED),
+        await send("PATCH", DOCUMENT_ROUTE, DOC, 202, json=[replace("/n", 9)], headers=PATCH | QUEUED),
+        await send("PATCH", DOCUMENT_ROUTE, DOC, 202, json=yours, headers=headers | QUEUED),
+        await send("POST", template(REVERT), f"{DOC}/revert", 202, json={"revision": 2}, headers=QUEUED),
+        await send("DELETE", DOCUMENT_ROUTE, DOC, 202, headers={"If-Match": '"1"'} | QUEUED),
+        await send("DELETE", DOCUMENT_ROUTE, DOC, 202, headers={"If-Match": "*"} | QUEUED),
+    ):
+        there = f"/v1/operations/{queued['operation']}"
+        await send("GET", template(OPERATION), there, 200, params={"wait": "10"})
     for path in ("/v1", "/healthz", "/readyz"):
         await send("GET", path, path, 200)
     assert walk.left == set()

@@ -214,3 +214,15 @@ async def test_what_is_gone_cannot_be_blamed_compared_or_taken_back(client: Clie
             200,
             [{"op": "replace", "path": "/n", "value": 17}],
         )
+
+
+async def test_a_queued_edit_on_what_is_gone_is_refused(client: ClientSession) -> None:
+    headers = {"Plait-Base": "16", "Content-Type": "application/json-patch+json", "Prefer": "respond-async"}
+    patch = [{"op": "replace", "path": "/mine", "value": 1}]
+    async with client.patch(DOC, json=patch, headers=headers) as answer:
+        assert answer.status == 202
+        path = answer.headers["Location"]
+    operation = await get(client, f"{path}?wait=10")
+    problem = operation["problem"]
+    assert (operation["status"], problem["status"], problem["oldest_base"]) == ("refused", 409, 17)
+    assert problem["type"].endswith("base-unavailable")
