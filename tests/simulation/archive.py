@@ -86,6 +86,12 @@ def _fill_rest(connection: sqlite3.Connection, disk: Disk) -> None:
     for records in disk.collections.values():
         for r in records:
             connection.execute(sql.INSERT_COLLECTION, (r.tenant, r.name, r.n, r.body, r.author, r.at))
+    for o in sorted(disk.operations.values(), key=lambda operation: operation.place):
+        accepted = (*o.address, o.id, o.caller, o.author, o.body, o.accepted)
+        connection.execute(sql.INSERT_OPERATION, accepted)
+        if o.done is not None:
+            done = (o.answer, o.done, o.expires, o.address.tenant, o.id)
+            connection.execute(sql.FINISH_OPERATION, done)
     connection.execute("UPDATE store SET fence = ?", (disk.fence,))
     for lock in disk.locks.values():
         place = (lock.pointer, lock.revision, lock.holder, lock.caller, lock.ttl_ms, lock.expires)

@@ -35,6 +35,8 @@ from plait_server.store import (
     LockRecord,
     NoRevision,
     NoRoom,
+    OperationDone,
+    OperationRecord,
     RevisionRecord,
     SnapshotRecord,
     StoredDocument,
@@ -72,6 +74,8 @@ class Disk:
     conflicts: dict[Address, dict[str, ConflictRecord]] = field(default_factory=dict)
     collections: dict[tuple[str, str], list[CollectionRecord]] = field(default_factory=dict)
     locks: dict[tuple[Address, str], LockRecord] = field(default_factory=dict)
+    place: int = 0
+    operations: dict[tuple[str, str], OperationRecord] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -124,7 +128,9 @@ class MemoryStore:
         """Say why a commit does not hold, if it does not."""
         address, disk = commit.address, self.disk
         if commit.operation is not None:
-            return AlreadyDone(b"")
+            queued = disk.operations.get((address.tenant, commit.operation.id))
+            if queued is None or queued.done is not None:
+                return AlreadyDone(b"" if queued is None else queued.answer or b"")
         if commit.key is not None:
             taken = disk.keys.get(_scope(address.tenant, commit.key))
             if taken is not None and taken.expires > commit.key.stored:
@@ -151,6 +157,9 @@ class MemoryStore:
         if commit.key is not None:
             scope = _scope(address.tenant, commit.key)
             _put(disk.keys, scope, commit.key, undo)
+        if commit.operation is not None:
+            name = address.tenant, commit.operation.id
+            _put(disk.operations, name, _finished(disk.operations[name], commit.operation), undo)
         conflicts = disk.conflicts.setdefault(address, {})
         if commit.settles is not None:
             n = commit.head + (commit.revision is not None)
@@ -282,6 +291,10 @@ class MemoryStore:
         keys = self.disk.keys
         for scope in [scope for scope, record in keys.items() if record.expires <= now]:
             del keys[scope]
+        operations = self.disk.operations
+        for name, operation in list(operations.items()):
+            if operation.expires is not None and operation.expires <= now:
+                del operations[name]
         every = [
             (record.expires, address, id)
             for address, conflicts in self.disk.conflicts.items()
@@ -348,6 +361,44 @@ class MemoryStore:
         address, hold = held
         record = self.disk.locks.get((address, hold.lock))
         return record if record is not None and record.fence == hold.fence else None
+
+    # Queued edits
+
+    async def accept_operations(
+        self, operations: Sequence[OperationRecord]
+    ) -> list[OperationRecord | KeyTaken]:
+        return [self._accept(operation) for operation in operations]
+
+    def _accept(self, operation: OperationRecord) -> OperationRecord | KeyTaken:
+        disk, tenant = self.disk, operation.address.tenant
+        if operation.key is not None:
+            taken = disk.keys.get((tenant, operation.caller, operation.key))
+            if taken is not None and taken.expires > operation.accepted:
+                return KeyTaken(taken)
+        stored = disk.operations.get((tenant, operation.id))
+        if stored is None or (stored.expires is not None and stored.expires <= operation.accepted):
+            disk.place += 1
+            stored = replace(operation, place=disk.place, key=None)
+            disk.operations[tenant, operation.id] = stored
+        return stored
+
+    async def operation(self, tenant: str, id: str) -> OperationRecord | None:
+        return self.disk.operations.get((tenant, id))
+
+    async def waiting_operations(self, *, above: int, limit: int, bytes_max: int) -> list[OperationRecord]:
+        waiting = [each for each in self.disk.operations.values() if each.done is None and each.place > above]
+        waiting.sort(key=lambda operation: operation.place)
+        taken: list[OperationRecord] = []
+        for operation in waiting[:limit]:
+            taken.append(operation)
+            if sum(len(each.body) for each in taken) > bytes_max:
+                break
+        return taken
+
+    async def finish_operation(self, tenant: str, done: OperationDone) -> None:
+        stored = self.disk.operations.get((tenant, done.id))
+        if stored is not None and stored.done is None:
+            self.disk.operations[tenant, done.id] = _finished(stored, done)
 
     # Retention and labels
 
@@ -455,6 +506,10 @@ def _put(table: dict[Name, Value], name: Name, value: Value, undo: Undo) -> None
 
 def _scope(tenant: str, key: KeyRecord) -> tuple[str, str, str]:
     return tenant, key.caller, key.key
+
+
+def _finished(operation: OperationRecord, done: OperationDone) -> OperationRecord:
+    return replace(operation, answer=done.answer, done=done.done, expires=done.expires, body=b"")
 
 
 def _extent(id: str, kept: Kept) -> Extent:

@@ -343,6 +343,23 @@ class Person(Party):
             request, lambda service: service.batch(self.caller, batch), random.choice((1, PATIENT))
         )
 
+    async def _queue(self, random: Random, step: Step) -> None:
+        """Queue an edit, and ask again under its key until it is decided, or leave it to its fate."""
+        name = random.choice(DOCUMENTS)
+        base = self.seen[name][-1][0] if self.seen[name] else None
+        request = self.request(step, "queues an edit of", name)
+        content: Patch = [{"op": "add", "path": "/log/-", "value": request.token}]
+        edit = Edit(kind="patch", content=content, base=base, key=_idempotency(request))
+        wait_s = random.choice((0.0, 0.0, 1.0))
+
+        async def job(service: Service) -> Answer:
+            answer = await service.queue.submit(self.caller, _key(name), edit, wait_s)
+            if isinstance(answer, Answer):
+                return answer
+            raise errors.IdempotencyInProgress("It is queued.")
+
+        await self.submit(request, job, random.choice((1, PATIENT)))
+
     async def _revert(self, random: Random, step: Step) -> None:
         await self._take_back(random, step, is_restoration=False)
 

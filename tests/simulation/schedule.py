@@ -16,6 +16,7 @@ ACTS = {
     "edit": 30,
     "tally": 12,
     "batch": 5,
+    "queue": 5,
     "type": 14,
     "chain": 4,
     "put": 4,

@@ -154,6 +154,9 @@ def check_disk(world: World) -> None:
         missing = set(range(kept.oldest, kept.head + 1)) - set(kept.revisions)
         if missing:
             raise Violation("disk", f"{place(address)} lacks {missing}")
+    waiting = [operation.id for operation in world.disk.operations.values() if operation.done is None]
+    if waiting:
+        raise Violation("queue", f"{waiting} were accepted and never decided")
     with empty_archive() as connection:
         fill(connection, world.disk)
         for finding in check(Archive(connection)):
