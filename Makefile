@@ -1,12 +1,12 @@
 # make demo   see it work            make test   everything CI runs
 # make serve  run a server here      make bench  speed and memory, as ratios
-#                                    make corpus merge what people merged, where that corpus is at hand
+# make simulate  try to break it    make corpus merge what people merged, where that corpus is at hand
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo serve test unit lint types contracts bench corpus clean
+.PHONY: demo serve test unit lint types contracts bench simulate corpus clean
 demo: $(READY)
 	$(BIN)/plait demo
 
@@ -30,6 +30,11 @@ contracts: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
+
+SEEDS ?= 20000
+FIRST ?= 0
+simulate: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST))
 
 CORPUS ?= ../shared/corpus
 corpus: $(READY)

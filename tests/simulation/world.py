@@ -14,7 +14,7 @@ from plait_server import errors
 from plait_server.service import Caller, DocumentKey, LiveLimits, Service, ServiceLimits
 from plait_server.service.connection import Connection
 from plait_server.service.frame import Frame
-from plait_server.store import Address, Commit, CommitResult
+from plait_server.store import Address, Commit, CommitResult, LockRecord
 from plait_server.wire import decode
 from simulation.chronicle import Chronicle, Violation
 from simulation.faulty_store import Fault, FaultyStore
@@ -141,7 +141,7 @@ class Process(Party):
     def written(self, batch: Sequence[Commit], results: Sequence[CommitResult]) -> None:
         world = self.world
         with world.watching():
-            locks = [lock for lock in world.disk.locks.values() if lock.fence in world.ledger.fences]
+            locks = [lock for lock in world.disk.locks.values() if self._stands(lock)]
             world.chronicle.note(batch, results, locks, int(world.wall_s() * 1000))
         for commit, result in zip(batch, results, strict=True):
             revision, address = commit.revision, commit.address
@@ -151,6 +151,12 @@ class Process(Party):
             world.note("the disk", f"{name} {revision.n} {revision.key}: {type(result).__name__}")
             if revision.policy is not None and revision.policy < world.rules.get(address.collection, 0):
                 world.fail(Violation("rules", f"{name} {revision.n} was decided under earlier settings"))
+
+    def _stands(self, lock: LockRecord) -> bool:
+        """Say whether somebody was told of a lease, and it can be led on to the head: else it may end early,
+        in a restart."""
+        kept = self.world.disk.documents[lock.address]
+        return lock.fence in self.world.ledger.fences and lock.revision >= kept.oldest
 
     def die(self) -> None:
         """End at once: whatever runs here has no effect any more."""
