@@ -1,12 +1,15 @@
 # make demo   see it work            make test   everything CI runs
 # make serve  run a server here      make bench  speed and memory, as ratios
-# make simulate  try to break it    make corpus merge what people merged, where that corpus is at hand
+# make simulate  clients, networks, a server and its disk, by seed, with faults at every step
+# make soak   everything at once, for MINUTES=20
+# make crash  kill the server, cut its power, break its disk, CYCLES=100 times
+# make corpus merge what people merged, where that corpus is at hand
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo serve test unit lint types contracts bench simulate corpus clean
+.PHONY: demo serve test unit lint types contracts bench simulate soak crash corpus clean
 demo: $(READY)
 	$(BIN)/plait demo
 
@@ -35,6 +38,16 @@ SEEDS ?= 20000
 FIRST ?= 0
 simulate: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST))
+
+MINUTES ?= 20
+soak: $(READY)
+	$(BIN)/python -m tests.benchmarks.soak --minutes $(MINUTES) --json soak.json --svg soak.svg
+
+CYCLES ?= 100
+crash: $(READY)
+	PLAIT_FAULTS=thorough PLAIT_FAULTS_CYCLES=$(CYCLES) $(BIN)/python -m pytest -q -rs \
+		tests/server/faults/test_crash.py tests/server/faults/test_power_cut.py \
+		tests/server/faults/test_failing_disk.py tests/server/faults/test_clock.py tests/server/faults/test_disk.py
 
 CORPUS ?= ../shared/corpus
 corpus: $(READY)

@@ -30,3 +30,26 @@ def test_every_benchmark_runs_and_every_figure_is_in_table_and_file(tmp_path: Pa
     assert listed == {row["benchmark"] for row in measured["rows"]}
     losses = [row["value"] for row in measured["rows"] if row["aim"] == 0]
     assert losses == [0, 0, 0], "wrong merges, or edits lost or doubled"
+
+
+def test_a_soak_runs_and_loses_nothing(tmp_path: Path) -> None:
+    """A moment of it: whether anything grows cannot be said of so little."""
+    file, drawing = tmp_path / "soak.json", tmp_path / "soak.svg"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.benchmarks.soak", "--minutes", "0.03", "--every-s", "0.5"),
+            *("--json", str(file), "--svg", str(drawing)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    soaked = json.loads(file.read_text())
+    assert soaked["samples"]
+    assert soaked["report"]["check"]["holds"], done.stdout
+    assert soaked["report"]["acknowledged"] > 0
+    assert (soaked["doctor"], soaked["read_too_late"]) == ([], 0)
+    assert drawing.read_text().startswith("<svg")

@@ -18,6 +18,7 @@ def main() -> None:
     operation = importlib.import_module("plait_server.operation")
     files.register(operation.command)
     importlib.import_module("plait_server.data").register(operation.command)
+    operation.command.command("bench")(importlib.import_module("plait_server.bench").bench)
     if importlib.util.find_spec("plait_server.demo") is not None:
         operation.command.command("demo")(importlib.import_module("plait_server.demo").demo)
     operation.command()

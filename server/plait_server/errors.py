@@ -60,6 +60,8 @@ class PlaitServerError(Exception):
         self.members: Mapping[str, object] = members or {}
         self.replayed = False
         """True when this is the stored answer to an idempotency key that was seen before."""
+        self.kept = False
+        """True when the same request is refused with it again, whatever changes: `retry` is of no use."""
 
 
 class Invalid(PlaitServerError):

@@ -9,6 +9,7 @@ microsecond for it and nothing is walked in Python.
 
 import json
 import re
+from itertools import accumulate
 
 import msgspec
 
@@ -18,7 +19,9 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
-_BRACES_AS_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+"""One level down, and one up: -1, as a signed byte."""
+_STEPS_AT_ONCE = 65_536
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
@@ -66,7 +69,7 @@ def parse(body: bytes, depth_max: int, integer_digits_max: int, wrapping_levels:
     except RecursionError as error:
         raise _too_deep(depth_max) from error
     levels = depth_max + wrapping_levels
-    if body.count(b"[") + body.count(b"{") > levels and _depth(body) > levels:
+    if body.count(b"[") + body.count(b"{") > levels and _is_deeper(body, levels):
         raise _too_deep(depth_max)
     if len(body) > integer_digits_max and _has_longer_integer(body, integer_digits_max):
         detail = f"An integer has more than {integer_digits_max} digits."
@@ -80,14 +83,17 @@ def _too_deep(depth_max: int) -> UnacceptableJson:
     return UnacceptableJson(f"A value is nested deeper than {depth_max} levels.", "depth", depth_max)
 
 
-def _depth(body: bytes) -> int:
-    """Tell how deep valid JSON is nested, by peeling the innermost containers off, level by level."""
-    brackets = _STRING.sub(b"", body).translate(_BRACES_AS_BRACKETS, _NOT_BRACKETS)
-    depth = 0
-    while brackets:
-        brackets = brackets.replace(b"[]", b"")
-        depth += 1
-    return depth
+def _is_deeper(body: bytes, levels: int) -> bool:
+    """Tell whether valid JSON is nested deeper. Cost: about 0.1 µs a bracket, however deep they are."""
+    steps = memoryview(_STRING.sub(b"", body).translate(_STEPS, _NOT_BRACKETS)).cast("b")
+    level = 0
+    # In parts, so that other threads have their turns.
+    for start in range(0, len(steps), _STEPS_AT_ONCE):
+        reached = list(accumulate(steps[start : start + _STEPS_AT_ONCE], initial=level))
+        if max(reached) > levels:
+            return True
+        level = reached[-1]
+    return False
 
 
 def _has_longer_integer(body: bytes, digits_max: int) -> bool:

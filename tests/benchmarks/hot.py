@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-from plait_merge import apply
+from plait_server.bench.connection import Connection, read_url
+from plait_server.bench.reading import Reading
+from plait_server.ledger import Book
 
 from . import quiet
 from .load import Place
@@ -81,32 +83,20 @@ async def _lost(subject: Subject, name: str, crowd: list[list[Place]]) -> int:
 
     The head must also be what all patches come to, one after the other.
     """
-    history = await _history(subject, name)
-    async with talk(subject) as connection:
-        head = json.loads((await connection.ask("GET", f"/v1/docs/{name}")).body)
-    folded: Any = None
-    for patch in history:
-        folded = apply(folded, patch)
-    edits: int = abs(len(history) - 1 - sum(place.acknowledged for (place,) in crowd))
+    connection = Connection(read_url(f"http://127.0.0.1:{subject.port}"))
+    reading, book = Reading(connection), Book()
+    for revision in await reading.history(name):
+        book.find(revision)
+    head = await reading.read(name)
+    connection.close()
+    verdict = book.close(head)
+    edits = abs(verdict.revisions - 1 - sum(place.acknowledged for (place,) in crowd))
+    members: Any = head.value
     stale: int = sum(
-        head["writers"][str(writer)]["count"] != place.last_acknowledged
+        members["writers"][str(writer)]["count"] != place.last_acknowledged
         for writer, (place,) in enumerate(crowd)
     )
-    return edits + stale + int(folded != head)
-
-
-async def _history(subject: Subject, name: str) -> list[Any]:
-    """Read all patches of a document, oldest first."""
-    patches: list[Any] = []
-    cursor = ""
-    async with talk(subject) as connection:
-        while True:
-            path = f"/v1/docs/{name}/revisions?limit=500{cursor}"
-            page = json.loads((await connection.ask("GET", path)).body)
-            patches += [revision["patch"] for revision in page["revisions"]]
-            if page["cursor"] is None:
-                return patches[::-1]
-            cursor = f"&cursor={page['cursor']}"
+    return edits + stale + verdict.gaps + verdict.misfolded
 
 
 async def _counter(subject: Subject, scale: Scale) -> list[Row]:

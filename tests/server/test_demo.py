@@ -6,7 +6,6 @@ import lzma
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,11 +14,11 @@ import pytest
 
 from plait_merge import apply
 from plait_server.demo.cast import DOCUMENTS, intent
-from plait_server.demo.client import Client, Patch, Reply, View
+from plait_server.demo.client import Client, Patch, Reply
 from plait_server.demo.history import History, ReplayRefused, read_histories, windows
-from plait_server.demo.ledger import Ledger, Verdict
 from plait_server.demo.show import laid_out
 from plait_server.demo.stage import staged
+from plait_server.ledger import Ledger, Verdict, View
 
 HISTORY = {
     "repo": "some/project",
@@ -113,10 +112,10 @@ async def checked(spoil: Callable[[Ledger, Reply], None]) -> Verdict:
     """Make a document and one edit, write both down, spoil the book, and check it against the server."""
     async with staged() as session:
         client, ledger = Client(session, "ada"), Ledger()
-        ledger.note("ada", None, await client.create("orders/1", {"n": 0}))
+        ledger.note("ada", None, (await client.create("orders/1", {"n": 0})).acknowledged)
         patch: Patch = [{"op": "replace", "path": "/n", "value": 1}]
         reply = await client.edit("orders/1", 1, patch, "one more")
-        ledger.note("ada", "one more", reply)
+        ledger.note("ada", "one more", reply.acknowledged)
         spoil(ledger, reply)
         return await ledger.check(client, [("orders/1", await client.read("orders/1"))])
 
@@ -129,7 +128,7 @@ async def test_the_check_holds_for_an_honest_book() -> None:
 
 async def test_the_check_sees_an_edit_that_is_not_in_the_history() -> None:
     def spoil(ledger: Ledger, reply: Reply) -> None:
-        ledger.note("ada", "lost", replace(reply, body={**reply.body, "revision": 3}))
+        ledger.note("ada", "lost", {**reply.body, "revision": 3})
 
     verdict = await checked(spoil)
     assert not verdict.holds
@@ -138,7 +137,7 @@ async def test_the_check_sees_an_edit_that_is_not_in_the_history() -> None:
 
 async def test_the_check_sees_an_edit_that_was_acknowledged_otherwise() -> None:
     def spoil(ledger: Ledger, reply: Reply) -> None:
-        ledger.note("bob", "one more", reply)
+        ledger.note("bob", "one more", reply.acknowledged)
 
     verdict = await checked(spoil)
     assert (verdict.missing, verdict.doubled) == (1, 1)
@@ -147,7 +146,7 @@ async def test_the_check_sees_an_edit_that_was_acknowledged_otherwise() -> None:
 async def test_the_check_sees_a_revision_nobody_asked_for() -> None:
     async with staged() as session:
         client, ledger = Client(session, "ada"), Ledger()
-        ledger.note("ada", None, await client.create("orders/1", {"n": 0}))
+        ledger.note("ada", None, (await client.create("orders/1", {"n": 0})).acknowledged)
         await client.edit("orders/1", 1, [{"op": "replace", "path": "/n", "value": 1}], "not written down")
         verdict = await ledger.check(client, [("orders/1", View(2, {"n": True}))])
     assert not verdict.holds

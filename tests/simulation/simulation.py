@@ -5,7 +5,7 @@ import logging
 import traceback
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -48,7 +48,7 @@ def play(schedule: Schedule, open_store: OpenStore = MemoryStore) -> Run:
             loop.run_until_complete(_told(world, schedule))
         except Stuck as stuck:
             world.fail(Violation("stuck", str(stuck)))
-        finally:
+        with suppress(Stuck):
             _end(loop)
     return Run(schedule, world.violation, world.trace, len(world.chronicle.feed), world.ledger.replies)
 

@@ -7,7 +7,6 @@
     show       the demo: edits, one conflict in full, the check
     history    real edit histories, cut into edits that several people make at once
     replay     such histories through the server, with a report
-    ledger     what was acknowledged, and whether history has it exactly once
 
 This module is what the command line loads; the rest is imported when the demo runs.
 """

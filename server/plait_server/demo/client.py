@@ -12,6 +12,7 @@ from aiohttp import ClientSession
 
 from plait_merge import Json
 from plait_server import wire
+from plait_server.ledger import View
 
 Patch = list[dict[str, Any]]
 
@@ -30,17 +31,14 @@ class Reply:
     replayed: bool = False
 
     @property
+    def acknowledged(self) -> dict[str, Any] | None:
+        """The body where it says that an edit was taken, or a noop."""
+        return self.body if self.status in (200, 201) else None
+
+    @property
     def code(self) -> str:
         """The name of the problem, "" for a success."""
         return str(self.body.get("type", "")).rpartition(":")[2]
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A document as somebody has it: the value, and the revision it is the value of."""
-
-    revision: int
-    value: Json
 
 
 class Client:

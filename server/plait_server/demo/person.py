@@ -9,8 +9,8 @@ from uuid import uuid4
 
 from plait_merge import apply
 from plait_server.demo.cast import Intent, intent
-from plait_server.demo.client import Client, Reply, View
-from plait_server.demo.ledger import Ledger
+from plait_server.demo.client import Client, Reply
+from plait_server.ledger import Ledger, View
 
 TYPING_S: Final = 0.03
 LOOKS_FIRST: Final = 0.3
@@ -67,7 +67,7 @@ class Person:
             reply = await self._client.edit(document, base, wanted.patch, message, key)
             event = Event(number, self._client.author, document, wanted.says, base, reply, again=True)
             self._told(event)
-            self._ledger.note(self._client.author, message, reply)
+            self._ledger.note(self._client.author, message, reply.acknowledged)
 
     async def _settle(self, number: int, document: str, wanted: Intent, reply: Reply) -> None:
         """Choose a side for every conflict, at random, until nobody is faster."""
@@ -89,7 +89,7 @@ class Person:
 
     def _answered(self, event: Event, message: str) -> None:
         self._told(event)
-        self._ledger.note(event.person, message, event.reply)
+        self._ledger.note(event.person, message, event.reply.acknowledged)
         if event.reply.status == 200 and event.reply.body["missed"] is not None:
             self.views[event.document] = _caught_up(self.views[event.document], event.reply.body)
 

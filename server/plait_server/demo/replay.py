@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from plait_merge import same
-from plait_server.demo.client import Client, Patch, Reply, View
+from plait_server.demo.client import Client, Patch, Reply
 from plait_server.demo.history import History, ReplayRefused, Window, favoured, read_histories, windows
-from plait_server.demo.ledger import NOTHING, Ledger, Verdict
 from plait_server.demo.stage import staged
+from plait_server.ledger import NOTHING, Ledger, Verdict, View
 
 SETTLEMENTS_MAX = 20
 
@@ -133,7 +133,7 @@ class _Replay:
         if reply.status != 201:
             self._report.not_taken[history.document] = reply.code
             return
-        self._ledger.note(writers[0].author, None, reply)
+        self._ledger.note(writers[0].author, None, reply.acknowledged)
         self._report.documents += 1
         revision: int | None = reply.body["revision"]
         for window in cut:
@@ -165,7 +165,7 @@ class _Replay:
             message = f"edit {number}"
             reply = await writer.edit(document, base, patch, message)
             self._count(reply)
-            self._ledger.note(writer.author, message, reply)
+            self._ledger.note(writer.author, message, reply.acknowledged)
             smooth = smooth and reply.status == 200
             if "conflicts" in reply.body:
                 await self._settle(writer, message, reply)
@@ -177,7 +177,7 @@ class _Replay:
             choices = {c["id"]: favoured(c["resolutions"]) for c in reply.body["conflicts"]}
             why = f"{message}, settled, attempt {attempt + 1}"
             reply = await writer.settle(reply.body["instance"], choices, why)
-            self._ledger.note(writer.author, why, reply)
+            self._ledger.note(writer.author, why, reply.acknowledged)
             if reply.status == 200:
                 self._report.settled += 1
                 return
@@ -192,7 +192,7 @@ class _Replay:
         if reply.status != 200:
             self._report.not_taken[document] = reply.code
             return None
-        self._ledger.note(writer.author, None, reply)
+        self._ledger.note(writer.author, None, reply.acknowledged)
         return int(reply.body["revision"])
 
     def _count(self, reply: Reply) -> None:

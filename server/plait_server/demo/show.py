@@ -13,10 +13,10 @@ from rich.text import Text
 
 from plait_merge import Json
 from plait_server.demo.cast import DOCUMENTS, NAMES
-from plait_server.demo.client import EDIT, Client, Patch, View
-from plait_server.demo.ledger import Ledger, Verdict
+from plait_server.demo.client import EDIT, Client, Patch
 from plait_server.demo.person import Event, Person
 from plait_server.demo.stage import staged
+from plait_server.ledger import Ledger, Verdict, View
 
 ORDER: Final = "orders/2027-114"
 SHOWN_WIDTH: Final = 100
@@ -69,7 +69,8 @@ class _Show:
     async def _create(self) -> dict[str, View]:
         author = Client(self._session, NAMES[0])
         for document, value in DOCUMENTS.items():
-            self._ledger.note(author.author, None, await author.create(document, value))
+            created = await author.create(document, value)
+            self._ledger.note(author.author, None, created.acknowledged)
         return {document: await author.read(document) for document in DOCUMENTS}
 
     def _person(self, n: int, views: dict[str, View]) -> Person:
@@ -108,14 +109,14 @@ class _Show:
             "bob", f"POST {problem['instance']}/resolution", {"choices": choices, "message": "asked them"}
         )
         settled = await second.settle(problem["instance"], choices, "asked them")
-        self._ledger.note("bob", "asked them", settled)
+        self._ledger.note("bob", "asked them", settled.acknowledged)
         self._reply(settled.status, settled.body)
 
     async def _sent(self, client: Client, base: int, patch: Patch, message: str) -> Any:
         body = {"base": base, "patch": patch, "message": message}
         self._request(client.author, f"PATCH /v1/docs/{ORDER}   Content-Type: {EDIT}", body)
         reply = await client.edit(ORDER, base, patch, message)
-        self._ledger.note(client.author, message, reply)
+        self._ledger.note(client.author, message, reply.acknowledged)
         self._reply(reply.status, reply.body)
         return reply
 

@@ -75,6 +75,8 @@ CONFLICTS_AT_ONCE = 8
 """More than this are written up off the event loop: each comes with patches of its own."""
 LATE_REVISIONS = 200
 """An edit that missed more than this is rebased off the event loop."""
+STEPS_MAX = 1_000
+"""So is one that may have to follow more operations than this: up to 50 us each."""
 
 
 class Pipeline(Struct, frozen=True):
@@ -191,7 +193,14 @@ class Attempt(Struct):
             return False
         if edit.weight_bytes > long or (self.document.size_bound > long and self.reads_all):
             return True
-        return self.tip.n - self.base > LATE_REVISIONS
+        return self.tip.n - self.base > LATE_REVISIONS or self.steps > STEPS_MAX
+
+    @property
+    def steps(self) -> int:
+        """How many operations it may have to follow: those it missed, and its own for every lease."""
+        missed = sum([len(revision.operations) for revision in self.since])
+        leases, content = self.document.leases, self.edit.content
+        return missed + len(leases) * len(content) if leases and type(content) is list else missed
 
     @property
     def reads_all(self) -> bool:

@@ -21,6 +21,7 @@ from plait_server import errors
 from plait_server.service.answer import BatchAnswer
 from plait_server.service.attempt import (
     LATE_REVISIONS,
+    STEPS_MAX,
     STORED_REFUSALS,
     Attempt,
     Pipeline,
@@ -172,13 +173,15 @@ class _BatchAttempt(Struct):
 
     def _takes_long(self) -> bool:
         """Say whether the decisions together belong off the event loop."""
-        size, late = self.batch.weight_bytes, 0
+        size, late, steps = self.batch.weight_bytes, 0, 0
         for attempt in self.attempts:
             if attempt.refusal is None:
                 size += attempt.document.size_bound if attempt.reads_all else 0
+                steps += attempt.steps
             if attempt.since:
                 late += len(attempt.since) + attempt.document.unindexed(attempt.rules.policy)
-        return late > LATE_REVISIONS or size > self.pipeline.limits.offload_bytes_min
+        long = self.pipeline.limits.offload_bytes_min
+        return size > long or late > LATE_REVISIONS or steps > STEPS_MAX
 
     def _decide(self) -> None:
         for attempt in self.attempts:

@@ -69,10 +69,6 @@ class Committer:
         """Whether the last batch failed, or something is left open by one that did."""
         return self.failure is not None or bool(self.unsure)
 
-    @property
-    def full(self) -> bool:
-        return len(self._waiting) >= self._limits.edits_waiting_max
-
     def put(
         self,
         commit: Commit,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from plait_merge import ABSENT
@@ -10,7 +10,14 @@ from plait_server.errors import BaseUnavailable, RevisionCompacted, StoreUnavail
 from plait_server.service.document import OpenDocument
 from plait_server.service.lease import Leases
 from plait_server.service.limits import ServiceLimits
-from plait_server.service.revision import Revision, before_the_first, follow, read_revision, replay
+from plait_server.service.revision import (
+    Revision,
+    before_the_first,
+    follow,
+    followed,
+    read_revision,
+    replay,
+)
 from plait_server.store import Address, RevisionRecord, Store, StoredDocument
 from plait_server.wire import encode
 
@@ -112,10 +119,13 @@ class Documents:
                 raise await self._missing(address, above + 1)
             records += part
             above = part[-1].n
-        return [read_revision(record, ABSENT) for record in records]
+        if sum(len(record.patch) for record in records) > self._limits.offload_bytes_min:
+            return await asyncio.to_thread(_read_all, records)
+        return _read_all(records)
 
     async def span(self, document: OpenDocument, n: int, upto: int) -> tuple[Revision, list[Revision]]:
-        """Give revision `n` with its value and those after it to `upto` (the head or the tip).
+        """Give revision `n` with its value and those after it to `upto` (the head or the tip); of these
+        the last has its value, others may have theirs.
 
         What is read from the store is kept with the document if there is room: the next late edit is
         likely to have about the same base. Raises BaseUnavailable where that was compacted away,
@@ -131,7 +141,7 @@ class Documents:
             older = await self.chain(document.address, n, min(floor, upto))
         except RevisionCompacted as gone:
             raise _base_unavailable(n, gone) from gone
-        await asyncio.to_thread(follow, state, older)
+        await asyncio.to_thread(follow, state, older, self._limits.recent_bytes_max)
         if document.floor == floor <= upto:
             document.prepend(state, older, self._limits)
         return state, older + recent
@@ -180,7 +190,7 @@ class Documents:
         return document
 
     async def _revived(self, address: Address, stored: StoredDocument) -> OpenDocument:
-        revisions = await self._replay(stored)
+        revisions = await self._replay(stored, self._limits.recent_bytes_max)
         first = len(stored.snapshot.value) if stored.snapshot else len(revisions[0].patch)
         size = first + sum(len(revision.patch) for revision in revisions[1:])
         document = OpenDocument(address, revisions, size, first)
@@ -198,16 +208,17 @@ class Documents:
                 leases.lose(head)
                 revisions = []
             for revision in revisions:
-                leases.follow(before.value, revision, head)
-                before = revision
+                after = followed(before.value, revision)
+                leases.follow(before.value, after, head)
+                before = after
         document.leases = self._leases.get(document.address)
 
-    async def _replay(self, stored: StoredDocument) -> list[Revision]:
+    async def _replay(self, stored: StoredDocument, values_bytes_max: int = 0) -> list[Revision]:
         size = len(stored.snapshot.value) if stored.snapshot else 0
         size += sum(len(record.patch) for record in stored.revisions)
         if size > self._limits.offload_bytes_min:
-            return await asyncio.to_thread(replay, stored)
-        return replay(stored)
+            return await asyncio.to_thread(replay, stored, values_bytes_max)
+        return replay(stored, values_bytes_max)
 
     def _make_room(self) -> None:
         """Close the least recently used document if there are too many; the newest stays."""
@@ -215,6 +226,10 @@ class Documents:
             document = next((each for each in self._open.values() if not each.busy), None)
             if document is not None:
                 self.close(document)
+
+
+def _read_all(records: Sequence[RevisionRecord]) -> list[Revision]:
+    return [read_revision(record, ABSENT) for record in records]
 
 
 def compacted(n: int, oldest: int) -> RevisionCompacted:

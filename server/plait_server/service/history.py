@@ -36,7 +36,7 @@ from plait_server.service.description import describe
 from plait_server.service.document import OpenDocument
 from plait_server.service.request import Caller, DocumentKey, Edit
 from plait_server.service.reversal import REVISIONS_MAX, reverse
-from plait_server.service.revision import STORED, Revision, before_the_first, follow
+from plait_server.service.revision import STORED, Revision, before_the_first
 from plait_server.store import Address, Store
 from plait_server.wire import encode
 
@@ -253,7 +253,7 @@ class History:
         )
 
     async def _span(self, opened: OpenDocument, first: int, last: int) -> tuple[Revision, list[Revision]]:
-        """Give the state before some revisions, and these, with their values; of very many only the last."""
+        """Give the state before some revisions, and these, the last with its value; of many only that."""
         after = await self._state(opened, last)
         before = await self._state(opened, first - 1) if first > 1 else before_the_first()
         if first == 1 or first == last or last - first >= REVISIONS_MAX:
@@ -261,8 +261,7 @@ class History:
         if opened.at(before.n) is not None:
             return before, opened.since(before.n, last)
         revisions = await self._documents.chain(opened.address, before.n, last)
-        await self._aside(follow, before, revisions)
-        return before, revisions
+        return before, [*revisions[:-1], after]
 
     async def _restoring(self, caller: Caller, document: DocumentKey, n: int, edit: Edit) -> Edit:
         opened = await self._existing(caller, document)

@@ -165,7 +165,10 @@ class Locks:
     async def renew(
         self, caller: Caller, document: DocumentKey, hold: Hold, ttl_s: float | None = None
     ) -> LockView:
-        """Let a lease last from now on, by default as long as last time. Raises StaleFence, TooLarge."""
+        """Let a lease last from now on, by default as long as last time.
+
+        Raises NotFound, StaleFence, TooLarge.
+        """
         asked_ms = None if ttl_s is None else self._ttl_ms(ttl_s)
         async with self._settled(caller, document) as opened:
             lease, place = self._held(caller, opened, hold)
@@ -182,7 +185,7 @@ class Locks:
             return self._view(caller, document, lease, place, opened.head.n)
 
     async def release(self, caller: Caller, document: DocumentKey, hold: Hold) -> None:
-        """Give a lease up. Raises StaleFence."""
+        """Give a lease up. Raises NotFound, StaleFence."""
         async with self._settled(caller, document) as opened:
             self._held(caller, opened, hold)
             await self._store.drop_locks([(opened.address, hold)])
@@ -312,10 +315,13 @@ class Locks:
                 members = {"limit": name, "maximum": most}
                 raise errors.TooLarge(f"There are {most} leases already, and no more at a time.", members)
         if len(self) >= limits.locks_max:
-            raise errors.Overloaded("Too many leases stand.")
+            members = {"limit": "locks", "maximum": limits.locks_max}
+            raise errors.Overloaded("Too many leases stand.", members)
 
     def _held(self, caller: Caller, document: OpenDocument, hold: Hold) -> tuple[Lease, Tokens]:
-        """Give the lease that the caller names, and where it is. Raises StaleFence."""
+        """Give the lease that the caller names, and where it is. Raises NotFound, StaleFence."""
+        if document.head.n == 0:
+            raise errors.NotFound("There is no such document.")
         leases = document.leases
         lease = None if leases is None else leases.held(hold, caller.subject, self._monotonic())
         if lease is None or lease.place is None:

@@ -92,6 +92,7 @@ class Queue:
         operation = await self.read(caller, accepted.id, wait_s)
         if operation.refusal is not None:
             operation.refusal.replayed = not is_first
+            operation.refusal.kept = edit.key is not None
             raise operation.refusal
         return operation if operation.answer is None else replace(operation.answer, replayed=not is_first)
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Final
 
 from plait_merge import Json, Limits, compose, diff, invert
-from plait_server.service.revision import STORED, Revision
+from plait_server.service.revision import STORED, Revision, followed
 from plait_server.wire import decode
 
 OPERATIONS_MAX: Final = 1_000
@@ -24,13 +24,15 @@ def reverse(before: Revision, revisions: Sequence[Revision], limits: Limits) -> 
     """Give the patch, against the last of some revisions, that leads back to `before`, the one before them.
 
     It may hold `inc`: what they added to a number is taken off again, whatever that comes to by then.
-    `revisions` come with their values; where they are too many for that, only the last of them is given.
+    The last of `revisions` comes with its value; where they are very many, only that one is given.
     Cost: what their patches weigh, or else the size of the document.
     """
     after = revisions[-1]
     if _is_made_of_patches(before, revisions):
-        states = [before, *revisions[:-1]]
-        undone = [_undo(state.value, each) for state, each in zip(states, revisions, strict=True)]
+        undone, state = [], before
+        for each in revisions:
+            undone.append(_undo(state.value, each))
+            state = followed(state.value, each)
         patch = _in_short(compose(*undone[::-1]))
         if len(patch) <= limits.operations_max:
             return patch

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from plait_merge import ABSENT, Absent, Json, Limits, Operation, apply_operations, array_index, read_patch
 from plait_server.service.moment import format_moment
@@ -100,10 +101,15 @@ def read_revision(record: RevisionRecord, value: Json | Absent) -> Revision:
     return Revision(record.n, record, read_patch(decode(record.patch), STORED), value)
 
 
-def replay(stored: StoredDocument) -> list[Revision]:
-    """Work the values of stored revisions out, from the first of them on. A thousand take milliseconds."""
+def replay(stored: StoredDocument, values_bytes_max: int = 0) -> list[Revision]:
+    """Work the values of stored revisions out, from the first of them on. A thousand take milliseconds.
+
+    The last has its value, and so have those before it as long as these take no more than so many bytes:
+    each copied what it changed, which of a long array is all of it.
+    """
     value: Json | Absent = ABSENT
-    revisions = []
+    revisions: list[Revision] = []
+    weight = first = 0
     for record in stored.revisions:
         revision = read_revision(record, ABSENT)
         if stored.snapshot is not None and record.n == stored.snapshot.n:
@@ -114,14 +120,33 @@ def replay(stored: StoredDocument) -> list[Revision]:
             value = apply_operations(value, revision.operations, STORED)
         revision.value = value
         revisions.append(revision)
+        weight += revision.weight if len(revisions) > 1 else 0
+        while weight > values_bytes_max and first < len(revisions) - 1:
+            revisions[first].value = ABSENT
+            first += 1
+            weight -= revisions[first].weight
     return revisions
 
 
-def follow(state: Revision, revisions: Sequence[Revision]) -> None:
-    """Give revisions that were read without their values the values they led to, after `state`."""
+def follow(state: Revision, revisions: Sequence[Revision], values_bytes_max: int) -> None:
+    """Give revisions that were read without their values the values they led to, after `state`: the last of
+    them, and those before it as long as these take no more than so many bytes."""
     value = state.value
+    weight = first = 0
     for revision in revisions:
         revision.value = value = apply_operations(value, revision.operations, STORED)
+        weight += revision.weight
+        while weight > values_bytes_max and revisions[first] is not revision:
+            weight -= revisions[first].weight
+            revisions[first].value = ABSENT
+            first += 1
+
+
+def followed(value: Json | Absent, revision: Revision) -> Revision:
+    """Give a revision with the value it leads to from the one before it, if it has none."""
+    if revision.value is not ABSENT or not revision.live:
+        return revision
+    return replace(revision, value=apply_operations(value, revision.operations, STORED))
 
 
 def join_missed(revisions: Sequence[Revision], revisions_max: int, bytes_max: int) -> bytes | None:

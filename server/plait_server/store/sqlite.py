@@ -476,7 +476,8 @@ async def _run(connection: aiosqlite.Connection, job: Callable[..., Result], *ar
 
 
 def _lock_file(path: Path) -> Path:
-    return Path(f"{path}.lock")
+    # Beside the file itself: a link to it is another way to the same file.
+    return Path(f"{os.path.realpath(path)}.lock")
 
 
 def _hold(path: Path) -> IO[str]:

@@ -67,6 +67,9 @@ INSERT INTO locks (
     tenant, collection, document, id, pointer, revision, holder, caller, ttl_ms, expires, fence
 )
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    pointer = excluded.pointer, revision = excluded.revision, holder = excluded.holder,
+    caller = excluded.caller, ttl_ms = excluded.ttl_ms, expires = excluded.expires, fence = excluded.fence
 """
 RENEW_LOCK = """
 UPDATE locks SET pointer = ?, revision = ?, ttl_ms = ?, expires = ?

@@ -1,11 +1,11 @@
 """The OpenAPI 3.1 document, made from the route table, the models and the catalogue of problems."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -16,20 +16,45 @@ from plait_server.config import Settings
 from plait_server.web import models
 from plait_server.web.problems import MEDIA_TYPE, PROBLEMS, Kind
 from plait_server.web.routes import (
+    BLAME,
+    COLLECTION,
     COLLECTION_PATTERN,
+    CONFLICT,
     CONFLICT_PATTERN,
+    CONFLICTS,
+    DIFF,
+    DOCUMENT,
     FRONT,
     ID_PATTERN,
+    LABEL,
     LABEL_PATTERN,
+    LOCK,
     LOCK_PATTERN,
+    LOCKS,
+    OPERATION,
     OPERATION_PATTERN,
+    RESOLUTION,
+    REVERT,
+    REVISION,
     REVISION_PATTERN,
+    REVISIONS,
     Route,
 )
 
 JSON: Final = "application/json"
 _SCHEMAS: Final = "#/components/schemas/"
 _VARIABLE: Final = re.compile(r"\{(\w+):(?:[^{}]|\{[^{}]*\})*\}")
+
+TAGS: Final = r'\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*'
+
+
+class Link(NamedTuple):
+    """What can be done next, and where what it needs stands: OpenAPI's runtime expressions."""
+
+    method: str
+    path: str
+    parameters: Mapping[str, str]
+
 
 PATH_VARIABLES: Final = {
     "collection": ("A kind of documents.", COLLECTION_PATTERN),
@@ -73,6 +98,61 @@ ANSWER_HEADERS: Final = {
     "RateLimit": 'What they leave to the caller, where he is known: "name";r=<requests>;t=<seconds>.',
     "Retry-After": "Seconds after which to send the request again; not the same for everybody.",
 }
+HEADER_PATTERNS: Final = {
+    "Plait-Base": r'^[0-9]{1,18}(; ?epoch="[0-9A-Za-z_.~-]{1,64}")?$',
+    "If-Match": rf"^({TAGS})$",
+    "If-None-Match": rf"^({TAGS})$",
+    "Plait-Lock": f"^{LOCK_PATTERN};fence={REVISION_PATTERN}$",
+    "Idempotency-Key": r"^[!#-~][!-~]{0,254}$",
+    "Plait-Author": r"^[!-~]([ -~]{0,253}[!-~])?$",
+    "Last-Event-ID": f"^{REVISION_PATTERN}$",
+}
+"""What these have to be. Some more is taken: spaces, a key in quotes, an author beyond ASCII."""
+THIS: Final = {"collection": "$request.path.collection", "id": "$request.path.id"}
+MADE: Final = {**THIS, "revision": "$response.body#/revision"}
+LINKS: Final[Mapping[tuple[str, str], tuple[Link, ...]]] = {
+    ("PUT", DOCUMENT): (
+        Link("PATCH", DOCUMENT, {**THIS, "Plait-Base": "$response.body#/revision"}),
+        Link("PUT", DOCUMENT, {**THIS, "Plait-Base": "$response.body#/revision"}),
+        Link("DELETE", DOCUMENT, {**THIS, "Plait-Base": "$response.body#/revision"}),
+        Link("GET", DOCUMENT, MADE),
+        Link("GET", REVISION, MADE),
+        Link("GET", DIFF, {**THIS, "from": "$response.body#/base", "to": "$response.body#/revision"}),
+        Link("GET", BLAME, MADE),
+        Link("POST", REVERT, THIS),
+        Link("PUT", LABEL, THIS),
+        Link("POST", LOCKS, THIS),
+        Link("GET", CONFLICTS, THIS),
+    ),
+    ("PATCH", DOCUMENT): (
+        Link("PATCH", DOCUMENT, {**THIS, "Plait-Base": "$response.body#/revision"}),
+        Link("GET", REVISION, MADE),
+        Link("GET", DIFF, {**THIS, "from": "$response.body#/base", "to": "$response.body#/revision"}),
+    ),
+    ("GET", COLLECTION): (
+        Link(
+            "GET",
+            COLLECTION,
+            {"collection": "$request.path.collection", "cursor": "$response.body#/cursor"},
+        ),
+    ),
+    ("GET", REVISIONS): (Link("GET", REVISIONS, {**THIS, "cursor": "$response.body#/cursor"}),),
+    ("GET", BLAME): (Link("GET", BLAME, {**THIS, "cursor": "$response.body#/cursor"}),),
+    ("GET", CONFLICTS): (
+        Link("GET", CONFLICT, {**THIS, "conflict": "$response.body#/conflicts/0/id"}),
+        Link("POST", RESOLUTION, {**THIS, "conflict": "$response.body#/conflicts/0/id"}),
+    ),
+    ("PUT", LABEL): (
+        Link("GET", DOCUMENT, {**THIS, "label": "$request.path.label"}),
+        Link("DELETE", LABEL, {**THIS, "label": "$request.path.label"}),
+    ),
+    ("POST", LOCKS): tuple(
+        Link(method, LOCK, {**THIS, "lock": "$response.body#/lock", **fence})
+        for method, fence in (("GET", {}), ("PUT", {}), ("DELETE", {"fence": "$response.body#/fence"}))
+    ),
+    ("GET", f"{FRONT}/changes"): (Link("GET", f"{FRONT}/changes", {"since": "$response.body#/cursor"}),),
+}
+QUEUED: Final = (Link("GET", OPERATION, {"operation": "$response.body#/operation"}),)
 COUNTED_PROBLEMS: Final = ("quota-exceeded",)
 """Of all that is counted: the paths of the contract, not those that say how the process is."""
 SHARED_PROBLEMS: Final = (
@@ -108,8 +188,10 @@ def describe(routes: Iterable[Route], problem_base: str) -> dict[str, Any]:
     """Describe `routes` as an OpenAPI document."""
     rows = list(routes)
     paths: dict[str, dict[str, Any]] = {}
+    served = {(route.method, route.path): _operation_id(route) for route in rows}
     for route in rows:
-        paths.setdefault(template(route.path), {})[route.method.lower()] = _operation(route, problem_base)
+        operation = _operation(route, problem_base, served)
+        paths.setdefault(template(route.path), {})[route.method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {
@@ -127,12 +209,12 @@ def template(path: str) -> str:
     return _VARIABLE.sub(r"{\1}", path)
 
 
-def _operation(route: Route, problem_base: str) -> dict[str, Any]:
+def _operation(route: Route, problem_base: str, served: Mapping[tuple[str, str], str]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": _operation_id(route),
         "summary": route.summary,
         "parameters": list(_parameters(route)),
-        "responses": {**_successes(route), **_failures(route, problem_base)},
+        "responses": {**_successes(route, served), **_failures(route, problem_base)},
     }
     if route.body:
         content = {media_type: {"schema": _reference(model)} for media_type, model in route.body.items()}
@@ -154,14 +236,28 @@ def _parameters(route: Route) -> Iterable[dict[str, Any]]:
         description, schema = QUERY[name]
         yield {"name": name, "in": "query", "description": description, "schema": schema}
     for name in route.headers:
-        yield {"name": name, "in": "header", "description": HEADERS[name], "schema": {"type": "string"}}
+        schema = {"type": "string"}
+        if name in HEADER_PATTERNS:
+            schema["pattern"] = HEADER_PATTERNS[name]
+        yield {"name": name, "in": "header", "description": HEADERS[name], "schema": schema}
 
 
-def _successes(route: Route) -> dict[str, Any]:
-    return {
+def _successes(route: Route, served: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+    successes = {
         str(status): _success(status, model, route.media_type, has_body=status not in (101, 204, 304))
         for status, model in route.answers.items()
     }
+    links = _links(LINKS.get((route.method, route.path), ()), served)
+    for status, followed in (("200", links), ("201", links), ("202", _links(QUEUED, served))):
+        if followed and status in successes:
+            successes[status]["links"] = followed
+    return successes
+
+
+def _links(links: tuple[Link, ...], served: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+    """Say what can be done next, of what is served, by the name of the operation."""
+    followed = {served[link[:2]]: dict(link.parameters) for link in links if link[:2] in served}
+    return {name: {"operationId": name, "parameters": each} for name, each in followed.items()}
 
 
 def _success(

@@ -127,7 +127,7 @@ def problem_of_refusal(error: errors.PlaitServerError, named: Mapping[str, str])
         members["hint"] = WEAK_TAG_HINT
     if error.replayed:
         headers["Idempotency-Replayed"] = "true"
-    return Problem(error.code, error.detail, members, headers)
+    return Problem(error.code, error.detail, members, headers, retry=not error.kept)
 
 
 def problem_response(problem: Problem, request_id: str, base: str) -> web.Response:

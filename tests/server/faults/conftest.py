@@ -1,7 +1,8 @@
 """Servers in processes of their own, and how thorough to be."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from aiohttp import ClientSession
 
 from plait_server.service.invariants import check
 from plait_server.store.archive import open_archive
-from server.faults.serving import Server, start_server
+from server.faults.faulty_system import FaultySystem, build
+from server.faults.serving import COMMAND, Server, start_server
 
 Start = Callable[..., Awaitable[Server]]
 
@@ -28,8 +30,10 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """
     servers: list[Server] = []
 
-    async def started(*arguments: str, prefix: tuple[str, ...] = ()) -> Server:
-        server = await start_server(tmp_path, ("--port", "0", *arguments), prefix)
+    async def started(
+        *arguments: str, prefix: tuple[str, ...] = (), command: tuple[str, ...] = COMMAND
+    ) -> Server:
+        server = await start_server(tmp_path, ("--port", "0", *arguments), prefix, command)
         servers.append(server)
         return server
 
@@ -42,6 +46,19 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     if (database := tmp_path / "plait.db").exists():
         with open_archive(database) as archive:
             assert list(check(archive)) == []
+
+
+@pytest.fixture(scope="session")
+def faulty_system_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The layer between a server and the C library, built."""
+    return build(tmp_path_factory.mktemp("faulty_system"))
+
+
+@pytest.fixture
+def system(faulty_system_library: Path, tmp_path: Path) -> Iterator[FaultySystem]:
+    """A disk and a clock that fail on demand, for the servers in this test's folder."""
+    with closing(FaultySystem(faulty_system_library, tmp_path)) as system:
+        yield system
 
 
 @pytest.fixture

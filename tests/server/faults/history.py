@@ -10,7 +10,7 @@ import jsonpatch
 from aiohttp import ClientSession
 
 TOKEN = re.compile(r"edit-[0-9a-f]{16}")
-"""What names one edit: a string among the values it writes."""
+"""What names one edit: a string among the values it writes, or its message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,8 @@ def _canonical(value: Any) -> str:
 def _tokens(document: str, revisions: list[dict[str, Any]]) -> dict[str, int]:
     tokens: dict[str, int] = {}
     for revision in revisions:
-        for token in TOKEN.findall(json.dumps([each.get("value") for each in revision["patch"]])):
+        written = [*(each.get("value") for each in revision["patch"]), revision.get("message")]
+        for token in TOKEN.findall(json.dumps(written)):
             assert token not in tokens, f"{token} is twice in {document}"
             tokens[token] = revision["revision"]
     return tokens

@@ -1,6 +1,7 @@
 """What clients sent and what they were told, and whether the server stands by it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,8 @@ from aiohttp import ClientSession
 from server.faults.history import check_history
 
 DOCUMENTS = ("notes/hot", "notes/1", "notes/2", "notes/3")
+UNDECIDED = (503, 504)
+"""Answers to what can be sent again under its key."""
 START: dict[str, Any] = {"members": {}, "log": [], "contested": None, "strict": None}
 
 
@@ -51,8 +54,8 @@ class Ledger:
         }
 
 
-async def create_documents(client: ClientSession) -> None:
-    for document in DOCUMENTS:
+async def create_documents(client: ClientSession, documents: Sequence[str] = DOCUMENTS) -> None:
+    for document in documents:
         headers = {"If-None-Match": "*"}
         async with client.put(f"/v1/docs/{document}", json=START, headers=headers) as answer:
             assert answer.status == 201

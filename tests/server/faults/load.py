@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession
 
-from server.faults.ledger import DOCUMENTS, Answer, Ledger, Sent, send
+from server.faults.ledger import DOCUMENTS, UNDECIDED, Answer, Ledger, Sent, send
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -23,12 +23,24 @@ class Load:
         self._tokens = tokens
         self._ledger = ledger
         self._seen = dict.fromkeys(DOCUMENTS, 1)
+        self._added: set[str] = set()
+        self._revertible: list[tuple[str, int]] = []
         self._answers = 0
+        self._writing = 0
         self._stopped = False
         self._changed = asyncio.Condition()
 
     async def write(self) -> None:
         """Be one writer."""
+        self._writing += 1
+        try:
+            await self._write()
+        finally:
+            self._writing -= 1
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _write(self) -> None:
         while not self._stopped:
             sent = self._next()
             try:
@@ -37,39 +49,57 @@ class Load:
                 self._ledger.lost[sent.token] = sent
                 return
             await self._note(sent, answer)
-            if answer.status == 503:
+            if answer.status in UNDECIDED:
                 return
 
     async def until(self, answers: int) -> None:
-        """Wait until so many answers came."""
+        """Wait until so many answers came, or nobody writes any more."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._answers >= answers)
+            await self._changed.wait_for(
+                lambda: self._answers >= answers or (self._answers > 0 and self._writing == 0)
+            )
 
     def stop(self) -> None:
         """Let every writer end after its next answer."""
         self._stopped = True
 
     async def _note(self, sent: Sent, answer: Answer) -> None:
-        if answer.status == 503:
+        if answer.status in UNDECIDED:
             self._ledger.lost[sent.token] = sent
         else:
             self._ledger.answered[sent.token] = (sent, answer)
-            document = sent.path.removeprefix("/v1/docs/")
-            if answer.status == 200 and self._random.random() < 0.5:
-                # The other half of the time the writer goes on from what it saw before.
-                self._seen[document] = max(self._seen[document], answer.revision)
+            if answer.status == 200 and answer.document is not None:
+                self._learn(sent.token, answer.document, answer.revision)
         async with self._changed:
             self._answers += 1
             self._changed.notify_all()
 
+    def _learn(self, token: str, document: str, revision: int) -> None:
+        if token in self._added:
+            self._revertible.append((document, revision))
+        if self._random.random() < 0.5:
+            # The other half of the time the writer goes on from what it saw before.
+            self._seen[document] = max(self._seen[document], revision)
+
     def _next(self) -> Sent:
         token = f"edit-{next(self._tokens):016x}"
+        if self._revertible and self._random.random() < 0.1:
+            return _revert(token, *self._revertible.pop())
         document = self._random.choice((*DOCUMENTS[:1] * 3, *DOCUMENTS[1:]))
         kind = self._random.choice(KINDS)
+        if kind is _member:
+            self._added.add(token)
         method, path, headers, body = kind(document, token, self._seen[document])
         return Sent(
             token, method, path, {"Idempotency-Key": f'"{token}"', **headers}, json.dumps(body).encode()
         )
+
+
+def _revert(token: str, document: str, revision: int) -> Sent:
+    """Undo one revision; each is undone once. The message names the edit: what it writes does not."""
+    headers = {"Idempotency-Key": f'"{token}"', "Content-Type": "application/json"}
+    body = json.dumps({"revision": revision, "message": token}).encode()
+    return Sent(token, "POST", f"/v1/docs/{document}/revert", headers, body)
 
 
 Request = tuple[str, str, dict[str, str], Any]

@@ -69,6 +69,11 @@ class Server:
         """Tell how much memory it ever held since `forget_memory_peak`."""
         return self._status("VmHWM") * 1024
 
+    def cpu_s(self) -> float:
+        """Tell how long it has been computing, in all its threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def forget_memory_peak(self) -> None:
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
@@ -84,13 +89,15 @@ class Server:
         return int(found[1])
 
 
-async def start_server(folder: Path, arguments: Sequence[str], prefix: Sequence[str] = ()) -> Server:
+async def start_server(
+    folder: Path, arguments: Sequence[str], prefix: Sequence[str] = (), command: Sequence[str] = COMMAND
+) -> Server:
     """Start a server in a folder and wait for its first answer. `prefix` is a command that runs it."""
     began = time.perf_counter()
     log = folder / "server.log"
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
-            *prefix, *COMMAND, *arguments, cwd=folder, stdout=subprocess.PIPE, stderr=errors
+            *prefix, *command, *arguments, cwd=folder, stdout=subprocess.PIPE, stderr=errors
         )
     try:
         async with asyncio.timeout(START_TIMEOUT_S):

@@ -1,26 +1,17 @@
 """Hostile input over the wire: each gets its 4xx or is cut, and nobody else feels it."""
 
 import asyncio
-import contextlib
-import json
 import resource
-import time
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from io import BytesIO
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from aiohttp import ClientSession
 
 from server.faults.serving import Server, start_server
+from server.hostile.neighbour import NEIGHBOUR, compact, connected, first_line, nobody_feels_it, send, status
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-NEIGHBOUR = "/v1/docs/neighbours/1"
-NEIGHBOUR_S_MAX = 2.0
-GROWTH_BYTES_MAX = 50_000_000
 TIMEOUTS = """
 request_start_timeout_s = 1
 body_timeout_s = 1
@@ -32,7 +23,6 @@ JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 PUT = b"PUT /v1/docs/orders/7 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nIf-None-Match: *\r\n"
 CHUNKED = PUT + b"Transfer-Encoding: chunked\r\n\r\n"
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -57,49 +47,6 @@ def many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-@asynccontextmanager
-async def nobody_feels_it(server: Server) -> AsyncIterator[ClientSession]:
-    """Give a client; check that meanwhile a neighbour is answered in time and memory does not grow."""
-    async with server.client() as client:
-        async with client.put(NEIGHBOUR, json={"n": 1}, headers={"If-None-Match": "*"}) as made:
-            assert made.status in (201, 412)
-        over, before_bytes = asyncio.Event(), server.memory_bytes()
-        server.forget_memory_peak()
-        neighbour = asyncio.create_task(_slowest_read_s(client, over))
-        try:
-            async with asyncio.timeout(30):
-                yield client
-        finally:
-            over.set()
-            slowest_s = await neighbour
-        assert slowest_s < NEIGHBOUR_S_MAX
-        assert server.memory_peak_bytes() - before_bytes < GROWTH_BYTES_MAX
-
-
-async def _slowest_read_s(client: ClientSession, over: asyncio.Event) -> float:
-    slowest_s = 0.0
-    while not over.is_set():
-        began = time.perf_counter()
-        async with client.get(NEIGHBOUR) as answer:
-            assert (answer.status, await answer.json()) == (200, {"n": 1})
-        slowest_s = max(slowest_s, time.perf_counter() - began)
-    return slowest_s
-
-
-async def status(client: ClientSession, method: str, path: str, body: bytes, **headers: str) -> int:
-    """Send a request; give its status, having checked that a refusal is a problem document."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with client.request(method, path, data=BytesIO(body), headers=named) as answer:
-        text = await answer.read()
-        if answer.status >= 400:
-            assert json.loads(text)["status"] == answer.status
-        return answer.status
-
-
-def compact(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
 
 
 DEEP = b"[" * 10_000 + b"]" * 10_000
@@ -150,36 +97,6 @@ async def test_a_deep_document_is_refused(server: Server, body: bytes) -> None:
     async with nobody_feels_it(server) as client:
         path = "/v1/docs/deep/1"
         assert await status(client, "PUT", path, body, Content_Type=JSON, If_None_Match="*") == 413
-
-
-async def first_line(stream: Stream) -> bytes:
-    """Give the first line of what the server says, having waited until it closes or cuts."""
-    line = b""
-    with contextlib.suppress(ConnectionError):
-        line = await stream[0].readline()
-        await stream[0].read()
-    return line.rstrip()
-
-
-async def send(stream: Stream, pieces: Iterable[bytes]) -> None:
-    """Send as much as the server takes."""
-    with contextlib.suppress(ConnectionError):
-        for piece in pieces:
-            stream[1].write(piece)
-            await stream[1].drain()
-
-
-@asynccontextmanager
-async def connected(server: Server, connections: int = 1) -> AsyncIterator[list[Stream]]:
-    """Open connections, a hundred at a time: the kernel holds no more until they are accepted."""
-    async with AsyncExitStack() as stack:
-        streams: list[Stream] = []
-        while len(streams) < connections:
-            some = min(100, connections - len(streams))
-            streams += await asyncio.gather(*(asyncio.open_connection(*server.address) for _ in range(some)))
-        for _, writer in streams:
-            stack.callback(writer.close)
-        yield streams
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /v1 HTTP/1.1\r\nHost: x\r\nX-Slow: "])

@@ -137,6 +137,14 @@ async def test_a_second_server_on_one_file_is_refused_and_does_not_disturb_the_f
     await start()
 
 
+async def test_a_second_server_is_refused_by_whatever_path_it_finds_the_file(
+    start: Start, tmp_path: Path
+) -> None:
+    await start()
+    (tmp_path / "other.db").symlink_to("plait.db")
+    assert "in use by another server" in sentence_of_a_refused_start(tmp_path, "--db", "other.db")
+
+
 async def test_a_server_that_was_killed_starts_again_on_its_port(start: Start) -> None:
     server = await start()
     async with server.client() as client:

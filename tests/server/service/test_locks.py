@@ -305,6 +305,8 @@ async def test_there_is_no_lease_on_a_document_that_is_not_there(bench: Bench) -
     locks = bench.service.locks
     assert (await refusal(locks.acquire(ANN, other, ""))).code == "not-found"
     assert (await refusal(locks.standing(ANN, other))).code == "not-found"
+    assert (await refusal(locks.renew(ANN, other, Hold("l", 1)))).code == "not-found"
+    assert (await refusal(locks.release(ANN, other, Hold("l", 1)))).code == "not-found"
     await bench.service.edit(ANN, ORDER, Edit(kind="delete", base=1))
     assert (await refusal(acquire(bench, ""))).code == "deleted"
     assert (await refusal(locks.acquire(Caller("other", "ann-token", "ann"), ORDER, ""))).code == "not-found"
@@ -655,3 +657,23 @@ async def test_an_edit_with_a_conflict_elsewhere_is_refused_for_what_is_clean(be
     assert await decided(bench.service.edit(BOB, ORDER, Edit(kind="patch", content=both, base=1))) == "locked"
     alone = Edit(kind="patch", content=both[:1], base=1)
     assert await decided(bench.service.edit(BOB, ORDER, alone)) == "merge-conflict"
+
+
+@pytest.mark.usefixtures("steady")
+async def test_who_has_very_many_operations_to_follow_leaves_the_event_loop_to_others(bench: Bench) -> None:
+    """They are those that the edit missed, and its own for every lease."""
+    service, opened = bench.service, await bench.service._documents.open(ADDRESS)
+    many = [{"op": "add", "path": "/lines/0", "value": 0}] * 501
+    for _ in range(2):
+        await service.edit(BOB, ORDER, Edit(kind="patch", content=many))
+    late = begin(service.edit(BOB, ORDER, replacing("/title", "B", base=1)))
+    await asyncio.sleep(0)
+    assert opened.deciding.locked()
+    assert (await late).outcome == "merged"
+    for place in (1_002, 1_003):
+        await acquire(bench, f"/lines/{place}")
+    under = begin(service.edit(BOB, ORDER, Edit(kind="patch", content=many)))
+    await asyncio.sleep(0)
+    assert opened.deciding.locked()
+    assert (await under).outcome == "applied"
+    assert await pointers(bench) == ["/lines/1503", "/lines/1504"]

@@ -428,6 +428,13 @@ async def test_a_lease_takes_the_place_of_those_that_are_over(store: Store) -> N
     assert await store.locks() == [lock("b", fence=fence)]
 
 
+async def test_a_lease_takes_the_place_of_one_of_the_same_name(store: Store) -> None:
+    """One that was written although nobody could say so is in nobody's way: its fence is stale."""
+    lost = await store.put_lock(lock("a", pointer="/old", holder="?", caller="?", ttl_ms=1, expires=1))
+    fence = await store.put_lock(lock("a"))
+    assert (fence > lost, await store.locks()) == (True, [lock("a", fence=fence)])
+
+
 async def test_a_commit_holds_only_while_the_leases_it_names_stand(store: Store) -> None:
     """Whatever else is in its batch, which it does not disturb."""
     await store.commit([edit(0), edit(0, THERE)])

@@ -152,6 +152,20 @@ async def test_the_same_key_is_the_same_operation_and_then_its_answer(client: Cl
     assert named[0][2]["document"] == named[1][2]["document"]
 
 
+async def test_a_refusal_that_a_key_keeps_is_none_to_try_again(client: ClientSession) -> None:
+    """Whatever was in the way is gone some day; with the key the answer stays. Without one it does not."""
+    path, request = f"{DOC}/locks", {"json": replacing("/n", 2)}
+    assert (await sent(client, "POST", path, json={"pointer": ""}))[0] == 201
+    waiting = {**PATCH, "Prefer": "respond-async, wait=10"}
+    told = [
+        await sent(client, "PATCH", DOC, headers=waiting | key, **request)
+        for key in ({}, {"Idempotency-Key": '"k"'}, {"Idempotency-Key": '"k"'})
+    ]
+    assert [status for status, _, _ in told] == [423] * 3
+    assert [headers["Plait-Should-Retry"] for _, headers, _ in told] == ["true", "false", "false"]
+    assert ["Retry-After" in headers for _, headers, _ in told] == [True, False, False]
+
+
 HOSTILE = [
     "respond-async=1",
     '"respond-async"',
