@@ -215,7 +215,7 @@ def decide(
 
 def _adds_up(base: Revision, since: Sequence[Revision], operations: tuple[Operation, ...]) -> bool:
     theirs = (operation for revision in since for operation in revision.operations)
-    return operations[0].op == "inc" and adds_up(base.value, theirs, operations)
+    return bool(operations) and operations[0].op == "inc" and adds_up(base.value, theirs, operations)
 
 
 def _merge(

@@ -113,7 +113,7 @@ class Locks:
         the same key.
 
         Raises NotFound where nothing is there, Deleted, Locked where another lease overlaps it (also one's
-        own), InvalidValue, TooLarge, or Overloaded.
+        own), InvalidValue, TooLarge, Overloaded, or HotDocument.
         """
         place, ttl_ms = self._read_pointer(pointer), self._ttl_ms(ttl_s)
         async with self._settled(caller, document) as opened:
@@ -154,6 +154,11 @@ class Locks:
             course=[(head, place)],
         )
         lease.fence = await self._store.put_lock(_record(address, lease, place, head), gone)
+        if document.stale:
+            # Who has opened it anew since has decided edits without knowing of the lease.
+            self._ended.append((address, lease.hold))
+            await self.tidy()
+            raise errors.HotDocument("The document was given up while the lease was written.")
         self._add(document, leases, lease)
         return lease
 

@@ -91,7 +91,7 @@ class Service:
         self._backlogs = Backlogs(self._documents, self.hub, limits, store.epoch)
         self._committer = Committer(store, self._documents, limits, self._committed)
         self._replay = Replay(self._documents, collections, store, limits, store.epoch)
-        pipeline = Pipeline(
+        pipeline = self._pipeline = Pipeline(
             self._documents,
             collections,
             self._committer,
@@ -431,9 +431,18 @@ class Service:
         An ordinary edit from then on, which may conflict again. Raises NotFound, AlreadyResolved,
         InvalidValue for choices that are missing or unknown, and what an edit is refused with.
         """
-        record = await self._kept(caller, document, conflict)
-        if choices is not None:
-            patch = await self._settlement(caller, document, record, choices)
+        try:
+            record = await self._kept(caller, document, conflict)
+            if choices is not None:
+                patch = await self._settlement(caller, document, record, choices)
+        except errors.Unavailable:
+            raise
+        except errors.PlaitServerError:
+            # What it was made of may be gone since the first request with this key.
+            answer = await self._pipeline.answer_before(caller, key)
+            if answer is None:
+                raise
+            return answer
         edit = Edit(
             kind="patch",
             content=patch,
@@ -482,7 +491,7 @@ class Service:
             try:
                 self._documents.sweep(int(self.limits.open_idle_s / TICK_S))
                 await self.locks.tidy()
-                if tick % TICKS_BETWEEN_PRUNES == 0 or self._committer.failure is not None:
+                if tick % TICKS_BETWEEN_PRUNES == 0 or self._committer.troubled:
                     await self._prune()
             except Exception:
                 log.exception("Keeping house failed; the next round tries again")
@@ -490,10 +499,24 @@ class Service:
     async def _prune(self) -> None:
         try:
             await self._store.prune(self._now(), self.limits.conflicts_total_max)
+            await self._tell_what_stands()
         except errors.Unavailable as error:
             self._committer.failure = error
         else:
             self._committer.failure = None
+
+    async def _tell_what_stands(self) -> None:
+        """Tell those who follow what is durable after all, where a commit left that open."""
+        unsure = self._committer.unsure
+        for address in list(unsure):
+            del unsure[address]
+            try:
+                document = await self._documents.open(address)
+            except errors.Unavailable:
+                unsure[address] = None
+                raise
+            self.hub.overtake(address, document.head.n)
+            self._documents.release(document)
 
     def _bounded(self, limit: int) -> int:
         return max(1, min(limit, self.limits.page_items_max))
