@@ -1,15 +1,16 @@
-# make demo   see it work            make test   everything CI runs
-# make serve  run a server here      make bench  speed and memory, as ratios
-# make soak   everything at once, for MINUTES=20
-# make crash  kill the server, cut its power, break its disk, CYCLES=100 times
-# make fuzz   send it what nobody should, ROUNDS=25 times as much as the tests do
-# make corpus merge what people merged, where that corpus is at hand
+# make demo      see it work            make test   everything CI runs
+# make serve     run a server here      make bench  speed and memory, as ratios
+# make simulate  clients, networks, a server and its disk, by seed, with faults at every step
+# make crash     kill the server, cut its power, break its disk, CYCLES=100 times
+# make fuzz      send it what nobody should, ROUNDS=25 times as much as the tests do
+# make soak      everything at once, for MINUTES=20
+# make corpus    merge what people merged, where that corpus is at hand
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo serve test unit lint types contracts bench soak crash fuzz corpus clean
+.PHONY: demo serve test unit lint types contracts bench simulate soak crash fuzz corpus clean
 demo: $(READY)
 	$(BIN)/plait demo
 
@@ -33,6 +34,11 @@ contracts: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
+
+SEEDS ?= 20000
+FIRST ?= 0
+simulate: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST))
 
 MINUTES ?= 20
 soak: $(READY)
