@@ -94,6 +94,13 @@ class Pipeline(Struct, frozen=True):
     """Seconds since 1970."""
     random_bytes: Callable[[int], bytes]
 
+    async def answer_before(self, caller: Caller, key: IdempotencyKey | None) -> Answer | None:
+        """Give the answer that is kept under a key, None where there is none. Raises a kept refusal."""
+        stored = None if key is None else await self.keys.stored(caller, key)
+        if key is None or stored is None:
+            return None
+        return await self.replay.answer(caller, read_answer(stored, key))
+
 
 class Attempt(Struct):
     """One attempt at one edit, on the document as it is in memory now."""

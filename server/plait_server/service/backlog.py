@@ -62,7 +62,7 @@ class Backlogs:
                     return self._composed(document, after, revisions)
                 reason = "lagging"
         head = document.head
-        if document.size_bound > self._limits.offload_bytes_min:
+        if head.live and document.size_bound > self._limits.offload_bytes_min:
             await asyncio.to_thread(getattr, head, "body")
         return self._snapshot(document, head, reason)
 

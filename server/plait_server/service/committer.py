@@ -7,13 +7,13 @@ from itertools import count
 
 from msgspec import Struct
 
-from plait_server.errors import PlaitServerError, StoreUnavailable
+from plait_server.errors import OutcomeUnknown, PlaitServerError, StoreUnavailable
 from plait_server.service.document import OpenDocument
 from plait_server.service.documents import Documents
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.line import Line, units
 from plait_server.service.revision import CommittedRevision, Revision
-from plait_server.store import Commit, CommitResult, Committed, HeadMoved, Store
+from plait_server.store import Address, Commit, CommitResult, Committed, HeadMoved, Store
 
 BATCH_COMMITS_MAX = 1_000
 SNAPSHOTS_AT_ONCE = 16
@@ -61,6 +61,13 @@ class Committer:
         self._task = asyncio.create_task(self._run(), name="committer")
         self.failure: PlaitServerError | None = None
         """Why the last batch failed; None when it did not."""
+        self.unsure: dict[Address, None] = {}
+        """Documents that may have durable revisions which nobody was told of."""
+
+    @property
+    def troubled(self) -> bool:
+        """Whether the last batch failed, or something is left open by one that did."""
+        return self.failure is not None or bool(self.unsure)
 
     def put(
         self,
@@ -199,6 +206,8 @@ class Committer:
         self.failure = error
         for waiting in batch:
             self._give_up(waiting.document)
+            if isinstance(error, OutcomeUnknown) and waiting.revision is not None:
+                self.unsure[waiting.document.address] = None
             if not waiting.result.done():
                 # An error of one's own: a shared one would gather everybody's traceback.
                 waiting.result.set_exception(type(error)(error.detail, error.members))

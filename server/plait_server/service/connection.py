@@ -115,6 +115,9 @@ class Connection:
         else:
             self._shell.carry(frame)
 
+    def overtaken(self, document: DocumentKey, n: int) -> None:
+        self._do(self.session.overtaken(document, n))
+
     def present(self, document: str, session: str, frame: Frame) -> None:
         self.session.present(document, session, frame)
         self._shell.wake()

@@ -115,7 +115,11 @@ def check_conditions(
     _check_if_match(edit, tip, changed)
     if edit.base is None and edit.if_match is None:
         if edit.kind in ("put", "delete"):
-            raise _required("Say what you have seen: Plait-Base to merge, If-Match to insist on it.", tip)
+            raise _required(
+                "Say what you have seen: Plait-Base (base in a batch) to merge, "
+                "If-Match (if_match) to insist on it.",
+                tip,
+            )
         if not tip.live:
             raise deleted(tip)
     if edit.epoch is not None and edit.epoch != epoch:
@@ -211,7 +215,7 @@ def decide(
 
 def _adds_up(base: Revision, since: Sequence[Revision], operations: tuple[Operation, ...]) -> bool:
     theirs = (operation for revision in since for operation in revision.operations)
-    return operations[0].op == "inc" and adds_up(base.value, theirs, operations)
+    return bool(operations) and operations[0].op == "inc" and adds_up(base.value, theirs, operations)
 
 
 def _merge(

@@ -34,7 +34,6 @@ from plait_server.service.blame import Blames, Setter
 from plait_server.service.decision import deleted
 from plait_server.service.description import describe
 from plait_server.service.document import OpenDocument
-from plait_server.service.idempotency import read_answer
 from plait_server.service.request import Caller, DocumentKey, Edit
 from plait_server.service.reversal import REVISIONS_MAX, reverse
 from plait_server.service.revision import STORED, Revision, before_the_first
@@ -218,11 +217,10 @@ class History:
         except errors.Unavailable:
             raise
         except errors.PlaitServerError:
-            key = None if edit.dry_run else edit.key
-            stored = None if key is None else await self._pipeline.keys.stored(caller, key)
-            if key is None or stored is None:
+            answer = await self._pipeline.answer_before(caller, None if edit.dry_run else edit.key)
+            if answer is None:
                 raise
-            return await self._pipeline.replay.answer(caller, read_answer(stored, key))
+            return answer
 
     async def _undoing(
         self, caller: Caller, document: DocumentKey, first: int, last: int, edit: Edit

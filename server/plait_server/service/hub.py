@@ -25,6 +25,8 @@ class Follower(Protocol):
 
     def published(self, publication: Publication) -> None: ...
 
+    def overtaken(self, document: DocumentKey, n: int) -> None: ...
+
     def present(self, document: str, session: str, frame: Frame) -> None: ...
 
     def tick(self, now: float) -> None: ...
@@ -102,6 +104,12 @@ class Hub:
             follower.published(publication)
         self.presence.follow(address, revision)
         self.announce()
+
+    def overtake(self, address: Address, n: int) -> None:
+        """Tell everybody that a document is at revision `n`, where it is not known which were told."""
+        self._wake(address.tenant)
+        for follower in list(self._followers.get(address, ())):
+            follower.overtaken(DocumentKey(address.collection, address.id), n)
 
     def announce(self) -> None:
         """See that what changed in presence is told soon: together, ten times a second at most."""

@@ -113,7 +113,7 @@ class Locks:
         the same key.
 
         Raises NotFound where nothing is there, Deleted, Locked where another lease overlaps it (also one's
-        own), InvalidValue, TooLarge, or Overloaded.
+        own), InvalidValue, TooLarge, Overloaded, or HotDocument.
         """
         place, ttl_ms = self._read_pointer(pointer), self._ttl_ms(ttl_s)
         async with self._settled(caller, document) as opened:
@@ -154,13 +154,21 @@ class Locks:
             course=[(head, place)],
         )
         lease.fence = await self._store.put_lock(_record(address, lease, place, head), gone)
+        if document.stale:
+            # Who has opened it anew since has decided edits without knowing of the lease.
+            self._ended.append((address, lease.hold))
+            await self.tidy()
+            raise errors.HotDocument("The document was given up while the lease was written.")
         self._add(document, leases, lease)
         return lease
 
     async def renew(
         self, caller: Caller, document: DocumentKey, hold: Hold, ttl_s: float | None = None
     ) -> LockView:
-        """Let a lease last from now on, by default as long as last time. Raises StaleFence, TooLarge."""
+        """Let a lease last from now on, by default as long as last time.
+
+        Raises NotFound, StaleFence, TooLarge.
+        """
         asked_ms = None if ttl_s is None else self._ttl_ms(ttl_s)
         async with self._settled(caller, document) as opened:
             lease, place = self._held(caller, opened, hold)
@@ -177,7 +185,7 @@ class Locks:
             return self._view(caller, document, lease, place, opened.head.n)
 
     async def release(self, caller: Caller, document: DocumentKey, hold: Hold) -> None:
-        """Give a lease up. Raises StaleFence."""
+        """Give a lease up. Raises NotFound, StaleFence."""
         async with self._settled(caller, document) as opened:
             self._held(caller, opened, hold)
             await self._store.drop_locks([(opened.address, hold)])
@@ -311,7 +319,9 @@ class Locks:
             raise errors.Overloaded("Too many leases stand.", members)
 
     def _held(self, caller: Caller, document: OpenDocument, hold: Hold) -> tuple[Lease, Tokens]:
-        """Give the lease that the caller names, and where it is. Raises StaleFence."""
+        """Give the lease that the caller names, and where it is. Raises NotFound, StaleFence."""
+        if document.head.n == 0:
+            raise errors.NotFound("There is no such document.")
         leases = document.leases
         lease = None if leases is None else leases.held(hold, caller.subject, self._monotonic())
         if lease is None or lease.place is None:

@@ -1,6 +1,7 @@
 """The service: what the web layer may call. Every function takes the caller first."""
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -52,6 +53,8 @@ from plait_server.service.rules import CollectionSettings, Rules
 from plait_server.service.session import Backlog
 from plait_server.store import Address, ChangeRow, ConflictRecord, Hold, RevisionRecord, Store
 
+log = logging.getLogger(__name__)
+
 TICK_S = 5.0
 TICKS_BETWEEN_PRUNES = 12
 REVISION_MAX = 2**53
@@ -88,7 +91,7 @@ class Service:
         self._backlogs = Backlogs(self._documents, self.hub, limits, store.epoch)
         self._committer = Committer(store, self._documents, limits, self._committed)
         self._replay = Replay(self._documents, collections, store, limits, store.epoch)
-        pipeline = Pipeline(
+        pipeline = self._pipeline = Pipeline(
             self._documents,
             collections,
             self._committer,
@@ -124,10 +127,14 @@ class Service:
 
         `clock` gives seconds since 1970; `on_committed` hears of every durable revision, in order for
         each document, and must not block. `monotonic` gives seconds that only go forward. Raises
-        StoreRefused where the settings of a collection can no longer be used, or queued edits not be read.
+        StoreRefused where the settings of a collection can no longer be used, or leases or queued edits not
+        be read.
         """
         collections = await Collections.open(store, limits, clock)
-        leases = await load_leases(store, monotonic(), int(clock() * 1000))
+        try:
+            leases = await load_leases(store, monotonic(), int(clock() * 1000))
+        except (errors.Unavailable, ValueError) as error:
+            raise errors.StoreRefused(f"The leases cannot be read: {error}") from error
         service = cls(store, collections, leases, limits, clock, random_bytes, on_committed, monotonic)
         try:
             await service.queue.load()
@@ -424,9 +431,18 @@ class Service:
         An ordinary edit from then on, which may conflict again. Raises NotFound, AlreadyResolved,
         InvalidValue for choices that are missing or unknown, and what an edit is refused with.
         """
-        record = await self._kept(caller, document, conflict)
-        if choices is not None:
-            patch = await self._settlement(caller, document, record, choices)
+        try:
+            record = await self._kept(caller, document, conflict)
+            if choices is not None:
+                patch = await self._settlement(caller, document, record, choices)
+        except errors.Unavailable:
+            raise
+        except errors.PlaitServerError:
+            # What it was made of may be gone since the first request with this key.
+            answer = await self._pipeline.answer_before(caller, key)
+            if answer is None:
+                raise
+            return answer
         edit = Edit(
             kind="patch",
             content=patch,
@@ -472,18 +488,35 @@ class Service:
         while True:
             await asyncio.sleep(TICK_S)
             tick += 1
-            self._documents.sweep(int(self.limits.open_idle_s / TICK_S))
-            await self.locks.tidy()
-            if tick % TICKS_BETWEEN_PRUNES == 0 or self._committer.failure is not None:
-                await self._prune()
+            try:
+                self._documents.sweep(int(self.limits.open_idle_s / TICK_S))
+                await self.locks.tidy()
+                if tick % TICKS_BETWEEN_PRUNES == 0 or self._committer.troubled:
+                    await self._prune()
+            except Exception:
+                log.exception("Keeping house failed; the next round tries again")
 
     async def _prune(self) -> None:
         try:
             await self._store.prune(self._now(), self.limits.conflicts_total_max)
+            await self._tell_what_stands()
         except errors.Unavailable as error:
             self._committer.failure = error
         else:
             self._committer.failure = None
+
+    async def _tell_what_stands(self) -> None:
+        """Tell those who follow what is durable after all, where a commit left that open."""
+        unsure = self._committer.unsure
+        for address in list(unsure):
+            del unsure[address]
+            try:
+                document = await self._documents.open(address)
+            except errors.Unavailable:
+                unsure[address] = None
+                raise
+            self.hub.overtake(address, document.head.n)
+            self._documents.release(document)
 
     def _bounded(self, limit: int) -> int:
         return max(1, min(limit, self.limits.page_items_max))

@@ -3,6 +3,7 @@
     receive(text)          a frame of the client
     admit / turn_away      who it is, or that it may not come in
     published(publication) a revision is durable: a frame to be sent at once, or it is in the outbox
+    overtaken(document, n) some were, and nobody knew at once
     loaded(document, ...)  the answer to a Load
     answered / refused     the answer to a Submit
     tick(now)              time passes
@@ -346,17 +347,27 @@ class Session:
         own = self._edits.get(revision.origin) if self._edits else None
         frame = None
         if not (self._behind and subscription.document in self._behind):
-            if own is None and not len(self.outbox):
+            if self.outbox.crowded or revision.n - 1 != subscription.sent:
+                # Where one was skipped it is durable, and nobody knew: the store did not say so.
+                self._behind[subscription.document] = None
+            elif own is None and not len(self.outbox):
                 frame = publication.frame
                 subscription.sent = revision.n
-            elif self.outbox.crowded:
-                self._behind[subscription.document] = None
             else:
                 self.outbox.put(publication.frame)
                 subscription.sent = revision.n
         if own is not None:
             self._committed(own, subscription, revision)
         return frame
+
+    def overtaken(self, document: DocumentKey, n: int) -> list[Intent]:
+        """Hear that a document is at revision `n`, where it was not told of each one."""
+        subscription = self._subscriptions.get(document)
+        if subscription is None or subscription.head >= n:
+            return []
+        subscription.head = n
+        self._behind[document] = None
+        return self.loads()
 
     def loads(self) -> list[Intent]:
         """Say what there is room to load now: one document at a time, and only while little waits."""

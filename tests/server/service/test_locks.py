@@ -305,6 +305,8 @@ async def test_there_is_no_lease_on_a_document_that_is_not_there(bench: Bench) -
     locks = bench.service.locks
     assert (await refusal(locks.acquire(ANN, other, ""))).code == "not-found"
     assert (await refusal(locks.standing(ANN, other))).code == "not-found"
+    assert (await refusal(locks.renew(ANN, other, Hold("l", 1)))).code == "not-found"
+    assert (await refusal(locks.release(ANN, other, Hold("l", 1)))).code == "not-found"
     await bench.service.edit(ANN, ORDER, Edit(kind="delete", base=1))
     assert (await refusal(acquire(bench, ""))).code == "deleted"
     assert (await refusal(locks.acquire(Caller("other", "ann-token", "ann"), ORDER, ""))).code == "not-found"
