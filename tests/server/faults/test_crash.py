@@ -215,7 +215,7 @@ class Editor:
         if process.returncode is None:
             process.kill()
         rest, _ = await process.communicate()
-        for line in rest.splitlines():
+        for line in rest.splitlines(keepends=True):
             self._note(line)
         # What was made and not said has a number too: none is given again.
         self._first = max(self._first, *self._said[-1:]) + 1_000
@@ -232,6 +232,6 @@ class Editor:
         assert self._said, "the load proves too little"
 
     def _note(self, line: bytes) -> None:
-        act, number = line.split()
-        if act == b"made":
-            self._said.append(int(number))
+        # The kill may cut a line off: that was not said.
+        if line.startswith(b"made ") and line.endswith(b"\n"):
+            self._said.append(int(line.split()[1]))
