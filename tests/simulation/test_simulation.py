@@ -16,7 +16,7 @@ from simulation.story import LINES_MAX, shrink, tell
 
 SEEDS = 1_000
 PART = 250
-FOUND = (14, 40, 182, 256, 270, 303, 2746, 2909, 3045)
+FOUND = (14, 40, 182, 256, 270, 303, 2746, 2909, 3045, 7612)
 """Seeds that something was found with, here or in the real code."""
 LIES_SEEDS_MAX = 150
 
