@@ -1,15 +1,16 @@
-# make demo   see it work            make test   everything CI runs
-# make serve  run a server here      make bench  speed and memory, as ratios
+# make demo      see it work            make test   everything CI runs
+# make serve     run a server here      make bench  speed and memory, as ratios
 # make simulate  clients, networks, a server and its disk, by seed, with faults at every step
-# make soak   everything at once, for MINUTES=20
-# make crash  kill the server, cut its power, break its disk, CYCLES=100 times
-# make corpus merge what people merged, where that corpus is at hand
+# make crash     kill the server, cut its power, break its disk, CYCLES=100 times
+# make fuzz      send it what nobody should, ROUNDS=25 times as much as the tests do
+# make soak      everything at once, for MINUTES=20
+# make corpus    merge what people merged, where that corpus is at hand
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo serve test unit lint types contracts bench simulate soak crash corpus clean
+.PHONY: demo serve test unit lint types contracts bench simulate soak crash fuzz corpus clean
 demo: $(READY)
 	$(BIN)/plait demo
 
@@ -48,6 +49,10 @@ crash: $(READY)
 	PLAIT_FAULTS=thorough PLAIT_FAULTS_CYCLES=$(CYCLES) $(BIN)/python -m pytest -q -rs \
 		tests/server/faults/test_crash.py tests/server/faults/test_power_cut.py \
 		tests/server/faults/test_failing_disk.py tests/server/faults/test_clock.py tests/server/faults/test_disk.py
+
+ROUNDS ?= 25
+fuzz: $(READY)
+	PLAIT_TEST_FUZZ=$(ROUNDS) $(BIN)/python -m pytest -q tests/server/hostile tests/server/faults/test_hostile.py
 
 CORPUS ?= ../shared/corpus
 corpus: $(READY)

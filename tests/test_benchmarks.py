@@ -29,7 +29,8 @@ def test_every_benchmark_runs_and_every_figure_is_in_table_and_file(tmp_path: Pa
     listed = {line.split()[0] for line in benchmarks("--list").splitlines()}
     assert listed == {row["benchmark"] for row in measured["rows"]}
     losses = [row["value"] for row in measured["rows"] if row["aim"] == 0]
-    assert losses == [0, 0, 0], "wrong merges, or edits lost or doubled"
+    assert losses
+    assert not any(losses), "wrong merges, or edits lost or doubled"
 
 
 def test_a_soak_runs_and_loses_nothing(tmp_path: Path) -> None:

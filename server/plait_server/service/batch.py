@@ -50,7 +50,11 @@ class BatchEditor:
         return await self._once(caller, batch, batch.key)
 
     def _check(self, batch: Batch) -> None:
-        """Refuse a batch of too many operations, and one with two edits of one document."""
+        """Refuse a batch for which there is never room, and one with two edits of one document."""
+        places = self._pipeline.limits.edits_waiting_max
+        if len(batch.edits) > places:
+            members: dict[str, object] = {"limit": "edits_waiting", "maximum": places}
+            raise errors.TooLarge(f"At most {places} edits are under way at once.", members)
         most = self._pipeline.limits.batch_operations_max
         patches = [edit.content for _, edit in batch.edits if edit.kind == "patch"]
         if sum(map(len, patches)) > most:

@@ -115,7 +115,11 @@ def check_conditions(
     _check_if_match(edit, tip, changed)
     if edit.base is None and edit.if_match is None:
         if edit.kind in ("put", "delete"):
-            raise _required("Say what you have seen: Plait-Base to merge, If-Match to insist on it.", tip)
+            raise _required(
+                "Say what you have seen: Plait-Base (base in a batch) to merge, "
+                "If-Match (if_match) to insist on it.",
+                tip,
+            )
         if not tip.live:
             raise deleted(tip)
     if edit.epoch is not None and edit.epoch != epoch:

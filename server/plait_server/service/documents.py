@@ -3,7 +3,6 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from plait_merge import ABSENT
 from plait_server.errors import BaseUnavailable, RevisionCompacted, StoreUnavailable
@@ -61,7 +60,7 @@ class Documents:
             loading = self._loading.get(address)
             if loading is None:
                 loading = self._loading[address] = asyncio.create_task(self._load(address))
-                loading.add_done_callback(partial(self._loaded, address))
+                loading.add_done_callback(_heard)
             await asyncio.shield(loading)
             document = self.get(address)
         return document
@@ -72,7 +71,12 @@ class Documents:
             del self._open[document.address]
 
     def release(self, document: OpenDocument) -> None:
-        """Note that somebody is done with a document. One that was never created is not kept."""
+        """Note that somebody is done with a document. One that was never created is not kept: but whoever
+        waited for it too comes first, else he would load it again, and all who wait with him."""
+        if document.tip.n == 0:
+            asyncio.get_running_loop().call_soon(self._close_unused, document)
+
+    def _close_unused(self, document: OpenDocument) -> None:
         if document.tip.n == 0 and document.users == 0:
             self.close(document)
 
@@ -171,13 +175,14 @@ class Documents:
             return compacted(n, extent.oldest)
         return StoreUnavailable(f"Revision {n} cannot be read.")
 
-    def _loaded(self, address: Address, loading: asyncio.Task[OpenDocument]) -> None:
-        del self._loading[address]
-        if not loading.cancelled():
-            # Whoever waited has the error; if everybody left meanwhile, nobody needs it.
-            loading.exception()
-
     async def _load(self, address: Address) -> OpenDocument:
+        try:
+            return await self._opened(address)
+        finally:
+            # At once, not when the task is found done: `open` would wait for what is over, for ever.
+            del self._loading[address]
+
+    async def _opened(self, address: Address) -> OpenDocument:
         stored = await self._store.load(address)
         if stored is None:
             document = OpenDocument(address, [before_the_first()], 0, 0)
@@ -247,3 +252,9 @@ def _base_unavailable(n: int, gone: RevisionCompacted) -> BaseUnavailable:
         f"Read the document and edit from there; the oldest base is {oldest}.",
         {"oldest_base": oldest},
     )
+
+
+def _heard(loading: asyncio.Task[OpenDocument]) -> None:
+    """Whoever waited has the error; if everybody left meanwhile, nobody needs it."""
+    if not loading.cancelled():
+        loading.exception()

@@ -1,6 +1,7 @@
 """The service: what the web layer may call. Every function takes the caller first."""
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -51,6 +52,8 @@ from plait_server.service.revision import CommittedRevision, Revision
 from plait_server.service.rules import CollectionSettings, Rules
 from plait_server.service.session import Backlog
 from plait_server.store import Address, ChangeRow, ConflictRecord, Hold, RevisionRecord, Store
+
+log = logging.getLogger(__name__)
 
 TICK_S = 5.0
 TICKS_BETWEEN_PRUNES = 12
@@ -124,10 +127,14 @@ class Service:
 
         `clock` gives seconds since 1970; `on_committed` hears of every durable revision, in order for
         each document, and must not block. `monotonic` gives seconds that only go forward. Raises
-        StoreRefused where the settings of a collection can no longer be used, or queued edits not be read.
+        StoreRefused where the settings of a collection can no longer be used, or leases or queued edits not
+        be read.
         """
         collections = await Collections.open(store, limits, clock)
-        leases = await load_leases(store, monotonic(), int(clock() * 1000))
+        try:
+            leases = await load_leases(store, monotonic(), int(clock() * 1000))
+        except (errors.Unavailable, ValueError) as error:
+            raise errors.StoreRefused(f"The leases cannot be read: {error}") from error
         service = cls(store, collections, leases, limits, clock, random_bytes, on_committed, monotonic)
         try:
             await service.queue.load()
@@ -481,10 +488,13 @@ class Service:
         while True:
             await asyncio.sleep(TICK_S)
             tick += 1
-            self._documents.sweep(int(self.limits.open_idle_s / TICK_S))
-            await self.locks.tidy()
-            if tick % TICKS_BETWEEN_PRUNES == 0 or self._committer.troubled:
-                await self._prune()
+            try:
+                self._documents.sweep(int(self.limits.open_idle_s / TICK_S))
+                await self.locks.tidy()
+                if tick % TICKS_BETWEEN_PRUNES == 0 or self._committer.troubled:
+                    await self._prune()
+            except Exception:
+                log.exception("Keeping house failed; the next round tries again")
 
     async def _prune(self) -> None:
         try:

@@ -45,6 +45,23 @@ async def test_a_document_that_never_was_is_kept_only_while_used(store: Store) -
     document = await documents.open(address("none"))
     assert (document.head.n, document.head.live, len(documents)) == (0, False, 1)
     documents.release(document)
+    await asyncio.sleep(0)
+    assert len(documents) == 0
+
+
+async def test_many_who_ask_for_what_never_was_are_all_told_so(store: Store) -> None:
+    """Whoever comes just as it is found not to be there must not wait for that again, for ever."""
+    documents = Documents(store, ServiceLimits(), {})
+
+    async def asks(turns: int) -> int:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        document = await documents.open(address("none"))
+        documents.release(document)
+        return document.head.n
+
+    assert set(await asyncio.gather(*(asks(turns % 40) for turns in range(400)))) == {0}
+    await asyncio.sleep(0)
     assert len(documents) == 0
 
 
