@@ -4,7 +4,7 @@ import asyncio
 import json
 import traceback
 from asyncio import Future, Task, get_running_loop
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, TypeAlias, TypeVar
@@ -570,6 +570,7 @@ class Person(Party):
             self._led(name, stream, frame["rev"])
             parts = [LivePart(p["rev"], p["author"], p["at"], p.get("key")) for p in frame["parts"]]
             progress = stream.replica.received(frame["prev"], frame["rev"], list(frame["patch"]), parts)
+            _check_taken(stream.replica, parts)
             self._progress(name, stream, progress)
         elif frame["rev"] != stream.at:
             raise Violation("stream", f"{name}: caught up at {frame['rev']}, and it is at {stream.at}")
@@ -812,6 +813,14 @@ def _plain(random: Random, value: Mapping[str, Any], token: str) -> Patch:
         made += [[{"op": "remove", "path": f"/{random.choice(members)}"}]]
         made += [[{"op": "move", "from": f"/{random.choice(members)}", "path": "/m2"}]]
     return random.choice(made)
+
+
+def _check_taken(replica: Replica, parts: Sequence[LivePart]) -> None:
+    """Check that one's own edits, once they were heard of, wait no longer: they would be shown twice."""
+    waiting = {edit.key for edit in replica.pending} | ({replica.flight.key} if replica.flight else set())
+    heard = waiting.intersection(part.key for part in parts)
+    if heard and not replica.behind:
+        raise Violation("replica", f"{heard} came back, and wait as before")
 
 
 def _decide(stream: Stream, key: str, outcome: str) -> None:

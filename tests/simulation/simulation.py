@@ -112,12 +112,20 @@ async def _heal(world: World, people: list[Person]) -> None:
             person.revive()
         await asyncio.sleep(0.25)
         unsettled = [said for person in people if (said := person.unsettled()) is not None]
+        waiting = _undecided(world)
+        if waiting:
+            unsettled.append(f"{waiting} are queued")
         if unsettled or revisions != len(world.chronicle.feed):
             quiet_since_s, revisions = world.now_s, len(world.chronicle.feed)
         elif world.now_s - quiet_since_s > QUIET_S:
             return
         if world.now_s > end_s:
             world.fail(Violation("stuck", "; ".join(unsettled)))
+
+
+def _undecided(world: World) -> list[str]:
+    """Name the queued edits that wait for a decision."""
+    return [operation.id for operation in world.disk.operations.values() if operation.done is None]
 
 
 async def _settle(world: World, people: list[Person]) -> None:
@@ -154,8 +162,7 @@ def check_disk(world: World) -> None:
         missing = set(range(kept.oldest, kept.head + 1)) - set(kept.revisions)
         if missing:
             raise Violation("disk", f"{place(address)} lacks {missing}")
-    waiting = [operation.id for operation in world.disk.operations.values() if operation.done is None]
-    if waiting:
+    if waiting := _undecided(world):
         raise Violation("queue", f"{waiting} were accepted and never decided")
     with empty_archive() as connection:
         fill(connection, world.disk)

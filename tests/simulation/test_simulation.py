@@ -16,8 +16,8 @@ from simulation.story import LINES_MAX, shrink, tell
 
 SEEDS = 1_000
 PART = 250
-FOUND = (14, 40, 182, 256, 270, 303, 2746, 2909, 3045)
-"""Seeds that something was found with, here or in the real code."""
+FOUND = (1933, 7612, 8192)
+"""Seeds that something was found with, as schedules are drawn now; `test_found` has what was before."""
 LIES_SEEDS_MAX = 150
 
 
