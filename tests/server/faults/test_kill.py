@@ -15,7 +15,7 @@ from server.faults.conftest import Start
 from server.faults.ledger import Ledger, check_documents, check_replays, create_documents, settle_the_lost
 from server.faults.load import Load
 
-KILLS = 6
+KILLS = 20
 WRITERS = 8
 ANSWERS_BEFORE_KILL = 80
 REPLAYS_FRESH = 30
