@@ -19,6 +19,7 @@ from plait_client.live.reconnect import Reconnect
 from plait_client.live.stream import FOR_NOW
 from plait_client.replica.edit import Patch
 from plait_client.replica.replica import Replica
+from plait_client.wire.request import PAGE_ITEMS
 from plait_client.wire.retry import full_jitter
 from plait_merge import ABSENT, Absent, Json
 
@@ -26,6 +27,7 @@ EVENTS_WAITING_MAX: Final = 250
 """A reader that is slower than that reads what it missed from the history."""
 BACKFILL_REVISIONS_MAX: Final = 10_000
 BACKFILL_OPERATIONS_MAX: Final = 100_000
+PAGE_ITEMS_MIN: Final = 4
 """Whoever missed more is told the value instead."""
 
 Result = TypeVar("Result")
@@ -95,7 +97,7 @@ class Changes:
             self._open()
             at = since
             if at > self._position:
-                await self._persistently(self._refresh)
+                await self._persistently(lambda _: self._refresh())
             async for change in self._missed(at, max(self._position, self._replica.confirmed.revision)):
                 at = change.revision
                 yield change
@@ -153,7 +155,7 @@ class Changes:
             return
         if above == upto:
             return
-        missed = await self._persistently(lambda: self._read_missed(above, upto))
+        missed = await self._persistently(lambda losses: self._read_missed(above, upto, losses))
         if isinstance(missed, str):
             yield self._as_reset(above, missed)
             return
@@ -161,13 +163,17 @@ class Changes:
             part = Part(revision.revision, revision.author, revision.at, revision.key)
             yield Change(revision.revision - 1, revision.revision, revision.patch, (part,))
 
-    async def _read_missed(self, above: int, upto: int) -> list[Revision] | str:
-        """Give the revisions, newest first, or say why that cannot be."""
+    async def _read_missed(self, above: int, upto: int, losses: int) -> list[Revision] | str:
+        """Give the revisions, newest first, or say why that cannot be.
+
+        Pages are asked for smaller the more often that was lost: a network may let nothing large through.
+        """
         missed: list[Revision] = []
         if upto - above > BACKFILL_REVISIONS_MAX:
             return "lagging"
         left = BACKFILL_OPERATIONS_MAX
-        async with aclosing(read_history(self._context.transport, self._name)) as history:
+        items = max(PAGE_ITEMS_MIN, PAGE_ITEMS >> losses)
+        async with aclosing(read_history(self._context.transport, self._name, items)) as history:
             async for revision in history:
                 if revision.revision <= above:
                     break
@@ -178,13 +184,16 @@ class Changes:
                         return "lagging"
         return missed if len(missed) == upto - above else "compacted"
 
-    async def _persistently(self, read: Callable[[], Awaitable[Result]]) -> Result:
-        """Read, over and over while the server cannot be reached: a reader does not end because of that."""
+    async def _persistently(self, read: Callable[[int], Awaitable[Result]]) -> Result:
+        """Read, over and over while the server cannot be reached: a reader does not end because of that.
+
+        `read` is told how often it was lost.
+        """
         transport = self._context.transport
         for losses in count():
             self._context.check_open()
             try:
-                return await read()
+                return await read(losses)
             except FOR_NOW:
                 policy = Reconnect()
                 wait_s = full_jitter(policy.base_s, losses, policy.cap_s, transport.uniform)

@@ -130,11 +130,13 @@ class History:
         return await self._transport.send(asked)
 
 
-async def read_history(transport: Transport, name: str) -> AsyncGenerator[Revision]:
-    """Give a document's revisions, newest first, a page at a time."""
+async def read_history(
+    transport: Transport, name: str, items: int = request.PAGE_ITEMS
+) -> AsyncGenerator[Revision]:
+    """Give a document's revisions, newest first, a page of so many at a time."""
     cursor: str | None = None
     while True:
-        answer = await transport.send(request.history(name, cursor))
+        answer = await transport.send(request.history(name, cursor, items))
         page = answer.read_as(_Page)
         for revision in page.revisions:
             yield revision

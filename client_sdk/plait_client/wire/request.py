@@ -216,11 +216,12 @@ def set_rules(collection: str, settings: Json, revision: int) -> Request:
 
 
 def listing(collection: str, cursor: str | None) -> Request:
-    return _page(f"/v1/docs/{check_collection(collection)}", cursor)
+    return _page(f"/v1/docs/{check_collection(collection)}", cursor, PAGE_ITEMS)
 
 
-def history(name: str, cursor: str | None) -> Request:
-    return _page(f"{_path(name)}/revisions", cursor)
+def history(name: str, cursor: str | None, items: int = PAGE_ITEMS) -> Request:
+    """Ask for a page of so many revisions."""
+    return _page(f"{_path(name)}/revisions", cursor, items)
 
 
 def resolution(instance: str, choices: Mapping[str, Json], message: str | None, hold: Hold | None) -> Request:
@@ -267,8 +268,8 @@ def _stated(**members: object) -> bytes:
     return _encode({name: value for name, value in members.items() if value is not None})
 
 
-def _page(path: str, cursor: str | None) -> Request:
-    return Request("GET", f"{path}{_query(limit=PAGE_ITEMS, cursor=cursor)}")
+def _page(path: str, cursor: str | None, items: int) -> Request:
+    return Request("GET", f"{path}{_query(limit=items, cursor=cursor)}")
 
 
 def _write(method: str, path: str, body: bytes, headers: Mapping[str, str], key: str) -> Request:
