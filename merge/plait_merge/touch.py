@@ -109,8 +109,9 @@ def adds_up(base: Json | Absent, theirs: Iterable[Operation], yours: Sequence[Op
     if not all(operation.op == "inc" and is_number(find(base, operation.path)) for operation in yours):
         return False
     for operation in theirs:
-        if operation.path in places and (operation.op == "replace" or operation.op == "inc"):
-            if not is_number(operation.value):
+        op, path, _, value = operation
+        if (op == "replace" or op == "inc") and path in places:
+            if type(value) is not int and not is_number(value):
                 return False
         elif any(_meet(path, place) for path in written(operation) for place in places):
             return False

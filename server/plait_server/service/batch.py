@@ -117,10 +117,12 @@ class BatchEditor:
     async def _open(self, addresses: Sequence[Address], opened: list[OpenDocument]) -> None:
         """Open documents, note that they are used, and append them to `opened`."""
         documents, admission = self._pipeline.documents, self._editor.admission
-        if any(documents.get(address) is None for address in addresses):
+        found = [*map(documents.get, addresses)]
+        if None in found:
             await asyncio.gather(*map(documents.open, addresses))
-        for address in addresses:
-            document = documents.get(address) or await documents.open(address)
+            found = [None] * len(addresses)
+        for address, known in zip(addresses, found, strict=True):
+            document = known or documents.get(address) or await documents.open(address)
             if admission.is_hot(document):
                 raise admission.hot_document()
             document.users += 1

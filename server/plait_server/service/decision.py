@@ -6,6 +6,7 @@ decision       rebased over what happened since              a change, nothing, 
 """
 
 from collections.abc import Callable, Sequence
+from itertools import chain as joined
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -214,8 +215,10 @@ def decide(
 
 
 def _adds_up(base: Revision, since: Sequence[Revision], operations: tuple[Operation, ...]) -> bool:
-    theirs = (operation for revision in since for operation in revision.operations)
-    return bool(operations) and operations[0].op == "inc" and adds_up(base.value, theirs, operations)
+    if not operations or operations[0].op != "inc":
+        return False
+    theirs = joined.from_iterable([revision.operations for revision in since])
+    return adds_up(base.value, theirs, operations)
 
 
 def _merge(

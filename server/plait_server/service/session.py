@@ -347,12 +347,13 @@ class Session:
         own = self._edits.get(revision.origin) if self._edits else None
         frame = None
         if not (self._behind and subscription.document in self._behind):
-            if self.outbox.crowded or revision.n - 1 != subscription.sent:
-                # Where one was skipped it is durable, and nobody knew: the store did not say so.
-                self._behind[subscription.document] = None
-            elif own is None and not len(self.outbox):
+            is_next = revision.n - 1 == subscription.sent
+            if is_next and own is None and not len(self.outbox):
                 frame = publication.frame
                 subscription.sent = revision.n
+            elif not is_next or self.outbox.crowded:
+                # Where one was skipped it is durable, and nobody knew: the store did not say so.
+                self._behind[subscription.document] = None
             else:
                 self.outbox.put(publication.frame)
                 subscription.sent = revision.n
