@@ -36,6 +36,7 @@ from plait_merge import (
 from plait_merge import MalformedPatch as NotAPatch
 from plait_merge.outcome import Choice
 from plait_merge.patch import without_increments
+from plait_merge.values import find
 from plait_server import errors
 from plait_server.service.document import OpenDocument
 from plait_server.service.limits import ServiceLimits
@@ -49,6 +50,7 @@ from plait_server.store import RevisionKind
 from plait_server.wire import encode
 
 CHANGED_POINTERS_MAX = 100
+COUNT_MAX = 2**53
 
 
 class Submission(Struct, frozen=True):
@@ -283,6 +285,9 @@ def _fitting(
 def _apply(submission: Submission, document: OpenDocument, limits: ServiceLimits) -> Decision:
     """Apply what was submitted to the tip, as it is: nobody is in its way."""
     before, operations, patch = document.tip.value, submission.operations, submission.patch
+    counted = _counted(before, operations[0]) if len(operations) == 1 else None
+    if counted is not None:
+        operations, patch = (counted,), [counted.as_json()]
     value = set_member(before, operations[0]) if len(operations) == 1 else ABSENT
     if value is before is not ABSENT:
         return Unchanged()
@@ -300,6 +305,17 @@ def _apply(submission: Submission, document: OpenDocument, limits: ServiceLimits
         operations = tuple([operation for operation in plain if operation.op != "test"])
         patch = [operation.as_json() for operation in operations]
     return _change(operations, patch, value, submission, document, limits)
+
+
+def _counted(value: Json | Absent, operation: Operation) -> Operation | None:
+    """Write an `inc` as the `replace` it comes to, where that is an integer of few digits; the engine knows
+    all about the others."""
+    if operation.op != "inc":
+        return None
+    found, added = find(value, operation.path), operation.value
+    if type(found) is not int or type(added) is not int or max(abs(found), abs(added)) > COUNT_MAX:
+        return None
+    return Operation("replace", operation.path, None, found + added)
 
 
 def set_member(value: Json | Absent, operation: Operation) -> Json | Absent:
