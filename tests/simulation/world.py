@@ -2,7 +2,7 @@
 
 import logging
 import traceback
-from asyncio import Future, get_running_loop
+from asyncio import Future, current_task, get_running_loop
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -162,12 +162,8 @@ class Process(Party):
         """End at once: whatever runs here has no effect any more."""
         if not self.alive:
             return
-        self.alive = False
         self.world.note(self.name, "dies")
-        self._hang_up()
-        for task in list(self.tasks):
-            task.cancel()
-        self.world.later(self.delay_s(), self.world.begin_process)
+        self._end()
 
     async def close(self) -> None:
         """End as asked to."""
@@ -177,9 +173,16 @@ class Process(Party):
         self.world.note(self.name, "closes")
         await self.service.close()
         if self.alive:
-            self.alive = False
-            self._hang_up()
-            self.world.later(self.delay_s(), self.world.begin_process)
+            self._end()
+
+    def _end(self) -> None:
+        self.alive = False
+        self._hang_up()
+        closing = current_task()
+        for task in list(self.tasks):
+            if task is not closing:
+                task.cancel()
+        self.world.later(self.delay_s(), self.world.begin_process)
 
     def _hang_up(self) -> None:
         for future, caller in self._calls.items():
