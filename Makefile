@@ -4,13 +4,14 @@
 # make crash     kill the server, cut its power, break its disk, CYCLES=100 times
 # make fuzz      send it what nobody should, ROUNDS=25 times as much as the tests do
 # make soak      everything at once, for MINUTES=20
+# make mutate    change the engine thousands of times and see that tests notice, MODULES="rebase judge" of it
 # make corpus    merge what people merged, where that corpus is at hand
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo serve test unit lint types contracts bench simulate soak crash fuzz corpus clean
+.PHONY: demo serve test unit lint types contracts bench simulate soak crash fuzz mutate corpus clean
 demo: $(READY)
 	$(BIN)/plait demo
 
@@ -54,6 +55,11 @@ ROUNDS ?= 25
 fuzz: $(READY)
 	PLAIT_TEST_FUZZ=$(ROUNDS) $(BIN)/python -m pytest -q tests/server/hostile tests/server/faults/test_hostile.py
 
+mutate: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'
+	HYPOTHESIS_PROFILE=mutation PYTHONPATH=tests $(BIN)/python -m merge.mutation $(MODULES)
+	HYPOTHESIS_PROFILE=quick PYTHONPATH=tests $(BIN)/python -m merge.mutation $(MODULES)
+
 CORPUS ?= ../shared/corpus
 corpus: $(READY)
 	@if test -e $(CORPUS)/score_corpus.py; then \
@@ -68,4 +74,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache mutants

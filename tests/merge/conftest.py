@@ -1,14 +1,15 @@
 """How long hypothesis looks.
 
 By default at the same examples every time, so that a run tells of the change and not of the dice;
-HYPOTHESIS_PROFILE=thorough looks twenty times as long, and somewhere else each time.
+HYPOTHESIS_PROFILE=thorough looks twenty times as long, and somewhere else each time. A mutant is
+looked at with a tenth of the examples, and what kills it is not made shorter.
 """
 
 from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 QUICK_EXAMPLES = 150
 
@@ -23,5 +24,12 @@ settings.register_profile(
 )
 settings.register_profile(
     "thorough", settings.get_profile("quick"), max_examples=20 * QUICK_EXAMPLES, derandomize=False
+)
+settings.register_profile(
+    "mutation",
+    settings.get_profile("quick"),
+    max_examples=QUICK_EXAMPLES // 10,
+    phases=[Phase.explicit, Phase.generate],
+    database=None,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

@@ -1,0 +1,150 @@
+"""Change the engine in some small way, and see whether a test notices; then again, in thousands of ways.
+
+    python -m merge.mutation               everything
+    python -m merge.mutation rebase judge  some of its modules
+
+mutmut makes the mutants, keeps what became of them (in `mutants/`) and shows them (`mutmut show NAME`,
+`mutmut browse`). The tests are run from here: collected once, then in a fork for each mutant, only those
+that call the function in question, quickest first, up to the first that fails. That is about ten times
+as fast as a run of pytest for each mutant.
+
+What a test has noticed stands as long as the function is as it was; what none has noticed is tried again.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from _pytest.runner import runtestprotocol
+from mutmut.__main__ import create_mutants
+from mutmut.mutation.data import SourceFileMutationData
+from mutmut.mutation.trampoline import set_mutant_under_test
+from mutmut.state import state
+from mutmut.stats import status_by_exit_code
+from mutmut.utils.file_utils import copy_src_dir
+
+FOLDER = "merge"
+PACKAGE = "plait_merge"
+TESTS = "tests/merge"
+PYTEST = ["-q", "--no-header", "-p", "no:schemathesis", "-p", "no:cacheprovider"]
+NOT_OF_TIME = [
+    "-k",
+    "not (take_long or no_seconds or in_time or bounded_time or hostile or hash_seed or past_the_depth)",
+]
+
+SURVIVED = 0
+KILLED = 1
+NO_TESTS = 33
+TIMEOUT = 36
+
+MEMORY_BYTES = 4 << 30
+SLOWER = 20
+"""A test that takes so many times as long as it did, and a second, does not end."""
+
+
+def main(modules: list[str]) -> int:
+    os.environ.setdefault("HYPOTHESIS_PROFILE", "mutation")
+    with redirect_stdout(StringIO()):
+        copy_src_dir()
+        create_mutants(1)
+    sys.path.insert(0, str(Path("mutants", FOLDER).absolute()))
+    modules = modules or sorted(path.stem for path in Path(FOLDER, PACKAGE).glob("*.py"))
+    files = [SourceFileMutationData(path=Path(FOLDER, PACKAGE, f"{module}.py")) for module in modules]
+    for file in files:
+        file.load()
+    return pytest.main([*PYTEST, *NOT_OF_TIME, TESTS], plugins=[Mutation(files)])
+
+
+@dataclass(slots=True)
+class Test:
+    item: pytest.Item
+    seconds: float
+    functions: frozenset[str]
+
+
+@dataclass(slots=True)
+class Mutation:
+    """Instead of running the tests once, run them for every mutant of these files."""
+
+    files: list[SourceFileMutationData]
+    tests: list[Test] = field(default_factory=list)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self.tests = sorted((measured(item) for item in session.items), key=lambda test: test.seconds)
+        if in_a_fork(lambda: first_failure(self.tests)) != SURVIVED:
+            pytest.exit("what passed before fails in a fork", returncode=1)
+        for file in self.files:
+            for name in [name for name, code in file.exit_code_by_key.items() if code in (None, SURVIVED)]:
+                file.exit_code_by_key[name], file.durations_by_key[name] = self.tried(name)
+                file.save()
+            self.report(file)
+        return True
+
+    def tried(self, name: str) -> tuple[int, float]:
+        """What becomes of a mutant, in mutmut's codes, and how many seconds that took."""
+        mutant = name.removeprefix(f"{FOLDER}.")
+        tests = [test for test in self.tests if mutant.partition("__mutmut_")[0] in test.functions]
+        if not tests:
+            return NO_TESTS, 0.0
+        start = time.monotonic()
+        set_mutant_under_test(mutant)
+        return in_a_fork(lambda: first_failure(tests)), time.monotonic() - start
+
+    def report(self, file: SourceFileMutationData) -> None:
+        counts = Counter(status_by_exit_code[code] for code in file.exit_code_by_key.values())
+        told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+        print(f"\n{file.path.stem}: {sum(counts.values())} mutants, {told}", flush=True)
+        for name in survivors(file):
+            print(f"    {name}", flush=True)
+
+
+def measured(item: pytest.Item) -> Test:
+    """Run a test on the engine as it is: it must pass, takes its time, and calls what it calls."""
+    set_mutant_under_test("stats")
+    state()._stats.clear()
+    start = time.process_time()
+    if not passes(item):
+        pytest.exit(f"{item.nodeid} fails as it is", returncode=1)
+    set_mutant_under_test("")
+    return Test(item, time.process_time() - start, frozenset(state()._stats))
+
+
+def in_a_fork(run: Callable[[], int]) -> int:
+    child = os.fork()
+    if not child:
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        os._exit(run())
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return TIMEOUT if code == -signal.SIGPROF else code
+
+
+def first_failure(tests: list[Test]) -> int:
+    for test in tests:
+        signal.setitimer(signal.ITIMER_PROF, 1 + SLOWER * test.seconds)
+        if not passes(test.item):
+            return KILLED
+    return SURVIVED
+
+
+def passes(item: pytest.Item) -> bool:
+    return not any(report.failed for report in runtestprotocol(item, log=False))
+
+
+def survivors(file: SourceFileMutationData) -> Iterator[str]:
+    return (name for name, code in file.exit_code_by_key.items() if code == SURVIVED)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
