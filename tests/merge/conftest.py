@@ -2,7 +2,7 @@
 
 By default at the same examples every time, so that a run tells of the change and not of the dice;
 HYPOTHESIS_PROFILE=thorough looks twenty times as long, and somewhere else each time. A mutant is
-looked at with a tenth of the examples, and what kills it is not made shorter.
+looked at with a fifteenth of the examples, and what kills it is not made shorter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ settings.register_profile(
 settings.register_profile(
     "mutation",
     settings.get_profile("quick"),
-    max_examples=QUICK_EXAMPLES // 10,
+    max_examples=QUICK_EXAMPLES // 15,
     phases=[Phase.explicit, Phase.generate],
     database=None,
 )
