@@ -8,20 +8,23 @@ mutmut makes the mutants, keeps what became of them (in `mutants/`) and shows th
 that call the function in question, those that are quick and noticed much before first, up to the first that
 fails. That is about ten times as fast as a run of pytest for each mutant.
 
-What a test has noticed stands as long as the function is as it was; what none has noticed is tried again.
+What mypy would refuse is not tried. What a test has noticed stands as long as the function is as it was; what
+none has noticed is tried again.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from io import StringIO
 from mmap import mmap
 from pathlib import Path
@@ -29,7 +32,7 @@ from pathlib import Path
 import pytest
 from _pytest.runner import runtestprotocol
 from mutmut.__main__ import create_mutants
-from mutmut.mutation.data import SourceFileMutationData
+from mutmut.mutation.data import MutantLineSpans, SourceFileMutationData
 from mutmut.mutation.trampoline import set_mutant_under_test
 from mutmut.state import state
 from mutmut.stats import status_by_exit_code
@@ -57,6 +60,7 @@ SURVIVED = 0
 KILLED = 1
 NO_TESTS = 33
 TIMEOUT = 36
+REFUSED = 37
 
 MEMORY_BYTES = 4 << 30
 SLOWER = 20
@@ -73,7 +77,32 @@ def main(modules: list[str]) -> int:
     files = [SourceFileMutationData(path=Path(FOLDER, PACKAGE, f"{module}.py")) for module in modules]
     for file in files:
         file.load()
+    refuse_by_type(files)
     return pytest.main([*PYTEST, *NOT_OF_TIME, TESTS], plugins=[Mutation(files)])
+
+
+def refuse_by_type(files: list[SourceFileMutationData]) -> None:
+    """Take for noticed what mypy would notice: an error in a mutant that its original has not."""
+    mypy = [sys.executable, "-m", "mypy", "--config-file=", "--strict", "--no-warn-unused-ignores"]
+    options = ["--explicit-package-bases", "--output=json", *(f"mutants/{file.path}" for file in files)]
+    told = subprocess.run([*mypy, *options], env={**os.environ, "MYPYPATH": FOLDER}, stdout=subprocess.PIPE)
+    errors: defaultdict[str, dict[int, str]] = defaultdict(dict)
+    for error in map(json.loads, told.stdout.splitlines()):
+        if error["code"] != "has-type":  # where mutmut has written a method many times
+            errors[error["file"]][error["line"]] = error["message"]
+    for file in files:
+        spans = MutantLineSpans.load(file.path).span_by_function_name
+        found = {
+            name: {
+                message for line, message in errors[f"mutants/{file.path}"].items() if start <= line <= end
+            }
+            for name, (start, end) in ((name, astuple(span)) for name, span in spans.items())
+        }
+        for mutant, code in file.exit_code_by_key.items():
+            name = mutant.rpartition(".")[2]
+            if code is None and found[name] - found[name.partition("__mutmut_")[0] + "__mutmut_orig"]:
+                file.exit_code_by_key[mutant] = REFUSED
+        file.save()
 
 
 @dataclass(slots=True)
