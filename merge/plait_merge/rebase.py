@@ -36,15 +36,15 @@ def rebase(
     A *policy* decides, per place, what would else be conflicts. Raises MalformedPatch for what is no patch
     and ValueError for *theirs* that do not apply to base.
     """
-    operations = _read(yours, limits)
     try:
+        operations = _read(yours, limits)
         applied = apply_operations(base, operations, limits)
         chain = [_read(patch, limits) for patch in theirs]
+        head = _replayed(base, chain, limits)
     except (Inapplicable, LimitExceeded) as refusal:
         return refusal
     if not chain:
         return _forward(base, applied, operations)
-    head = _replayed(base, chain, limits)
     if not _is_touched(chain, operations, policy) or (
         policy is None and adds_up(base, joined.from_iterable(chain), operations)
     ):
@@ -62,8 +62,8 @@ def carry(
 
     The caller has asked a `TouchIndex`. Costs two applications of the patch, however far head is.
     """
-    operations = _read(yours, limits)
     try:
+        operations = _read(yours, limits)
         value = apply_operations(base, operations, limits)
         if head is base:
             return _forward(base, value, operations)

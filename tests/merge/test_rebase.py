@@ -1,0 +1,66 @@
+"""What `rebase` and `carry` answer, whatever road through the engine is taken: limits, guards, mistakes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from merge.strategies import add, guard, move, replace
+from plait_merge import Inapplicable, Json, LimitExceeded, Limits, Rebased, rebase
+from plait_merge.rebase import carry
+
+SHALLOW = Limits(depth_max=3)
+SHORT = Limits(operations_max=1)
+DEEP: Json = {"a": {"b": {"c": {}}}}
+
+
+def limit(outcome: object) -> str:
+    assert isinstance(outcome, LimitExceeded)
+    return outcome.limit
+
+
+def test_a_patch_past_the_limits_is_refused_wherever_it_stands() -> None:
+    deep = [add("/x", DEEP)]
+    assert limit(rebase({}, [], deep, limits=SHALLOW)) == "depth"
+    assert limit(rebase({}, [[add("/y", 1)]], deep, limits=SHALLOW)) == "depth"
+    assert limit(rebase({}, [deep], [add("/y", 1)], limits=SHALLOW)) == "depth"
+    assert limit(carry({}, {}, deep, limits=SHALLOW)) == "depth"
+    same: Json = {}
+    assert limit(carry(same, same, deep, limits=SHALLOW)) == "depth"
+
+
+def test_a_patch_of_too_many_operations_is_refused_wherever_it_stands() -> None:
+    long = [add("/x", 1), add("/y", 1)]
+    assert limit(rebase({}, [], long, limits=SHORT)) == "operations"
+    assert limit(rebase({}, [long], [add("/z", 1)], limits=SHORT)) == "operations"
+    assert limit(carry({}, {}, long, limits=SHORT)) == "operations"
+
+
+def test_a_merge_deeper_than_the_limits_is_refused() -> None:
+    """Theirs moves one thing into another, yours makes it deeper: each may, both may not."""
+    theirs = [move("/x", "/y/x")]
+    yours = [add("/x/a/b", {})]
+    base = {"x": {"a": {}}, "y": {}}
+    assert isinstance(rebase(base, [theirs], yours), Rebased)
+    assert limit(rebase(base, [theirs], yours, limits=SHALLOW)) == "depth"
+
+
+@pytest.mark.parametrize(
+    "theirs", [[], [[add("/b", 1)]], [[move("/c", "/d")]]], ids=["none", "apart", "woven"]
+)
+def test_guards_that_hold_are_no_part_of_the_answer(theirs: list[list[dict[str, Any]]]) -> None:
+    outcome = rebase({"a": 1, "c": 1}, theirs, [guard("/a", 1), guard("/c", 1), replace("/a", 2)])
+    assert isinstance(outcome, Rebased)
+    assert outcome.patch == [replace("/a", 2)]
+
+
+def test_guards_are_no_part_of_what_is_carried() -> None:
+    outcome = carry({"a": 1}, {"a": 1, "b": 1}, [guard("/a", 1), replace("/a", 2)])
+    assert outcome == Rebased({"a": 2, "b": 1}, [replace("/a", 2)])
+
+
+def test_theirs_that_do_not_apply_are_named() -> None:
+    with pytest.raises(ValueError, match=r"^theirs\[1\] does not apply: ") as told:
+        rebase({}, [[add("/a", 1)], [replace("/b", 1)]], [add("/c", 1)])
+    assert isinstance(told.value.__cause__, Inapplicable)
