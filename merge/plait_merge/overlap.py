@@ -98,7 +98,7 @@ class Overlaps:
                 return
         self.clash("add_add", member, theirs, yours)
 
-    def _counts(self, rule: Rule, value: Json, mergeable: bool = False) -> bool:
+    def _counts(self, rule: Rule, value: Json, mergeable: bool) -> bool:
         """Say whether adding a value twice is not the same as once, or may not be the same inside of it."""
         if self.policy is None or not self.policy.counts:
             return False
@@ -147,12 +147,11 @@ class Overlaps:
     def _alike_inside(self, theirs: Node, yours: Node) -> bool:
         here, there = self.theirs.strand, self.yours.strand
         mine, other = here.body(theirs), there.body(yours)
-        if type(mine.raw) is not type(other.raw):
-            return same(mine.raw, other.raw) if not isinstance(mine.raw, (dict, list)) else False
-        if isinstance(mine.raw, dict):
+        kind = type(mine.raw)
+        if kind is dict and type(other.raw) is dict:
             left, right = here.members_of(theirs), there.members_of(yours)
             return left.keys() == right.keys() and all(self.are_alike(left[n], right[n]) for n in left)
-        if isinstance(mine.raw, list):
+        if kind is list and type(other.raw) is list:
             elements, others = here.elements_of(theirs), there.elements_of(yours)
             return len(elements) == len(others) and all(map(self.are_alike, elements, others))
         return same(mine.raw, other.raw)
@@ -170,7 +169,7 @@ class Overlaps:
                 self._compare_runs(gap[0].owner, run, mine)
 
     def _compare_runs(self, array: Node, theirs: list[Effect], yours: list[Effect]) -> None:
-        rule = DEFAULT if self.policy is None else self.rule(array)
+        rule = self.rule(array)
         if rule.array == "set":
             return
         if rule.array == "keyed" and self.elements is not None:
@@ -228,8 +227,8 @@ class Overlaps:
                 if replaced:
                     self.clash("replace_edit", top, x.content[top], effect)
                 elif effect.node in x.dead and not x.dead[effect.node].implied:
-                    both = (x.dead[effect.node], effect)
-                    self.agree(*(both if x is self.theirs else both[::-1]))
+                    if x is self.theirs:
+                        self.agree(x.dead[effect.node], effect)
                 else:
                     rescued = self._rescued_around(x, y, effect.node, top)
                     self.within.append((effect, x.death(top if rescued is None else rescued)))

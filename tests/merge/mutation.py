@@ -100,7 +100,10 @@ def refuse_by_type(files: list[SourceFileMutationData]) -> None:
         }
         for mutant, code in file.exit_code_by_key.items():
             name = mutant.rpartition(".")[2]
-            if code is None and found[name] - found[name.partition("__mutmut_")[0] + "__mutmut_orig"]:
+            if (
+                code in (None, SURVIVED)
+                and found[name] - found[name.partition("__mutmut_")[0] + "__mutmut_orig"]
+            ):
                 file.exit_code_by_key[mutant] = REFUSED
         file.save()
 

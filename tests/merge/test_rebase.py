@@ -26,8 +26,8 @@ def test_a_patch_past_the_limits_is_refused_wherever_it_stands() -> None:
     assert limit(rebase({}, [[add("/y", 1)]], deep, limits=SHALLOW)) == "depth"
     assert limit(rebase({}, [deep], [add("/y", 1)], limits=SHALLOW)) == "depth"
     assert limit(carry({}, {}, deep, limits=SHALLOW)) == "depth"
-    same: Json = {}
-    assert limit(carry(same, same, deep, limits=SHALLOW)) == "depth"
+    whole: Json = {}
+    assert limit(carry(whole, whole, deep, limits=SHALLOW)) == "depth"
 
 
 def test_a_patch_of_too_many_operations_is_refused_wherever_it_stands() -> None:
@@ -41,7 +41,7 @@ def test_a_merge_deeper_than_the_limits_is_refused() -> None:
     """Theirs moves one thing into another, yours makes it deeper: each may, both may not."""
     theirs = [move("/x", "/y/x")]
     yours = [add("/x/a/b", {})]
-    base = {"x": {"a": {}}, "y": {}}
+    base: Json = {"x": {"a": {}}, "y": {}}
     assert isinstance(rebase(base, [theirs], yours), Rebased)
     assert limit(rebase(base, [theirs], yours, limits=SHALLOW)) == "depth"
 
