@@ -47,7 +47,7 @@ def test_what_one_side_removes_and_the_other_moves_and_edits_is_somebodys_to_dec
 @pytest.mark.parametrize("long", [[], LONG], ids=["by the short road", "by the long road"])
 def test_a_resolver_that_takes_a_side_is_noted(long: Patch) -> None:
     for taken in (2, 3):
-        rules = policy({"/a": {"resolver": "r"}}, r=lambda *asked, taken=taken: taken)  # type: ignore[misc]
+        rules = policy({"/a": {"resolver": "r"}}, r=lambda *asked, taken=taken: taken)
         outcome = rebase({"a": 1, "from": 0}, [[replace("/a", 2), *long]], [replace("/a", 3)], rules)
         assert value_of(outcome)["a"] == taken
         assert notes_of(outcome) == [("resolver", 0, "/a")]
