@@ -87,3 +87,11 @@ def test_what_can_only_be_settled_together_is_decided_if_all_of_it_is_decided_al
     other = {"theirs": "yours", "yours": "theirs"}[side]
     for rules in ({"/a": both["/a"]}, {"/b": both["/b"]}, {**both, "/b": {"scalar": other}}):
         assert len(conflicts_of(rebase(base, [theirs], yours, policy(rules)))) == 1
+
+
+def test_an_element_of_a_set_that_one_side_edits_is_not_removed_by_the_other() -> None:
+    base: Json = {"l": [{"n": 1}, {"n": 2}]}
+    removed, edited = [remove("/l/0")], [replace("/l/0/n", 3)]
+    for theirs, yours in ((removed, edited), (edited, removed)):
+        outcome = rebase(base, [theirs], yours, policy({"/l": {"array": "set"}}))
+        assert sorted(element["n"] for element in value_of(outcome)["l"]) == [2, 3]
