@@ -19,6 +19,8 @@ from msgspec import Struct
 from plait_server.errors import StoreRefused
 from plait_server.store import statements as sql
 from plait_server.store.chain import find_revisions
+from plait_server.store.connection import BUSY_TIMEOUT_S
+from plait_server.store.file import refuse_foreign_log
 from plait_server.store.record import (
     Address,
     CollectionRecord,
@@ -34,10 +36,7 @@ from plait_server.store.record import (
 from plait_server.store.schema import load_schema
 
 PAGE_REVISIONS: Final = 1_000
-BUSY_TIMEOUT_S: Final = 5.0
 Unreadable: Final = sqlite3.Error
-WITHOUT_LOG: Final = b"\x01\x01"
-"""What the header of a database says at its 18th byte that has no write-ahead log."""
 
 
 class HeadRecord(Struct, frozen=True):
@@ -241,28 +240,6 @@ def open_archive(path: Path, *, any_version: bool = False) -> Iterator[Archive]:
         except (sqlite3.Error, ValueError, TypeError) as error:
             raise StoreRefused(f"{path} cannot be opened: {error}.") from error
         yield archive
-
-
-def refuse_foreign_log(path: Path) -> None:
-    """Refuse a backup beside the log of the database that was there before it.
-
-    SQLite would write that log into it. The header of a backup says that it has no log; that of a database
-    that a server opened says otherwise, before there is one. Raises StoreRefused.
-    """
-    log = Path(f"{path}-wal")
-    if not path.is_file():
-        return  # to open something else, a pipe say, may take for ever
-    try:
-        with path.open("rb") as file:
-            versions = file.read(20)[18:]
-        is_foreign = versions == WITHOUT_LOG and log.stat().st_size > 0
-    except OSError:
-        return
-    if is_foreign:
-        raise StoreRefused(
-            f"{log} is the log of another database that was here before; move it away, "
-            f"and {path}-shm with it."
-        )
 
 
 def _check_version(connection: sqlite3.Connection, path: Path, any_version: bool) -> None:

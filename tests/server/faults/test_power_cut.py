@@ -12,7 +12,7 @@ from random import Random
 
 from plait_server.service.invariants import check
 from plait_server.store.archive import open_archive
-from plait_server.store.sqlite import hold_file
+from plait_server.store.file import hold_file
 from server.faults import careless_server
 from server.faults.conftest import Start
 from server.faults.faulty_system import FaultySystem, write_files
