@@ -43,7 +43,7 @@ class Events:
                 ("bad-header", "bad-query", "overloaded", "store-unavailable"),
                 query=("from",),
                 headers=("Last-Event-ID",),
-                media_type="text/event-stream",
+                media_types=("text/event-stream",),
             ),
         )
 

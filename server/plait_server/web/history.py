@@ -57,8 +57,9 @@ class History:
                 {200: None, 304: None},
                 (*READ_PROBLEMS, "not-acceptable", "precondition-failed", "revision-compacted"),
                 query=("from", "to"),
+                required=("from",),
                 headers=("Accept", "If-None-Match", "If-Match"),
-                media_type=DIFF_TYPES[0],
+                media_types=DIFF_TYPES,
             ),
             Route(
                 "GET",

@@ -59,6 +59,7 @@ class Locks:
                 "List the leases of a document",
                 {200: models.LockList},
                 ("bad-query", "bad-header", "store-unavailable"),
+                headers=("Plait-Author",),
             ),
             Route(
                 "GET",
@@ -67,6 +68,7 @@ class Locks:
                 "Read a lease of one's own",
                 {200: models.Lock},
                 ("bad-query", "bad-header", "store-unavailable"),
+                headers=("Plait-Author",),
             ),
             Route(
                 "PUT",
