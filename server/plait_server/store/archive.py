@@ -189,8 +189,10 @@ class Archive:
         for tenant, *record in self.connection.execute(statement):
             yield tenant, KeyRecord(*record)
 
-    def locks(self) -> Iterator[LockRecord]:
-        for tenant, collection, document, *rest in self.connection.execute(sql.LOCKS):
+    def locks(self, address: Address | None = None) -> Iterator[LockRecord]:
+        """Give all leases, or those of one document."""
+        statement, row = (sql.LOCKS, ()) if address is None else (_LOCKS_OF_DOCUMENT, address)
+        for tenant, collection, document, *rest in self.connection.execute(statement, row):
             yield LockRecord(Address(tenant, collection, document), *rest)
 
     def fence(self) -> int:
@@ -286,6 +288,7 @@ def _linked(
 _OR_NULL = ", 'null'"
 _ADDRESS = "(tenant, collection, id)"
 _OF_DOCUMENT = "tenant = ? AND collection = ? AND document = ?"
+_LOCKS_OF_DOCUMENT = f"SELECT * FROM ({sql.LOCKS}) WHERE {_OF_DOCUMENT}"
 _HEADS = "SELECT tenant, collection, id, head, latest, deleted, created, updated, oldest FROM documents"
 _OPERATIONS = """
 SELECT tenant, collection, document, id, caller, author, body, accepted, place, done, answer, expires
