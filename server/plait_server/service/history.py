@@ -34,7 +34,7 @@ from plait_server.service.blame import Blames, Setter
 from plait_server.service.decision import deleted
 from plait_server.service.description import describe
 from plait_server.service.document import OpenDocument
-from plait_server.service.request import Caller, DocumentKey, Edit
+from plait_server.service.request import Caller, DocumentKey, Edit, address_of
 from plait_server.service.reversal import REVISIONS_MAX, reverse
 from plait_server.service.revision import STORED, Revision, before_the_first
 from plait_server.store import Address, Store
@@ -302,7 +302,7 @@ class History:
 
     async def _existing(self, caller: Caller, document: DocumentKey) -> OpenDocument:
         """Open a document that was created once."""
-        opened = await self._documents.open(Address(caller.tenant, document.collection, document.id))
+        opened = await self._documents.open(address_of(caller, document))
         if opened.head.n == 0:
             self._documents.release(opened)
             raise errors.NotFound("There is no such document.")

@@ -63,7 +63,7 @@ class Events:
             await response.prepare(request)
             await response.write(b"retry: %d\n\n" % RETRY_MS)
             connection.admit(caller)
-            asked = {"t": "sub", "id": 0, "doc": f"{document.collection}/{document.id}"}
+            asked = {"t": "sub", "id": 0, "doc": document.name}
             connection.receive(wire.encode(asked if after is None else {**asked, "from": after}))
             await stream.run(self._comment_s)
         finally:
