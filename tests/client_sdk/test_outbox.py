@@ -22,7 +22,9 @@ from client_sdk.outbox_writer import body_of, edit_of, flight_of
 from plait_client.errors import OutboxFull, OutboxUnusable
 from plait_client.replica.edit import Edit, Flight, Hold, State
 from plait_client.replica.replica import Replica
-from plait_client.saving.outbox import SCHEMA_VERSION, FailedEdit, Outbox, Stored
+from plait_client.saving.file import SCHEMA_VERSION
+from plait_client.saving.outbox import Outbox
+from plait_client.saving.records import FailedEdit, Stored
 from plait_merge import ABSENT, Json, apply
 
 NAME = "orders/7"
