@@ -23,7 +23,7 @@ class Caller(Struct, frozen=True):
     author: str
 
 
-class DocumentKey(Struct, frozen=True):
+class DocumentKey(Struct, frozen=True, cache_hash=True):
     """A document of the caller's tenant."""
 
     collection: str

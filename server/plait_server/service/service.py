@@ -108,7 +108,9 @@ class Service:
         self.history = History(store, pipeline)
         self._batch_editor = BatchEditor(self._editor)
         self._labels = Labels(store, self._documents, limits.labels_max)
-        self.compactor = Compactor(store, self._documents, collections, limits.compaction_interval_s, clock)
+        self.compactor = Compactor(
+            store, self._documents, collections, limits.compaction_interval_s, clock, monotonic
+        )
         self._compaction = asyncio.create_task(self.compactor.run(), name="compaction")
         self._housekeeping = asyncio.create_task(self._keep_house(), name="housekeeping")
 
