@@ -29,6 +29,7 @@ class Sameness:
         self._pickler = _pickler(self._buffer)
         self._serial: dict[tuple[int, int, int], bytes] = {}
         self._known: dict[tuple[int, int], bool] = {}
+        self._changed: dict[tuple[int, int], list[str]] = {}
 
     def same(self, old: Json, new: Json) -> bool:
         """Tell whether two values are equal as JSON."""
@@ -47,34 +48,38 @@ class Sameness:
             known = self._known[pair] = self._equal(old, new, (id(old), -1, -1))
         return known
 
-    def are_untouched(self, base: Json, theirs: Json, yours: Json) -> bool:
-        """Tell whether two sides have left a container as it was, which takes half as long as to ask twice.
+    def compare(self, base: Json, theirs: Json, yours: Json) -> tuple[Json, bool, bool]:
+        """Give what neither side has changed, else base, and say whether theirs and whether yours is the same.
 
-        What both have made true of 1 passes as well, so it is theirs or yours that is to be taken on. There
-        is nothing to merge in it.
+        Where a container is as it was on both sides, the sides are compared with one another, and only by
+        `==` with base, which takes half as long as to ask twice. So what both have made true of 1 passes for
+        unchanged, and it is theirs that is given.
         """
-        if base is theirs or base is yours:
-            return False  # to be seen without a look inside
-        if type(base) is not type(theirs) or type(base) is not type(yours) or len(base) != len(yours):
-            return False
-        pairs = (id(base), id(theirs)), (id(base), id(yours))
-        if pairs[0] in self._known or pairs[1] in self._known:
-            return False
+        if not _are_large(base, theirs, yours):
+            return base, self.same(base, theirs), self.same(base, yours)
         try:
             if base != theirs:
-                self._known[pairs[0]] = False
-                return False
-            if self._serialized(theirs) != self._serialized(yours):
-                return False
-        except RecursionError:
+                return base, False, self.same(base, yours)
+            here = self._serialized(theirs)
+            if here == self._serialized(yours):
+                return theirs, True, True
+            is_theirs = here == self._serialized(base) or same(base, theirs)
+        except RecursionError:  # deeper than Python compares or writes
             self._pickler = _pickler(self._buffer)
-            return False
-        self._known[id(theirs), id(yours)] = True
-        return True
+            is_theirs = same(base, theirs)
+        return base, is_theirs, self.same(base, yours)
 
-    def differ(self, old: Json, new: Json) -> None:
-        """Take it as known that a container is not the same as another, or worth a look."""
-        self._known[id(old), id(new)] = False
+    def changed(self, old: dict[str, Json], new: dict[str, Json]) -> list[str]:
+        """List the members of an object that another one has not, or not the same."""
+        known = self._changed.get((id(old), id(new)))
+        if known is None:
+            same, get = self.same, new.get
+            known = [name for name, part in old.items() if not same(part, get(name, ABSENT))]
+        return known
+
+    def note(self, old: dict[str, Json], new: dict[str, Json], changed: list[str]) -> None:
+        """Take it as known which members another object has not, or not the same, or may not have."""
+        self._changed[id(old), id(new)] = changed
 
     def equal_ends(self, old: list[Json], new: list[Json]) -> tuple[int, int]:
         """Count the same elements at the front of two arrays, and those at the end after them."""
@@ -140,6 +145,20 @@ class Sameness:
         self._buffer.truncate()
         self._pickler.dump(value)
         return self._buffer.getvalue()
+
+
+def _are_large(base: Json, theirs: Json, yours: Json) -> bool:
+    """Tell whether three values are containers worth an effort: of one kind, and none of them another."""
+    kind = type(base)
+    return (
+        (kind is dict or kind is list)
+        and len(base) > FEW
+        and kind is type(theirs)
+        and kind is type(yours)
+        and len(base) == len(yours)
+        and base is not theirs
+        and base is not yours
+    )
 
 
 def _are_few_same(old: Json, new: Json) -> bool | None:
