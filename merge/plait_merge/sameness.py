@@ -49,7 +49,7 @@ class Sameness:
         return known
 
     def compare(self, base: Json, theirs: Json, yours: Json) -> tuple[Json, bool, bool]:
-        """Give what neither side has changed, else base, and say whether theirs and whether yours is the same.
+        """Give what neither side changed, else base, and say whether theirs and whether yours is the same.
 
         Where a container is as it was on both sides, the sides are compared with one another, and only by
         `==` with base, which takes half as long as to ask twice. So what both have made true of 1 passes for
