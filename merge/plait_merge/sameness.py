@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from io import BytesIO
+from operator import is_
 from pickle import Pickler
 from typing import Final
 
@@ -25,9 +25,8 @@ class Sameness:
     """
 
     def __init__(self) -> None:
-        self._buffer = BytesIO()
-        self._pickler = _pickler(self._buffer)
-        self._serial: dict[tuple[int, int, int], bytes] = {}
+        self._renew()
+        self._serial: dict[tuple[int, int, int], list[bytes]] = {}
         self._known: dict[tuple[int, int], bool] = {}
         self._changed: dict[tuple[int, int], list[str]] = {}
 
@@ -60,22 +59,35 @@ class Sameness:
         try:
             if base != theirs:
                 return base, False, self.same(base, yours)
-            here = self._serialized(theirs)
-            if here == self._serialized(yours):
+            serial = self._serialized(theirs)
+            if serial == self._serialized(yours):
                 return theirs, True, True
-            is_theirs = here == self._serialized(base) or same(base, theirs)
-        except RecursionError:  # deeper than Python compares or writes
-            self._pickler = _pickler(self._buffer)
+            is_theirs = serial == self._serial_of(base) or same(base, theirs)
+        except RecursionError:
+            self._renew()
             is_theirs = same(base, theirs)
         return base, is_theirs, self.same(base, yours)
 
     def changed(self, old: dict[str, Json], new: dict[str, Json]) -> list[str]:
         """List the members of an object that another one has not, or not the same."""
         known = self._changed.get((id(old), id(new)))
+        if known is None and len(old) > FEW and not any(map(is_, old.values(), new.values())):
+            known = self._changed_by_serial(old, new)
         if known is None:
             same, get = self.same, new.get
             known = [name for name, part in old.items() if not same(part, get(name, ABSENT))]
         return known
+
+    def _changed_by_serial(self, old: dict[str, Json], new: dict[str, Json]) -> list[str] | None:
+        """List the members by `==`, if another object has the rest as it is; else None."""
+        get = new.get
+        try:
+            names = [name for name, part in old.items() if part != get(name, ABSENT)]
+            rest = new | {name: old[name] for name in names}
+            return names if self._serial_of(old) == self._serialized(rest) else None
+        except RecursionError:
+            self._renew()
+            return None
 
     def note(self, old: dict[str, Json], new: dict[str, Json], changed: list[str]) -> None:
         """Take it as known which members another object has not, or not the same, or may not have."""
@@ -131,20 +143,37 @@ class Sameness:
         try:
             if old != new:
                 return False
-            if key is None:
-                serial = self._serialized(old)
-            elif (serial := self._serial.get(key, b"")) == b"":
-                serial = self._serial[key] = self._serialized(old)
+            serial = self._serialized(old) if key is None else self._serial_of(old, key)
             return serial == self._serialized(new) or same(old, new)
-        except RecursionError:  # deeper than Python compares or writes; the loop of `same` has no such bound
-            self._pickler = _pickler(self._buffer)
+        except RecursionError:
+            self._renew()
             return same(old, new)
 
-    def _serialized(self, value: Json) -> bytes:
-        self._buffer.seek(0)
-        self._buffer.truncate()
+    def _serial_of(self, value: Json, key: tuple[int, int, int] | None = None) -> list[bytes]:
+        """Give what a value is written as, and keep it for the next time."""
+        key = key or (id(value), -1, -1)
+        serial = self._serial.get(key)
+        if serial is None:
+            serial = self._serial[key] = self._serialized(value)
+        return serial
+
+    def _serialized(self, value: Json) -> list[bytes]:
         self._pickler.dump(value)
-        return self._buffer.getvalue()
+        pieces = self._pieces.copy()
+        self._pieces.clear()
+        return pieces
+
+    def _renew(self) -> None:
+        """Begin anew after a value deeper than Python compares or writes; the loop of `same` has no such bound."""
+        self._pieces = _Pieces()
+        self._pickler = Pickler(self._pieces, 4)
+        self._pickler.fast = True  # no memo: which parts are one object must not show
+
+
+class _Pieces(list[bytes]):
+    """Where a pickler writes to; what it writes is the same in the same pieces."""
+
+    write = list.append
 
 
 def _are_large(base: Json, theirs: Json, yours: Json) -> bool:
@@ -187,9 +216,3 @@ def _are_few_same(old: Json, new: Json) -> bool | None:
         elif not same(part, other):
             return False
     return True
-
-
-def _pickler(buffer: BytesIO) -> Pickler:
-    pickler = Pickler(buffer, 4)
-    pickler.fast = True  # no memo: which parts are one object must not show
-    return pickler
