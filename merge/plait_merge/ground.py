@@ -122,8 +122,10 @@ class Ground:
                 ground[name] = new
                 is_base = False
         for name, new in theirs.items():
+            if name in base or type(new) is not list:
+                continue
             other = yours.get(name)
-            if type(new) is list and type(other) is list and name not in base and not self._same(new, other):
+            if type(other) is list and not self._same(new, other):
                 shared = self._extended(new, other, (*path, name))
                 if shared is not None:
                     ground[name] = shared

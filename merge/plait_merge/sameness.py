@@ -54,7 +54,9 @@ class Sameness:
         `==` with base, which takes half as long as to ask twice. So what both have made true of 1 passes for
         unchanged, and it is theirs that is given.
         """
-        if not _are_large(base, theirs, yours):
+        kind = type(base)
+        is_large = (kind is dict or kind is list) and len(base) > FEW
+        if not is_large or not kind is type(theirs) is type(yours) or base is theirs or base is yours:
             return base, self.same(base, theirs), self.same(base, yours)
         try:
             if base != theirs:
@@ -164,7 +166,7 @@ class Sameness:
         return pieces
 
     def _renew(self) -> None:
-        """Begin anew after a value deeper than Python compares or writes; the loop of `same` has no such bound."""
+        """Begin anew, as after a value deeper than Python compares or writes: `same` knows no such bound."""
         self._pieces = _Pieces()
         self._pickler = Pickler(self._pieces, 4)
         self._pickler.fast = True  # no memo: which parts are one object must not show
@@ -174,20 +176,6 @@ class _Pieces(list[bytes]):
     """Where a pickler writes to; what it writes is the same in the same pieces."""
 
     write = list.append
-
-
-def _are_large(base: Json, theirs: Json, yours: Json) -> bool:
-    """Tell whether three values are containers worth an effort: of one kind, and none of them another."""
-    kind = type(base)
-    return (
-        (kind is dict or kind is list)
-        and len(base) > FEW
-        and kind is type(theirs)
-        and kind is type(yours)
-        and len(base) == len(yours)
-        and base is not theirs
-        and base is not yours
-    )
 
 
 def _are_few_same(old: Json, new: Json) -> bool | None:
