@@ -42,6 +42,7 @@ class Ground:
         """Raises LimitExceeded("depth"). What a policy counts twice or sorts out itself is no part of it."""
         self._aligner = aligner
         self._policy = policy
+        self._agreement_counts_once = policy is None or not policy.counts
         self._same = aligner.sameness.same
         self._origins: Origins = {}
         self._made: list[Json] = []  # kept, so that no id comes back as another's
@@ -105,13 +106,14 @@ class Ground:
         self, base: dict[str, Json], theirs: dict[str, Json], yours: dict[str, Json], path: Tokens
     ) -> Json:
         sameness = self._aligner.sameness
+        compare = sameness.compare if self._agreement_counts_once else sameness.compare_each
         ground = base.copy()
         is_base = True
         here: list[str] = []
         there: list[str] = []
         for name, old in base.items():
             one, other = theirs.get(name, ABSENT), yours.get(name, ABSENT)
-            new, is_theirs, is_yours = sameness.compare(old, one, other)
+            new, is_theirs, is_yours = compare(old, one, other)
             if not is_theirs:
                 here.append(name)
             if not is_yours:

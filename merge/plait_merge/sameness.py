@@ -48,48 +48,72 @@ class Sameness:
         return known
 
     def compare(self, base: Json, theirs: Json, yours: Json) -> tuple[Json, bool, bool]:
-        """Give what neither side changed, else base, and say whether theirs and whether yours is the same.
+        """Give base without what both sides changed alike; say whether theirs and whether yours is the same.
 
-        Where a container is as it was on both sides, the sides are compared with one another, and only by
-        `==` with base, which takes half as long as to ask twice. So what both have made true of 1 passes for
-        unchanged, and it is theirs that is given.
+        Where a side has left a large container alone, it is compared with the other side, and only by `==`
+        with base, which takes half as long as to compare both with base. So what both have made true of 1
+        passes for unchanged, and what is given is a container that has it as they have.
         """
         kind = type(base)
         is_large = (kind is dict or kind is list) and len(base) > FEW
         if not is_large or not kind is type(theirs) is type(yours) or base is theirs or base is yours:
-            return base, self.same(base, theirs), self.same(base, yours)
+            return self.compare_each(base, theirs, yours)
         try:
-            if base != theirs:
-                return base, False, self.same(base, yours)
-            serial = self._serialized(theirs)
-            if serial == self._serialized(yours):
-                return theirs, True, True
-            is_theirs = serial == self._serial_of(base) or same(base, theirs)
+            if base == theirs:
+                serial = self._serialized(theirs)
+                if serial == self._serialized(yours):
+                    return theirs, True, True
+                left, other = theirs, yours
+            elif base == yours:
+                serial = self._serialized(yours)
+                left, other = yours, theirs
+            else:
+                return base, False, False
+            found = self._undone(base, other, serial) if kind is dict else None
+            if found is not None:
+                ground, names = found
+                self.note(ground, other, names)
+                return ground, left is theirs, left is yours
+            is_left = serial == self._serialized(base) or same(base, left)
         except RecursionError:
             self._renew()
-            is_theirs = same(base, theirs)
-        return base, is_theirs, self.same(base, yours)
+            return self.compare_each(base, theirs, yours)
+        if left is yours:
+            return base, False, is_left
+        return base, is_left, self.same(base, yours)
+
+    def compare_each(self, base: Json, theirs: Json, yours: Json) -> tuple[Json, bool, bool]:
+        """Do so where what both changed alike is no less a change than any other."""
+        return base, self.same(base, theirs), self.same(base, yours)
 
     def changed(self, old: dict[str, Json], new: dict[str, Json]) -> list[str]:
         """List the members of an object that another one has not, or not the same."""
         known = self._changed.get((id(old), id(new)))
-        if known is None and len(old) > FEW and not any(map(is_, old.values(), new.values())):
-            known = self._changed_by_serial(old, new)
-        if known is None:
-            same, get = self.same, new.get
-            known = [name for name, part in old.items() if not same(part, get(name, ABSENT))]
-        return known
+        if known is not None:
+            return known
+        if len(old) > FEW and not any(map(is_, old.values(), new.values())):
+            try:
+                found = self._undone(old, new, self._serial_of(old))
+                if found is not None:
+                    return found[1]
+            except RecursionError:
+                self._renew()
+        same, get = self.same, new.get
+        return [name for name, part in old.items() if not same(part, get(name, ABSENT))]
 
-    def _changed_by_serial(self, old: dict[str, Json], new: dict[str, Json]) -> list[str] | None:
-        """List the members by `==`, if another object has the rest as it is; else None."""
+    def _undone(
+        self, old: dict[str, Json], new: dict[str, Json], serial: list[bytes]
+    ) -> tuple[dict[str, Json], list[str]] | None:
+        """Give the new object with what differs as the old one has it, and what that is.
+
+        None if it is not written as *serial*, so that it is not for certain what that is.
+        """
         get = new.get
-        try:
-            names = [name for name, part in old.items() if part != get(name, ABSENT)]
-            rest = new | {name: old[name] for name in names}
-            return names if self._serial_of(old) == self._serialized(rest) else None
-        except RecursionError:
-            self._renew()
-            return None
+        names = [
+            name for name, part in old.items() if (other := get(name, ABSENT)) is not part and part != other
+        ]
+        undone = old | new | {name: old[name] for name in names}
+        return (undone, names) if self._serialized(undone) == serial else None
 
     def note(self, old: dict[str, Json], new: dict[str, Json], changed: list[str]) -> None:
         """Take it as known which members another object has not, or not the same, or may not have."""
