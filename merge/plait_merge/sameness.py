@@ -48,11 +48,11 @@ class Sameness:
         return known
 
     def compare(self, base: Json, theirs: Json, yours: Json) -> tuple[Json, bool, bool]:
-        """Give base without what both sides changed alike; say whether theirs and whether yours is the same.
+        """Give what there is to compare both sides with; say whether theirs and whether yours is the same.
 
-        Where a side has left a large container alone, it is compared with the other side, and only by `==`
-        with base, which takes half as long as to compare both with base. So what both have made true of 1
-        passes for unchanged, and what is given is a container that has it as they have.
+        It is base, or where a side has left a large container alone, what the sides have in common: they are
+        compared with each other, and only by `==` with base, which takes half as long as to compare both
+        with base. So what both have made true of 1 is no change, as it may be where an edit of both is one.
         """
         kind = type(base)
         is_large = (kind is dict or kind is list) and len(base) > FEW
@@ -69,11 +69,12 @@ class Sameness:
                 left, other = yours, theirs
             else:
                 return base, False, False
-            found = self._undone(base, other, serial) if kind is dict else None
-            if found is not None:
-                ground, names = found
-                self.note(ground, other, names)
-                return ground, left is theirs, left is yours
+            names = _differing(base, other) if kind is dict else []
+            if names:
+                ground = _undone(base, other, names)
+                if self._serialized(ground) == serial:
+                    self.note(ground, other, names)
+                    return ground, left is theirs, left is yours
             is_left = serial == self._serialized(base) or same(base, left)
         except RecursionError:
             self._renew()
@@ -83,7 +84,7 @@ class Sameness:
         return base, is_left, self.same(base, yours)
 
     def compare_each(self, base: Json, theirs: Json, yours: Json) -> tuple[Json, bool, bool]:
-        """Do so where what both changed alike is no less a change than any other."""
+        """Do so where what both changed alike counts, too."""
         return base, self.same(base, theirs), self.same(base, yours)
 
     def changed(self, old: dict[str, Json], new: dict[str, Json]) -> list[str]:
@@ -93,27 +94,16 @@ class Sameness:
             return known
         if len(old) > FEW and not any(map(is_, old.values(), new.values())):
             try:
-                found = self._undone(old, new, self._serial_of(old))
-                if found is not None:
-                    return found[1]
+                names = _differing(old, new)
+                # Where most differ, there is not much to be written.
+                if 2 * len(names) < len(old) and self._serialized(old) == self._serialized(
+                    _undone(old, new, names)
+                ):
+                    return names
             except RecursionError:
                 self._renew()
         same, get = self.same, new.get
         return [name for name, part in old.items() if not same(part, get(name, ABSENT))]
-
-    def _undone(
-        self, old: dict[str, Json], new: dict[str, Json], serial: list[bytes]
-    ) -> tuple[dict[str, Json], list[str]] | None:
-        """Give the new object with what differs as the old one has it, and what that is.
-
-        None if it is not written as *serial*, so that it is not for certain what that is.
-        """
-        get = new.get
-        names = [
-            name for name, part in old.items() if (other := get(name, ABSENT)) is not part and part != other
-        ]
-        undone = old | new | {name: old[name] for name in names}
-        return (undone, names) if self._serialized(undone) == serial else None
 
     def note(self, old: dict[str, Json], new: dict[str, Json], changed: list[str]) -> None:
         """Take it as known which members another object has not, or not the same, or may not have."""
@@ -169,19 +159,15 @@ class Sameness:
         try:
             if old != new:
                 return False
-            serial = self._serialized(old) if key is None else self._serial_of(old, key)
+            serial = None if key is None else self._serial.get(key)
+            if serial is None:
+                serial = self._serialized(old)
+                if key is not None:
+                    self._serial[key] = serial
             return serial == self._serialized(new) or same(old, new)
         except RecursionError:
             self._renew()
             return same(old, new)
-
-    def _serial_of(self, value: Json, key: tuple[int, int, int] | None = None) -> list[bytes]:
-        """Give what a value is written as, and keep it for the next time."""
-        key = key or (id(value), -1, -1)
-        serial = self._serial.get(key)
-        if serial is None:
-            serial = self._serial[key] = self._serialized(value)
-        return serial
 
     def _serialized(self, value: Json) -> list[bytes]:
         self._pickler.dump(value)
@@ -200,6 +186,21 @@ class _Pieces(list[bytes]):
     """Where a pickler writes to; what it writes is the same in the same pieces."""
 
     write = list.append
+
+
+def _differing(old: dict[str, Json], new: dict[str, Json]) -> list[str]:
+    """List the members that another object has not, or not equal in the sense of `==`."""
+    get = new.get
+    return [name for name, part in old.items() if (other := get(name, ABSENT)) is not part and part != other]
+
+
+def _undone(old: dict[str, Json], new: dict[str, Json], names: list[str]) -> dict[str, Json]:
+    """Give the members of the old object as the new one has them, but for some that stay."""
+    undone = old | new | {name: old[name] for name in names}
+    if len(undone) > len(old):
+        for name in new.keys() - old.keys():
+            del undone[name]
+    return undone
 
 
 def _are_few_same(old: Json, new: Json) -> bool | None:
