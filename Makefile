@@ -58,8 +58,7 @@ fuzz: $(READY)
 
 mutate: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'
-	HYPOTHESIS_PROFILE=mutation PYTHONPATH=tests $(BIN)/python -m merge.mutation $(MODULES)
-	HYPOTHESIS_PROFILE=quick PYTHONPATH=tests $(BIN)/python -m merge.mutation $(MODULES)
+	PYTHONPATH=tests $(BIN)/python -m merge.mutation $(MODULES)
 
 CORPUS ?= ../shared/corpus
 corpus: $(READY)

@@ -37,13 +37,18 @@ def test_a_patch_of_too_many_operations_is_refused_wherever_it_stands() -> None:
     assert limit(carry({}, {}, long, limits=SHORT)) == "operations"
 
 
-def test_a_merge_deeper_than_the_limits_is_refused() -> None:
-    """Theirs moves one thing into another, yours makes it deeper: each may, both may not."""
-    theirs = [move("/x", "/y/x")]
-    yours = [add("/x/a/b", {})]
-    base: Json = {"x": {"a": {}}, "y": {}}
-    assert isinstance(rebase(base, [theirs], yours), Rebased)
-    assert limit(rebase(base, [theirs], yours, limits=SHALLOW)) == "depth"
+@pytest.mark.parametrize(
+    ("limits", "passed"),
+    [(Limits(depth_max=4), "depth"), (Limits(pointer_bytes_max=8), "pointer_bytes")],
+    ids=["depth", "pointer_bytes"],
+)
+def test_what_is_within_the_limits_on_either_side_may_pass_them_together(limits: Limits, passed: str) -> None:
+    """Theirs moves a thing further in, yours adds something in it."""
+    theirs, yours = [move("/x", "/yyyy/x")], [add("/x/aaa/b", {})]
+    base: Json = {"x": {"aaa": {}}, "yyyy": {}}
+    assert isinstance(rebase(base, [], yours, limits=limits), Rebased)
+    assert isinstance(rebase(base, [], theirs, limits=limits), Rebased)
+    assert limit(rebase(base, [theirs], yours, limits=limits)) == passed
 
 
 @pytest.mark.parametrize(
