@@ -39,8 +39,7 @@ class Needs:
         body = effect.body
         assert body is not None
         if body.mint == strand.side:
-            owner = body.owner
-            self._link(effect, side.content.get(owner) if owner.mint == BASE else side.maker(owner))
+            self._link(effect, side.maker(body.owner))
         if effect.act is Act.PLACE:
             for holder in strand.chain(effect.node):
                 if holder in side.place and came_from(holder, effect.node):

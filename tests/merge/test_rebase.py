@@ -8,6 +8,7 @@ import pytest
 
 from merge.strategies import add, guard, move, replace
 from plait_merge import Inapplicable, Json, LimitExceeded, Limits, Rebased, rebase
+from plait_merge.patch import read_patch
 from plait_merge.rebase import carry
 
 SHALLOW = Limits(depth_max=3)
@@ -49,6 +50,13 @@ def test_what_is_within_the_limits_on_either_side_may_pass_them_together(limits:
     assert isinstance(rebase(base, [], yours, limits=limits), Rebased)
     assert isinstance(rebase(base, [], theirs, limits=limits), Rebased)
     assert limit(rebase(base, [theirs], yours, limits=limits)) == passed
+
+
+def test_a_number_both_add_to_is_within_the_limits() -> None:
+    limits = Limits(integer_digits_max=3)
+    added = [read_patch([{"op": "inc", "path": "/n", "value": n}], extended=True) for n in (600, 700)]
+    assert limit(rebase({"n": 0}, added[:1], added[1], limits=limits)) == "integer_digits"
+    assert limit(carry({"n": 0}, {"n": 600}, added[1], limits=limits)) == "integer_digits"
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,13 @@ def test_untouched_is_what_lies_beside_it_and_what_was_only_read(
     assert not overlap([theirs], [yours])
 
 
+def test_what_is_added_to_a_number_touches_no_other_element() -> None:
+    index = TouchIndex()
+    index.record(read_patch([{"op": "inc", "path": "/l/0", "value": 1}], extended=True), 1)
+    assert index.overlaps(read_patch([replace("/l/0", 2)]), 0)
+    assert not index.overlaps(read_patch([replace("/l/1", 2)]), 0)
+
+
 def test_touched_is_what_a_later_revision_touched() -> None:
     index = TouchIndex()
     index.record(read_patch([replace("/a/b", 1)]), 5)
