@@ -19,6 +19,7 @@ from plait_server import errors
 from plait_server.service.collections import Collections
 from plait_server.service.documents import Documents
 from plait_server.service.rules import Retention
+from plait_server.service.store_time import StoreTime
 from plait_server.store import Address, Extent, Floor, Store
 
 STEP_ROWS: Final = 250
@@ -48,12 +49,14 @@ class Compactor:
         collections: Collections,
         interval_s: float,
         clock: Callable[[], float],
+        time: StoreTime,
     ) -> None:
         self._store = store
         self._documents = documents
         self._collections = collections
         self._interval_s = interval_s
         self._clock = clock
+        self._time = time
         self._grown: dict[Address, None] = {}
         self._changed = False
         self._woken = asyncio.Event()
@@ -173,7 +176,8 @@ class Compactor:
         return floor
 
     def _now(self) -> int:
-        return int(self._clock() * 1000)
+        """Give the time that revisions are old by: a clock that steps forward makes none of them older."""
+        return min(int(self._clock() * 1000), self._time.on_the_wall(self._time.now()))
 
 
 def is_due(retention: Retention, extent: Extent, now: int) -> bool:

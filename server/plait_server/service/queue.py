@@ -108,7 +108,7 @@ class Queue:
         record = None if queued is None else _remembered(queued)
         if record is None:
             record = await self._store.operation(caller.tenant, id)
-        if record is None or (record.expires is not None and record.expires <= self._now()):
+        if record is None or (record.expires is not None and record.expires <= self._pipeline.time.now()):
             raise errors.NotFound("There is no such operation, or none any more.")
         return _waiting(record) if record.answer is None else await self._finished(caller, record)
 
@@ -228,7 +228,8 @@ class Queue:
             if self._is_unsure:
                 await self.load()
                 self._is_unsure = False
-            results = await self._store.accept_operations([queued.record for queued in batch])
+            records = [queued.record for queued in batch]
+            results = await self._store.accept_operations(records, self._pipeline.time.now())
         except errors.PlaitServerError as error:
             # What is there although nobody could say so has its turn as soon as it is found.
             self._is_unsure = self._is_unsure or isinstance(error, errors.OutcomeUnknown)

@@ -84,6 +84,7 @@ class SqliteStore:
         self._readers: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
         self._readers_open: list[aiosqlite.Connection] = []
         self.epoch = ""
+        self.time = 0
 
     @classmethod
     async def open(
@@ -142,6 +143,7 @@ class SqliteStore:
 
     async def prune(self, now: int, conflicts_max: int) -> None:
         await self._write(lambda connection: _prune(connection, now, conflicts_max))
+        self.time = max(self.time, now)
 
     async def load(self, address: Address, revision: int | None = None) -> StoredDocument | None:
         return await self._read(lambda connection: _load(connection, address, revision))
@@ -221,7 +223,7 @@ class SqliteStore:
         return [CollectionRecord(*row) for row in await self._fetch(sql.COLLECTIONS, ())]
 
     async def accept_operations(
-        self, operations: Sequence[OperationRecord]
+        self, operations: Sequence[OperationRecord], now: int
     ) -> list[OperationRecord | KeyTaken]:
         async with self._writing:
             writer = await self._ready_writer()
@@ -230,7 +232,7 @@ class SqliteStore:
                     writer,
                     _in_transaction,
                     writer._conn,
-                    lambda connection: accept_operations(connection, operations),
+                    lambda connection: accept_operations(connection, operations, now),
                 )
             except sqlite3.Error as error:
                 return await self._accepted(operations, error)
@@ -304,7 +306,7 @@ class SqliteStore:
     async def _open_writer(self) -> None:
         options = self._options
         writer = self._writer = await _connect(self._path, options.factory)
-        self.epoch = await _run(writer, _prepare, writer._conn, options)
+        self.epoch, self.time = await _run(writer, _prepare, writer._conn, options)
         self._batches = BatchWriter(
             writer._conn, options.conflicts_open_max, options.conflicts_open_bytes_max
         )
@@ -496,8 +498,8 @@ def _hold(path: Path) -> IO[str]:
     return lock
 
 
-def _prepare(connection: sqlite3.Connection, options: _Options) -> str:
-    """Set a new connection of the writer up and bring the schema to its version; answer the epoch."""
+def _prepare(connection: sqlite3.Connection, options: _Options) -> tuple[str, int]:
+    """Set a new connection of the writer up and bring the schema to its version; give epoch and time."""
     execute = connection.execute
     _version(connection, options.schema)  # before anything is changed in a file that is not ours
     execute("PRAGMA journal_mode = WAL")
@@ -507,8 +509,8 @@ def _prepare(connection: sqlite3.Connection, options: _Options) -> str:
     if options.pages_max is not None:
         execute(f"PRAGMA max_page_count = {options.pages_max}")
     _in_transaction(connection, lambda connection: _migrate(connection, options.schema))
-    epoch: str = execute("SELECT epoch FROM store").fetchone()[0]
-    return epoch
+    epoch, time = execute("SELECT epoch, time FROM store").fetchone()
+    return epoch, time
 
 
 def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
@@ -658,6 +660,7 @@ def _prune(connection: sqlite3.Connection, now: int, conflicts_max: int) -> None
     connection.execute(sql.PRUNE_CONFLICTS, (now, PRUNE_ROWS))
     connection.execute(sql.TRIM_CONFLICTS, (PRUNE_ROWS, conflicts_max))
     prune_operations(connection, now, PRUNE_ROWS)
+    connection.execute(sql.NOTE_TIME, (now,))
 
 
 _SENTENCES = {
