@@ -60,6 +60,10 @@ class FaultyStore:
         return self._store.epoch
 
     @property
+    def time(self) -> int:
+        return self._store.time
+
+    @property
     def name(self) -> str:
         return self._store.name
 
