@@ -11,7 +11,6 @@ much longer than that took: most of the writer's time is everybody else's.
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Coroutine
 from typing import Final
 
@@ -153,15 +152,16 @@ class Compactor:
         if floor is None:
             return None
         value = None if floor.whole else await self._documents.body(address, floor.n)
+        loop = asyncio.get_running_loop()
         async with self._removing:
             if self._collections.of(address.tenant, address.collection) is not rules:
                 return None
-            started = time.perf_counter()
+            started = loop.time()
             moved = await self._store.compact(address, floor, value, spare_labelled=retention.labelled)
         if not moved:
             return None
         self._documents.forget(address, floor.n)
-        return time.perf_counter() - started
+        return loop.time() - started
 
     async def _floor(self, address: Address, retention: Retention, extent: Extent) -> Floor | None:
         floor = await self._store.floor(
