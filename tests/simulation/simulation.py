@@ -15,9 +15,10 @@ from plait_server.service.invariants import check
 from plait_server.store.archive import Archive
 from simulation.archive import empty_archive, fill
 from simulation.chronicle import Violation, place
+from simulation.client import DOCUMENTS
 from simulation.loop import SimulatedLoop, Stuck
 from simulation.memory_store import Disk, MemoryStore
-from simulation.person import DOCUMENTS, Person
+from simulation.person import Person
 from simulation.schedule import WORLD, Schedule, Step, name_of
 from simulation.world import Listener, World
 
