@@ -43,9 +43,8 @@ class Chronicle:
         batch: Sequence[Commit],
         results: Sequence[CommitResult],
         locks: Sequence[LockRecord],
-        now: int,
     ) -> None:
-        """Take what a batch made durable at a moment at which these leases were in the store.
+        """Take what a batch made durable at a moment at which these leases stood.
 
         Raises Violation where it leads on from nothing, or is written under somebody else's lease.
         """
@@ -54,7 +53,7 @@ class Chronicle:
                 continue
             record, address = commit.revision, commit.address
             for lock in locks:
-                if lock.address == address and lock.expires > now and lock.caller != record.caller:
+                if lock.address == address and lock.caller != record.caller:
                     _check_untouched(lock, record)
             self._append(address, record)
 

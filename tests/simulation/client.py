@@ -30,6 +30,7 @@ NAMES = ("orders/1", "orders/2", "orders/3")
 DOCUMENTS = (*NAMES, TALLY)
 PATIENT = 10_000
 Result = TypeVar("Result")
+Job: TypeAlias = Callable[[Service], Awaitable[Answer | BatchAnswer]]
 Asked: TypeAlias = Result | errors.PlaitServerError | None
 
 
@@ -44,6 +45,8 @@ class Client(Party):
         """What was seen of each document, newest last."""
         self.floor: dict[str, int] = dict.fromkeys(DOCUMENTS, 0)
         self.conflicts: list[tuple[str, errors.MergeConflict]] = []
+        self.asked: list[tuple[Request, Job]] = []
+        """Everything that was sent, as it can be sent again."""
         self.road: list[str] = []
         """What comes to the next requests: lose_request, lose_answer, double."""
         self._jobs: dict[Task[None], str] = {}
@@ -110,12 +113,13 @@ class Client(Party):
     async def submit(
         self,
         request: Request,
-        job: Callable[[Service], Awaitable[Answer | BatchAnswer]],
+        job: Job,
         attempts: int = PATIENT,
     ) -> Reply | None:
         """Send a request until it is decided, with the same key; None where it is given up before."""
         ledger = self.world.ledger
         ledger.enter(request)
+        self.asked.append((request, job))
 
         async def attempt(service: Service) -> Reply:
             try:

@@ -39,6 +39,10 @@ class Surroundings(Protocol):
         """End the process."""
         ...
 
+    def asked(self, function: str, arguments: Sequence[Any]) -> None:
+        """Hear of a function of the store at the moment it is called."""
+        ...
+
     def written(self, batch: Sequence[Commit], results: Sequence[CommitResult]) -> None:
         """Hear of commits at the moment they are durable."""
         ...
@@ -75,9 +79,11 @@ class FaultyStore:
         function = getattr(self._store, name)
 
         async def read(*arguments: Any, **named: Any) -> Any:
+            self._surroundings.asked(name, arguments)
             return await self._between(lambda: function(*arguments, **named))
 
         async def write(*arguments: Any, **named: Any) -> Any:
+            self._surroundings.asked(name, arguments)
             async with self._writing:
                 return await self._write(name, lambda: function(*arguments, **named))
 

@@ -87,6 +87,22 @@ class Misremembering(MemoryStore):
         return record if record is None else replace(record, answer=others[0].answer)
 
 
+class Impatient(MemoryStore):
+    """What is kept for a time goes before that is over."""
+
+    async def prune(self, now: int, conflicts_max: int) -> None:
+        await super().prune(now + 86_400_000 * 8, conflicts_max)
+        self.disk.time = now
+
+
+class Timeless(MemoryStore):
+    """How late it was is not kept: each process goes by the clock on the wall at its start."""
+
+    @property
+    def time(self) -> int:
+        return 0
+
+
 LYING = (
     Forgetting,
     WithoutKeys,
@@ -97,4 +113,6 @@ LYING = (
     Rewriting,
     Unsnapped,
     Misremembering,
+    Impatient,
+    Timeless,
 )

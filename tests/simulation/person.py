@@ -10,6 +10,7 @@ from plait_server.service import (
     Answer,
     Batch,
     CollectionSettings,
+    ConflictView,
     Edit,
     Hold,
     IdempotencyKey,
@@ -19,14 +20,15 @@ from plait_server.service import (
     Retention,
     Service,
 )
+from plait_server.service.operation import Operation
 from plait_server.wire import decode, encode
-from simulation.client import DOCUMENTS, NAMES, PATIENT, Client, idempotency, key_of
+from simulation.client import DOCUMENTS, NAMES, PATIENT, Client, address_of, idempotency, key_of
 from simulation.content import Patch, operations, plain, start
 from simulation.feed_reader import FeedReader
 from simulation.ledger import TALLY
 from simulation.schedule import Step
 from simulation.screen import Screen
-from simulation.world import World
+from simulation.world import SHORT_S, World
 
 
 class Person(Client):
@@ -36,6 +38,8 @@ class Person(Client):
         super().__init__(world, name)
         self.screen = Screen(self)
         self.feed = FeedReader(self)
+        self.operations: list[str] = []
+        """The queued edits that were accepted."""
         self._live = {
             "follow": self.screen.follow,
             "leave": self.screen.leave,
@@ -178,9 +182,43 @@ class Person(Client):
             answer = await service.queue.submit(self.caller, key_of(name), edit, wait_s)
             if isinstance(answer, Answer):
                 return answer
+            self.operations.append(answer.id)
             raise errors.IdempotencyInProgress("It is queued.")
 
         await self.submit(request, job, random.choice((1, PATIENT)))
+
+    async def _again(self, random: Random, step: Step) -> None:
+        """Send again what was sent before: soon, or about when its answer may be forgotten."""
+        sent = [(request, job) for request, job in self.asked if not request.is_typed]
+        if not sent:
+            return
+        request, job = random.choice(sent)
+        if self.world.limits.idempotency_ttl_s == SHORT_S and random.random() < 0.5:
+            await asyncio.sleep(SHORT_S + random.choice((-10.0, 0.0, 10.0)))
+        await self.submit(request, job, 1)
+
+    async def _ask_for(self, random: Random, step: Step) -> None:
+        """Ask for something that is kept for a time."""
+        if self.conflicts and (not self.operations or random.random() < 0.5):
+            await self._ask_for_conflict(*random.choice(self.conflicts))
+        elif self.operations:
+            await self._ask_for_operation(random.choice(self.operations))
+
+    async def _ask_for_conflict(self, name: str, conflict: errors.MergeConflict) -> None:
+        id = str(conflict.members.get("conflict"))
+
+        def look(view: ConflictView | errors.PlaitServerError) -> None:
+            if isinstance(view, errors.NotFound) and view.detail == "There is no such conflict.":
+                self.world.promises.missing_conflict(address_of(name), id)
+
+        await self.ask(lambda service: service.conflict(self.caller, key_of(name), id), look)
+
+    async def _ask_for_operation(self, id: str) -> None:
+        def look(view: Operation | errors.PlaitServerError) -> None:
+            if isinstance(view, errors.NotFound):
+                self.world.promises.missing_operation(id)
+
+        await self.ask(lambda service: service.queue.read(self.caller, id), look)
 
     async def _revert(self, random: Random, step: Step) -> None:
         await self._take_back(random, step, is_restoration=False)

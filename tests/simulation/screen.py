@@ -217,7 +217,9 @@ class Screen:
 
     async def _deliver(self, name: str, stream: Stream, flight: Flight) -> None:
         address = address_of(name)
-        request = Request(self._client.caller, flight.key, f"typed in {name}", (address,), flight.key)
+        request = Request(
+            self._client.caller, flight.key, f"typed in {name}", (address,), flight.key, is_typed=True
+        )
         edit = Edit(
             kind="patch",
             content=flight.patch,

@@ -24,7 +24,7 @@ from simulation.world import Listener, World
 
 QUIET_S = 3.0
 """Longer than the slowest write."""
-HEALING_S = 100.0
+HEALING_S = 200.0
 """So long, in simulated time, it may take until everybody has an answer once all works."""
 OpenStore = Callable[[Disk], Any]
 
@@ -98,6 +98,8 @@ def _disturb(world: World, step: Step) -> None:
         case "restarts":
             if world.process is not None:
                 world.process.begin(world.process.close())
+        case "clock":
+            world.set_clock(Random(step.roll))
         case "refused" | "unknown" | "unknown, lost" | "dies before" | "dies after" | "slow":
             world.faults.append(step.act)
 
