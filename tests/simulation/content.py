@@ -7,6 +7,12 @@ from typing import Any
 from plait_merge import Absent, Json
 
 Patch = list[dict[str, Any]]
+SCHEMAS: tuple[Json, ...] = (
+    {"properties": {"log": {"maxItems": 1}}},
+    {"maxProperties": 5},
+    {"properties": {"title": {"type": "string"}}, "required": ["title"]},
+)
+"""All that was begun with fits, and what fits by itself may not fit when it is merged."""
 
 
 def start(token: str) -> dict[str, Any]:

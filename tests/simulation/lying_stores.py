@@ -4,7 +4,17 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from plait_server.store import Address, Commit, CommitResult, Committed, HeldLock, KeyRecord, LockRecord
+from plait_server.store import (
+    Address,
+    CollectionRecord,
+    Commit,
+    CommitResult,
+    Committed,
+    HeldLock,
+    KeyRecord,
+    LockRecord,
+)
+from plait_server.wire import decode, encode
 from simulation.memory_store import Disk, MemoryStore
 
 
@@ -103,6 +113,16 @@ class Timeless(MemoryStore):
         return 0
 
 
+class Lenient(MemoryStore):
+    """The settings of a collection lose their schema in a restart."""
+
+    async def collections(self) -> list[CollectionRecord]:
+        return [
+            replace(record, body=encode({**decode(record.body), "schema": None}))
+            for record in await super().collections()
+        ]
+
+
 LYING = (
     Forgetting,
     WithoutKeys,
@@ -115,4 +135,5 @@ LYING = (
     Misremembering,
     Impatient,
     Timeless,
+    Lenient,
 )

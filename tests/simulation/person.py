@@ -23,9 +23,10 @@ from plait_server.service import (
 from plait_server.service.operation import Operation
 from plait_server.wire import decode, encode
 from simulation.client import DOCUMENTS, NAMES, PATIENT, Client, address_of, idempotency, key_of
-from simulation.content import Patch, operations, plain, start
+from simulation.content import SCHEMAS, Patch, operations, plain, start
 from simulation.feed_reader import FeedReader
 from simulation.ledger import TALLY
+from simulation.promises import COMMIT_S
 from simulation.schedule import Step
 from simulation.screen import Screen
 from simulation.world import SHORT_S, World
@@ -194,7 +195,7 @@ class Person(Client):
             return
         request, job = random.choice(sent)
         if self.world.limits.idempotency_ttl_s == SHORT_S and random.random() < 0.5:
-            await asyncio.sleep(SHORT_S + random.choice((-10.0, 0.0, 10.0)))
+            await asyncio.sleep(SHORT_S + random.choice((-2 * COMMIT_S, 0.0, COMMIT_S)))
         await self.submit(request, job, 1)
 
     async def _ask_for(self, random: Random, step: Step) -> None:
@@ -315,9 +316,14 @@ class Person(Client):
 
     async def _settings(self, random: Random, step: Step) -> None:
         collection = random.choice(("orders", "orders", "tally"))
-        retention = random.choice((None, Retention(1), Retention(3), Retention(3, labelled=False)))
+        retention = random.choice(
+            (None, Retention(1), Retention(3), Retention(3, labelled=False), Retention(days=1))
+        )
         sums: Json = {"rules": {"/n": {"scalar": "sum"}}}
-        settings = CollectionSettings(policy=random.choice((None, sums)), retention=retention)
+        policy, schema = random.choice((None, sums)), random.choice((None, *SCHEMAS))
+        if collection == "tally":
+            schema = None
+        settings = CollectionSettings(policy, schema, retention=retention)
 
         async def job(service: Service) -> int:
             rules = await service.collection(self.caller, collection)
@@ -330,4 +336,4 @@ class Person(Client):
                 in_force[collection] = max(in_force.get(collection, 0), revision)
 
         revision = await self.ask(job, look)
-        self.world.note(self.name, f"sets {collection} to keep {retention}: {revision}")
+        self.world.note(self.name, f"sets {collection} to {settings}: {revision}")

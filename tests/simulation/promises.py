@@ -1,7 +1,8 @@
 """What is promised for a time, in the time that really passes, whatever the clock on the wall is set to.
 
-Answers to idempotency keys, conflicts and what came of queued edits are kept for so long from when they are
-durable. A lease lasts as long as it was granted for; over a restart it has what is left by the wall.
+Answers to idempotency keys, conflicts and what came of queued edits are kept for so long from when they were
+decided, which is some time before they are durable. A lease lasts as long as it was granted for; over a
+restart it has what is left by the wall.
 """
 
 from collections import Counter
@@ -11,6 +12,8 @@ from plait_server.service import ServiceLimits
 from plait_server.store import Address, Commit, LockRecord
 from simulation.chronicle import Violation, place
 
+COMMIT_S = 10.0
+"""No decision takes longer to be durable."""
 Scope = tuple[str, str]
 """A caller and a key."""
 
@@ -30,17 +33,17 @@ class Promises:
 
     def committed(self, commit: Commit) -> None:
         """Note what a commit that is durable now lets be kept. Raises Violation where a key is used twice."""
-        now, limits = self._clock(), self._limits
+        decided, limits = self._clock() - COMMIT_S, self._limits
         if commit.key is not None:
             scope = commit.key.caller, commit.key.key
             if self.binds(scope):
                 raise Violation("once", f"something was decided again under the key {scope[1]}")
-            self._keys[scope] = now + limits.idempotency_ttl_s
+            self._keys[scope] = decided + limits.idempotency_ttl_s
             self.lives[scope] += 1
         if commit.conflict is not None:
-            self._conflicts[commit.address, commit.conflict.id] = now + limits.conflict_ttl_s
+            self._conflicts[commit.address, commit.conflict.id] = decided + limits.conflict_ttl_s
         if commit.operation is not None:
-            self._operations[commit.operation.id] = now + limits.operation_ttl_s
+            self._operations[commit.operation.id] = decided + limits.operation_ttl_s
 
     def finished(self, operation: str) -> None:
         """Note that a queued edit is finished, or is about to be."""

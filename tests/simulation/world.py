@@ -16,7 +16,7 @@ from plait_server.service.connection import Connection
 from plait_server.service.frame import Frame
 from plait_server.store import Address, Commit, CommitResult, Committed, LockRecord
 from plait_server.wire import decode
-from simulation.chronicle import Chronicle, Violation
+from simulation.chronicle import Chronicle, Violation, check_fits
 from simulation.faulty_store import Fault, FaultyStore
 from simulation.ledger import Ledger
 from simulation.loop import Party
@@ -179,8 +179,15 @@ class Process(Party):
                 continue
             name = f"{address.collection}/{address.id}"
             world.note("the disk", f"{name} {revision.n} {revision.key}: {type(result).__name__}")
-            if revision.policy is not None and revision.policy < world.rules.get(address.collection, 0):
+            in_force = world.rules.get(address.collection, 0)
+            if revision.policy is not None and revision.policy < in_force:
                 world.fail(Violation("rules", f"{name} {revision.n} was decided under earlier settings"))
+            if isinstance(result, Committed) and in_force:
+                settings = world.disk.collections[TENANT, address.collection][in_force - 1 :]
+                with world.watching():
+                    check_fits(
+                        world.chronicle.value(address, revision.n), [record.body for record in settings]
+                    )
 
     def _stands(self, lock: LockRecord) -> bool:
         """Say whether somebody was told of a lease whose time is not over, and it can be led on to the head:
