@@ -5,7 +5,7 @@ import traceback
 from asyncio import Future, Task, get_running_loop
 from collections.abc import Awaitable, Callable, Coroutine
 from random import Random
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from plait_merge import ABSENT, Absent, Json
 from plait_server import errors
@@ -83,20 +83,43 @@ class Client(Party):
         job: Callable[[Service], Awaitable[Result]],
         look: Callable[[Result | errors.PlaitServerError], None],
     ) -> Asked[Result]:
-        """Ask the server; None where no answer comes. `look` sees each answer as it leaves the server."""
+        """Ask the server; None where no answer comes. `look` sees each answer as it leaves the server. Who
+        asks too often waits as he is told."""
         world, fault = self.world, self.road.pop(0) if self.road else None
+
+        async def counted(service: Service) -> Result:
+            with world.watching():
+                await self._pass_door(service)
+            return await job(service)
+
         future: Future[Asked[Result]] = get_running_loop().create_future()
         unheard: Future[Asked[Result]] = get_running_loop().create_future()
         if fault is not None:
             world.note(self.name, f"the network: {fault}")
         for copy in range(0 if fault == "lose_request" else 2 if fault == "double" else 1):
             answer = unheard if fault == "lose_answer" or (copy and fault == "double") else future
-            self._send(job, look, answer)
+            self._send(counted, look, answer)
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                return await future
+                heard = await future
         except TimeoutError:
             return None
+        if isinstance(heard, errors.QuotaExceeded):
+            await asyncio.sleep(cast(float, heard.members["retry_after_s"]))
+        return heard
+
+    async def _pass_door(self, service: Service) -> None:
+        """Be counted, as every request is. Raises QuotaExceeded."""
+        process, quotas = self.world.process, service.quotas
+        if quotas is None or process is None:
+            return
+        try:
+            await quotas.take(self.caller, "", writes=True)
+        except errors.QuotaExceeded as refusal:
+            process.meter.refused(self.name, refusal)
+            raise
+        (policy,) = quotas.policies
+        process.meter.let_in(self.name, policy.quota, policy.window_s)
 
     def _send(
         self,
@@ -128,6 +151,8 @@ class Client(Party):
                 return refusal_of(error)
 
         def look(reply: Reply | errors.PlaitServerError) -> None:
+            if isinstance(reply, errors.QuotaExceeded):
+                return
             assert isinstance(reply, Reply)
             self.world.note("the server", f"answers {request}: {reply.outcome}")
             ledger.replied(request, reply)

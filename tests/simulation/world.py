@@ -14,6 +14,7 @@ from plait_server import errors
 from plait_server.service import Caller, DocumentKey, LiveLimits, Service, ServiceLimits
 from plait_server.service.connection import Connection
 from plait_server.service.frame import Frame
+from plait_server.service.limits import Rates
 from plait_server.store import Address, Commit, CommitResult, Committed, LockRecord
 from plait_server.wire import decode
 from simulation.chronicle import Chronicle, Violation, check_fits
@@ -21,6 +22,7 @@ from simulation.faulty_store import Fault, FaultyStore
 from simulation.ledger import Ledger
 from simulation.loop import Party
 from simulation.memory_store import Disk, MemoryStore
+from simulation.meter import Meter
 from simulation.promises import Promises
 
 TENANT = "acme"
@@ -124,6 +126,7 @@ class Process(Party):
         self.world = world
         self.service: Service | None = None
         self.alive = True
+        self.meter = Meter(lambda: world.now_s)
         self._begun_s = world.now_s
         self._random_bytes = random_bytes
         self._calls: dict[Future[Any], Party] = {}
@@ -372,6 +375,7 @@ class Link:
         self._connection.admit(self._caller)
 
     def _arrived(self, frame: bytes) -> None:
+        self._process.meter.asked_live(self._party.name)
         self._inbox.append(frame)
         self._listen()
 
@@ -475,6 +479,7 @@ def _limits(random: Random) -> ServiceLimits:
         offload_bytes_min=draw((0, 16_384, 16_384)),
         idempotency_ttl_s=draw((SHORT_S, 86_400)),
         conflict_ttl_s=draw((SHORT_S, 604_800)),
+        rates=Rates(caller=draw(("", "", "", "12/5 second"))),
         operation_ttl_s=draw((SHORT_S, 86_400)),
         compaction_interval_s=draw((0.5, 5)),
         live=LiveLimits(
