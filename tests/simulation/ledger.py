@@ -248,8 +248,6 @@ class Ledger:
             raise Violation("once", f"{request} made more than one revision: {made}")
         if made and len(request.addresses) > 1 and made.keys() != set(request.addresses):
             raise Violation("whole", f"{request} was made in part: {[*map(place, made)]}")
-        if made and len(set(made.values())) > 1:
-            raise Violation("whole", f"{request} was made once in part: {[*map(place, made)]}")
         answers = [*request.before, *([request.decided] if request.decided is not None else [])]
         if not answers or len(answers) < lives:
             return  # somebody was never answered
