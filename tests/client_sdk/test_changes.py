@@ -17,7 +17,7 @@ from plait_client.changes import EVENTS_WAITING_MAX
 from simulation.faulty_proxy import Fault, by_chance
 from simulation.proxy import Proxy
 
-SEED = int(os.environ.get("PLAIT_SEED", "7"))
+SEED = int(os.environ.get("PLAIT_TEST_SEED", "7"))
 
 
 def _is_whole(told: list[Change], since: int, upto: int) -> None:
@@ -132,7 +132,7 @@ async def test_nothing_is_told_twice_or_missed_over_many_connections(
     join: Join, client: ClientSession
 ) -> None:
     """Print the seed to see it again."""
-    print(f"PLAIT_SEED={SEED}")
+    print(f"PLAIT_TEST_SEED={SEED}")
     chance = random.Random(SEED)
     url = client._base_url
     assert url is not None

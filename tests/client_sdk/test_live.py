@@ -24,7 +24,7 @@ from simulation.proxy import Proxy
 
 Serve = Callable[..., Awaitable[ClientSession]]
 Through = Callable[[Decide], Awaitable[tuple[ClientSession, FaultyProxy]]]
-SEED = int(os.environ.get("PLAIT_SEED", "7"))
+SEED = int(os.environ.get("PLAIT_TEST_SEED", "7"))
 Scripted = Callable[..., Awaitable[ClientSession]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PATHS = {"document": "", "revisions": "/revisions"}
@@ -340,7 +340,7 @@ async def test_a_name_that_is_none_is_refused(live: Live) -> None:
 
 async def test_cut_connections_cost_no_revision_and_double_none(client: ClientSession, time: Time) -> None:
     chance = random.Random(SEED)
-    print(f"PLAIT_SEED={SEED}")
+    print(f"PLAIT_TEST_SEED={SEED}")
     proxy = Proxy(*address(client), lambda: chance.randrange(1, 4_000))
     await proxy.open()
     names = ["orders/1", "orders/2"]
@@ -961,7 +961,7 @@ def is_live(head: Head) -> bool:
 
 async def test_cut_events_cost_no_revision_and_double_none(client: ClientSession, through: Through) -> None:
     chance = random.Random(SEED)
-    print(f"PLAIT_SEED={SEED}")
+    print(f"PLAIT_TEST_SEED={SEED}")
     proxy = Proxy(*address(client), lambda: chance.randrange(400, 4_000))
     await proxy.open()
     await create(client, "orders/1", {"n": 0})

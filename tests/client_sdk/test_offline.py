@@ -33,7 +33,7 @@ from plait_client import (
 )
 from simulation.faulty_proxy import PROCESSED, Fault, FaultyProxy, Head
 
-SEED = int(os.environ.get("PLAIT_SEED", "7"))
+SEED = int(os.environ.get("PLAIT_TEST_SEED", "7"))
 ONCE = Retry(attempts=1)
 KILLS = 10
 EDITOR = Path(__file__).parent / "offline_editor.py"
@@ -171,7 +171,7 @@ async def test_each_edit_of_a_killed_program_arrives_once_and_in_order(
     join: Join, through: Through, client: ClientSession, box: Path
 ) -> None:
     """Killed again and again, on- and offline, at random points. Print the seed to see it again."""
-    print(f"PLAIT_SEED={SEED}")
+    print(f"PLAIT_TEST_SEED={SEED}")
     chance = random.Random(SEED)
     network = Network()
     session, _ = await through(network)

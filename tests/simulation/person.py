@@ -1,7 +1,6 @@
 """Somebody with a client, who does what a schedule says."""
 
 import asyncio
-from collections.abc import Awaitable
 from random import Random
 
 from plait_merge import Json, apply
@@ -238,10 +237,13 @@ class Person(Client):
         request = self.request(step, "restores" if is_restoration else "takes back", name, writes=False)
         edit = Edit(kind="patch", key=idempotency(request))
 
-        def job(service: Service) -> Awaitable[Answer]:
+        async def job(service: Service) -> Answer:
+            history, document = service.history, key_of(name)
             if is_restoration:
-                return service.history.restore(self.caller, key_of(name), n, edit)
-            return service.history.undo(self.caller, key_of(name), first, n, edit)
+                made = await history.restoring(self.caller, document, n, edit)
+            else:
+                made = await history.undoing(self.caller, document, first, n, edit)
+            return made if isinstance(made, Answer) else await service.edit(self.caller, document, made)
 
         reply = await self.submit(request, job)
         if reply is not None and isinstance(reply.refusal, errors.MergeConflict):

@@ -14,13 +14,13 @@ from simulation.proxy import Proxy
 Serve = Callable[..., Awaitable[ClientSession]]
 SUBSCRIBERS = 8
 CUTS = 1_000
-SEED = int(os.environ.get("PLAIT_SEED", "7"))
+SEED = int(os.environ.get("PLAIT_TEST_SEED", "7"))
 
 
 async def test_every_copy_is_the_head_and_was_told_each_revision_once(serve: Serve) -> None:
     """However often and wherever its connection is cut. Print the seed to see it again."""
     chance = random.Random(SEED)
-    print(f"PLAIT_SEED={SEED}")
+    print(f"PLAIT_TEST_SEED={SEED}")
     client = await serve(live_queue_frames_max=16)
     url = client._base_url
     assert url is not None

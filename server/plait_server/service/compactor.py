@@ -152,16 +152,15 @@ class Compactor:
         if floor is None:
             return None
         value = None if floor.whole else await self._documents.body(address, floor.n)
-        loop = asyncio.get_running_loop()
         async with self._removing:
             if self._collections.of(address.tenant, address.collection) is not rules:
                 return None
-            started = loop.time()
+            started = self._time.monotonic()
             moved = await self._store.compact(address, floor, value, spare_labelled=retention.labelled)
         if not moved:
             return None
         self._documents.forget(address, floor.n)
-        return loop.time() - started
+        return self._time.monotonic() - started
 
     async def _floor(self, address: Address, retention: Retention, extent: Extent) -> Floor | None:
         floor = await self._store.floor(

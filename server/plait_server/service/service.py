@@ -110,7 +110,7 @@ class Service:
         )
         self._editor = Editor(pipeline)
         self.queue = Queue(pipeline, store)
-        self.history = History(store, pipeline, self.edit)
+        self.history = History(store, pipeline)
         self._batch_editor = BatchEditor(self._editor)
         self._labels = Labels(store, self._documents, limits.labels_max)
         self.compactor = Compactor(

@@ -50,7 +50,7 @@ class Changes:
 
 def _as_json(revision: RevisionView) -> dict[str, object]:
     body: dict[str, object] = {
-        "document": f"{revision.document.collection}/{revision.document.id}",
+        "document": revision.document.name,
         "revision": revision.revision,
         "kind": revision.kind,
         "author": revision.author,

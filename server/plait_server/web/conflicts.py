@@ -1,15 +1,14 @@
 """Conflicts: the open ones of a document, one in full, and its resolution."""
 
 from aiohttp import web
-from pydantic import ValidationError
 
 from plait_merge.values import Json
 from plait_server.config import Settings
 from plait_server.service import ConflictView, Service
 from plait_server.service.moment import format_moment
 from plait_server.web import models
-from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS, bound_message, causes
-from plait_server.web.door import Parser, read_body
+from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS
+from plait_server.web.door import Parser, bound_message, only_json, read_body, read_model
 from plait_server.web.edits import JSON, EditAnswers, caller_of, check_room, document_of, key_of, lock_of
 from plait_server.web.history import READ_PROBLEMS
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_response
@@ -85,8 +84,7 @@ class Conflicts:
 
     async def resolve(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
-        if request.content_type != JSON:
-            raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        only_json(request.content_type)
         caller, document = caller_of(request), document_of(request)
         check_room(self._service, request, caller, document)
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
@@ -106,12 +104,7 @@ class Conflicts:
         return await self._answers.respond(request, caller, answer, known_base=True)
 
     def _stated_resolution(self, content: Json) -> models.ResolutionBody:
-        try:
-            stated = models.ResolutionBody.model_validate(content)
-        except ValidationError as error:
-            raise Problem(
-                "invalid-value", "The body is not a resolution.", {"errors": causes(error)}
-            ) from error
+        stated = read_model(models.ResolutionBody, content, "The body is not a resolution.")
         if (stated.choices is None) == (stated.patch is None):
             raise Problem("invalid-value", "Send either choices or a patch.")
         bound_message(stated.message, self._settings)
@@ -121,7 +114,7 @@ class Conflicts:
 def _as_json(conflict: ConflictView) -> dict[str, object]:
     body: dict[str, object] = {
         "id": conflict.id,
-        "document": f"{conflict.document.collection}/{conflict.document.id}",
+        "document": conflict.document.name,
         "author": conflict.author,
         "opened": format_moment(conflict.opened),
         "expires": format_moment(conflict.expires),

@@ -1,9 +1,8 @@
 """Leases: what somebody works on, and nobody else may change meanwhile."""
 
-from typing import Final, TypeVar
+from typing import Final
 
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
 
 from plait_server import wire
 from plait_server.config import Settings
@@ -11,14 +10,12 @@ from plait_server.service import Hold, LockView, Service
 from plait_server.service.moment import format_moment
 from plait_server.web import models
 from plait_server.web.conditions import BadHeader
-from plait_server.web.documents import causes
-from plait_server.web.door import Parser, read_body
+from plait_server.web.door import Model, Parser, only_json, read_body, read_model
 from plait_server.web.edits import JSON, caller_of, document_of, key_of, lock_of
 from plait_server.web.pages import PRIVATE, only_query
 from plait_server.web.problems import Problem
 from plait_server.web.routes import LOCK, LOCKS, Route
 
-Stated = TypeVar("Stated", bound=BaseModel)
 BODY_PROBLEMS: Final = (
     "bad-header",
     "bad-query",
@@ -59,6 +56,7 @@ class Locks:
                 "List the leases of a document",
                 {200: models.LockList},
                 ("bad-query", "bad-header", "store-unavailable"),
+                headers=("Plait-Author",),
             ),
             Route(
                 "GET",
@@ -67,6 +65,7 @@ class Locks:
                 "Read a lease of one's own",
                 {200: models.Lock},
                 ("bad-query", "bad-header", "store-unavailable"),
+                headers=("Plait-Author",),
             ),
             Route(
                 "PUT",
@@ -106,9 +105,7 @@ class Locks:
         )
         response = _response(_as_json(view), 201)
         if view.hold is not None:
-            response.headers["Location"] = (
-                f"/v1/docs/{document.collection}/{document.id}/locks/{view.hold.lock}"
-            )
+            response.headers["Location"] = f"/v1/docs/{document.name}/locks/{view.hold.lock}"
         if view.replayed:
             response.headers["Idempotency-Replayed"] = "true"
         return response
@@ -138,17 +135,12 @@ class Locks:
 
     async def _body(self, request: web.Request) -> bytes:
         only_query(request)
-        if request.content_type != JSON:
-            raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        only_json(request.content_type)
         return await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
 
-    async def _stated(self, model: type[Stated], body: bytes) -> Stated:
+    async def _stated(self, model: type[Model], body: bytes) -> Model:
         content = await self._parser.patch(body)
-        try:
-            return model.model_validate(content)
-        except ValidationError as error:
-            members = {"errors": causes(error)}
-            raise Problem("invalid-value", "The body does not say what is asked for.", members) from error
+        return read_model(model, content, "The body does not say what is asked for.")
 
 
 def _named(request: web.Request) -> Hold:
@@ -175,7 +167,7 @@ def _response(body: dict[str, object], status: int = 200) -> web.Response:
 
 def _as_json(view: LockView) -> dict[str, object]:
     body: dict[str, object] = {
-        "document": f"{view.document.collection}/{view.document.id}",
+        "document": view.document.name,
         "pointer": view.pointer,
         "revision": view.revision,
         "holder": view.holder,

@@ -34,6 +34,11 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def _with_one_of(*members: tuple[str, ...]) -> ConfigDict:
+    """Describe what is refused otherwise: that some of the optional members are there."""
+    return ConfigDict(json_schema_extra={"anyOf": [{"required": list(each)} for each in members]})
+
+
 Fence = Annotated[int, Field(ge=1, le=10**18, description="Which granting of a lease; only grows.")]
 Lasting = Annotated[float, Field(gt=0, le=10**9, description="Seconds; its limit is lock_ttl_max_s.")]
 
@@ -68,6 +73,8 @@ class EditBody(Body):
 
 class RevertBody(Body):
     """What is taken back: a revision, a range of them, or everything after one. Exactly one of the three."""
+
+    model_config = _with_one_of(("revision",), ("from", "through"), ("to",))
 
     revision: Revision | None = Field(None, description="Take this revision back; later ones stay.")
     from_: Revision | None = Field(None, alias="from", description="Take back from this revision on,")
@@ -105,6 +112,8 @@ class BatchEdit(Body):
     `if_match`.
     """
 
+    model_config = _with_one_of(("patch",), ("value",), ("delete",))
+
     document: DocumentName
     patch: list[Any] | None = Field(
         None, description='JSON Patch, RFC 6902, and {"op": "inc", "path", "value"}, which adds to a number.'
@@ -141,6 +150,8 @@ class BatchBody(Body):
 class ResolutionBody(Body):
     """How a conflict is settled: a choice for each conflict in it, or a patch. Exactly one of the two."""
 
+    model_config = _with_one_of(("choices",), ("patch",))
+
     choices: dict[str, Any] | None = Field(
         None,
         description='Conflict id to "theirs", "yours", "base", "both" or {"value": …}.',
@@ -165,6 +176,8 @@ class RenewalBody(Body):
 
 class Retention(Body):
     """A revision is kept while one of these holds, and the newest in any case. One of them has to be said."""
+
+    model_config = _with_one_of(("revisions",), ("days",), ("labelled",))
 
     revisions: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
         None, description="It is among the newest so many."

@@ -4,15 +4,14 @@ from typing import Final
 
 from aiohttp import web
 from msgspec.structs import replace
-from pydantic import ValidationError
 
 from plait_merge.values import Json
 from plait_server.config import Settings
 from plait_server.service import Answer, Caller, DocumentKey, Edit, Service
 from plait_server.web import models
 from plait_server.web.conditions import BadHeader
-from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS, bound_message, causes
-from plait_server.web.door import Parser, read_body
+from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS
+from plait_server.web.door import Parser, bound_message, only_json, read_body, read_model
 from plait_server.web.edits import JSON, EditAnswers, caller_of, check_room, document_of, edit_of
 from plait_server.web.pages import only_query
 from plait_server.web.problems import Problem
@@ -59,8 +58,7 @@ class Reverts:
 
     async def revert(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
-        if request.content_type != JSON:
-            raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        only_json(request.content_type)
         caller, document = caller_of(request), document_of(request)
         check_room(self._service, request, caller, document)
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
@@ -87,10 +85,7 @@ class Reverts:
                 raise Problem("invalid-value", FORMS)
 
     def _stated(self, content: Json) -> models.RevertBody:
-        try:
-            stated = models.RevertBody.model_validate(content)
-        except ValidationError as error:
-            raise Problem("invalid-value", "The body is not a revert.", {"errors": causes(error)}) from error
+        stated = read_model(models.RevertBody, content, "The body is not a revert.")
         bound_message(stated.message, self._settings)
         return stated
 
