@@ -17,6 +17,8 @@ import pytest
 
 from plait_merge import Conflicted, Rebased, apply, rebase
 from plait_server.config import Settings
+from plait_server.web.models.answers import OperationBody
+from plait_server.web.models.bodies import BatchBody
 from server.data.histories import make_store
 
 ROOT = Path(__file__).parents[1]
@@ -72,14 +74,14 @@ def serving(command: str, folder: Path) -> Iterator[str]:
     assert process.returncode == 0, command
 
 
-def shell_commands(page: str) -> dict[str, list[str]]:
-    """The commands of a page's shell blocks, by the section they stand in."""
-    commands: dict[str, list[str]] = {}
+def blocks(page: str, kind: str) -> dict[str, str]:
+    """The blocks of a kind, by the section they stand in."""
+    found: dict[str, str] = {}
     for section in re.split(r"^## ", page, flags=re.M):
-        for block in re.findall(r"^```sh\n(.*?)^```", section, re.S | re.M):
-            lines = [line.partition(" #")[0].strip() for line in block.splitlines()]
-            commands.setdefault(section.partition("\n")[0], []).extend(lines)
-    return commands
+        for block in re.findall(rf"^```{kind}\n(.*?)^```", section, re.S | re.M):
+            name = section.partition("\n")[0]
+            found[name] = found.get(name, "") + block
+    return found
 
 
 def tour(page: str) -> list[tuple[str, str]]:
@@ -127,7 +129,8 @@ def test_the_tour_is_what_the_server_answers(address: str, page: str) -> None:
 def test_the_commands_of_a_section_run_in_their_order(address: str, tmp_path: Path, section: str) -> None:
     """In a folder with a database; what serves is stopped when it listens, a load is a short one."""
     make_store(tmp_path / "plait.db", seed=8)
-    for command in shell_commands(SERVER)[section]:
+    for line in blocks(SERVER, "sh")[section].splitlines():
+        command = line.partition(" #")[0].strip()
         if "plait serve" in command:
             with serving(command, tmp_path):
                 continue
@@ -144,7 +147,24 @@ def test_the_commands_of_a_section_run_in_their_order(address: str, tmp_path: Pa
 
 
 def test_all_shell_blocks_of_the_servers_page_are_run() -> None:
-    assert list(shell_commands(SERVER)) == ["Running it", "Moving data", "Load"]
+    assert list(blocks(SERVER, "sh")) == ["Running it", "Moving data", "Load"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="CURL NOT FOUND: settings were not checked")
+@pytest.mark.parametrize("section", ["Rules of a collection", "Retention and labels"])
+def test_the_settings_of_a_collection_are_taken(address: str, section: str) -> None:
+    put = "curl -s -w '%{http_code}' -o /dev/null -X PUT -H 'If-None-Match: *'"
+    settings = blocks(SERVER, "json")[section]
+    assert run(
+        [f"{put} -H 'Content-Type: application/json' {address}/v1/collections/orders -d '{settings}'"]
+    ) == ["201"]
+
+
+def test_the_bodies_shown_are_what_they_are_shown_as() -> None:
+    shown = {name: json.loads(block) for name, block in blocks(SERVER, "json").items()}
+    OperationBody.model_validate(shown.pop("Queued edits"))
+    BatchBody.model_validate(shown.pop("Several documents at once"))
+    assert list(shown) == ["Rules of a collection", "Retention and labels"]
 
 
 def test_the_code_is_that_of_an_example_which_runs() -> None:

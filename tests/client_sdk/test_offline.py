@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from address import address_of
 from client_sdk.conftest import Join, Through
 from client_sdk.people import NAME, ORDER, Doorkeeper, Network, Relay, head, history, keys
 from conftest import Serve
@@ -121,11 +122,8 @@ async def test_an_edit_that_was_saved_is_known_to_be_though_its_revision_is_gone
     plait = await join(server)
     await plait.set_rules("orders", retention={"revisions": 2}, if_match=0)
     order = await plait.create(NAME, ORDER)
-    url, network = server._base_url, Network()
-    assert url is not None
-    assert url.host is not None
-    assert url.port is not None
-    proxy = FaultyProxy(url.host, url.port, network, delay_s=0.01)
+    network = Network()
+    proxy = FaultyProxy(*address_of(server), network, delay_s=0.01)
     await proxy.open()
     try:
         async with ClientSession(proxy.url) as session:

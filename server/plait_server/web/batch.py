@@ -19,11 +19,11 @@ from plait_server.service import (
     IfMatch,
     Service,
 )
-from plait_server.web import models
 from plait_server.web.conditions import BadHeader, Return, read_return
 from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS
 from plait_server.web.door import BATCH_LEVELS, Parser, bound_message, only_json, read_body, read_model
 from plait_server.web.edits import JSON, caller_of, key_of, result_of
+from plait_server.web.models import answers, bodies, refusals
 from plait_server.web.pages import only_query
 from plait_server.web.problems import Problem, problem_of_refusal
 from plait_server.web.requests import trace_of
@@ -49,7 +49,7 @@ class Batches:
                 BATCH,
                 self.post,
                 "Edit several documents: all edits are made, or none",
-                {200: models.BatchResult, 204: None},
+                {200: answers.BatchResult, 204: None},
                 (
                     *WRITE_PROBLEMS,
                     *MERGE_PROBLEMS,
@@ -60,9 +60,9 @@ class Batches:
                     "test-failed",
                     "unsupported-media-type",
                 ),
-                {JSON: models.BatchBody},
+                {JSON: bodies.BatchBody},
                 headers=("Idempotency-Key", "Prefer", "Plait-Author", "traceparent"),
-                refusal=models.BatchProblem,
+                refusal=refusals.BatchProblem,
             ),
         )
 
@@ -91,13 +91,13 @@ class Batches:
             raise self._problem(refused, batch) from refused
         return _response(request, answer)
 
-    def _stated(self, content: Json) -> models.BatchBody:
+    def _stated(self, content: Json) -> bodies.BatchBody:
         most = self._settings.batch_edits_max
         edits = content.get("edits") if isinstance(content, dict) else None
         if isinstance(edits, list) and len(edits) > most:
             detail = f"A batch has at most {most} edits."
             raise Problem("too-large", detail, {"limit": "batch_edits", "maximum": most})
-        stated = read_model(models.BatchBody, content, "The body is not a batch.")
+        stated = read_model(bodies.BatchBody, content, "The body is not a batch.")
         bound_message(stated.message, self._settings)
         return stated
 
@@ -137,7 +137,7 @@ def _document(name: str) -> DocumentKey:
 
 
 def _edit(
-    stated: models.BatchEdit, batch: models.BatchBody, key: IdempotencyKey | None, trace: str | None
+    stated: bodies.BatchEdit, batch: bodies.BatchBody, key: IdempotencyKey | None, trace: str | None
 ) -> Edit:
     kind: EditKind = "put"
     content: Json = stated.value

@@ -9,10 +9,10 @@ from plait_server import wire
 from plait_server.config import Settings
 from plait_server.service import CollectionSettings, IfMatch, Retention, Rules, Service
 from plait_server.service.moment import format_moment
-from plait_server.web import models
 from plait_server.web.conditions import BadHeader, etag, read_tags
 from plait_server.web.door import Parser, only_json, read_body, read_model
 from plait_server.web.edits import JSON, caller_of
+from plait_server.web.models import answers, bodies
 from plait_server.web.pages import only_query, revision_of
 from plait_server.web.problems import WEAK_TAG_HINT, Problem
 from plait_server.web.routes import RULES, Route
@@ -35,7 +35,7 @@ class Collections:
                 RULES,
                 self.get,
                 "Read what holds for the documents of a collection: policy, schema, strictness, retention",
-                {200: models.CollectionBody, 304: None},
+                {200: answers.CollectionBody, 304: None},
                 ("bad-header", "bad-query", "precondition-failed", "store-unavailable"),
                 query=("revision",),
                 headers=("If-None-Match", "If-Match"),
@@ -45,7 +45,7 @@ class Collections:
                 RULES,
                 self.put,
                 "Set what holds for the documents of a collection from now on",
-                {200: models.CollectionBody, 201: models.CollectionBody},
+                {200: answers.CollectionBody, 201: answers.CollectionBody},
                 (
                     "bad-header",
                     "bad-query",
@@ -59,7 +59,7 @@ class Collections:
                     "outcome-unknown",
                     "unsupported-media-type",
                 ),
-                {JSON: models.CollectionSettings},
+                {JSON: bodies.CollectionSettings},
                 headers=("If-Match", "If-None-Match", "Plait-Author"),
             ),
         )
@@ -108,11 +108,11 @@ def _condition_of(request: web.Request) -> IfMatch | None:
 
 def settings_of(content: Json) -> CollectionSettings:
     """Read the settings of a collection from a stranger. Raises Problem."""
-    stated = read_model(models.CollectionSettings, content, NO_SETTINGS)
+    stated = read_model(bodies.CollectionSettings, content, NO_SETTINGS)
     return CollectionSettings(stated.policy, stated.schema_, stated.merge, _retention(stated.retention))
 
 
-def _retention(stated: models.Retention | None) -> Retention | None:
+def _retention(stated: bodies.Retention | None) -> Retention | None:
     if stated is None:
         return None
     if not stated.model_fields_set:

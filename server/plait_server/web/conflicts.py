@@ -6,11 +6,11 @@ from plait_merge.values import Json
 from plait_server.config import Settings
 from plait_server.service import ConflictView, Service
 from plait_server.service.moment import format_moment
-from plait_server.web import models
 from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS
 from plait_server.web.door import Parser, bound_message, only_json, read_body, read_model
 from plait_server.web.edits import JSON, EditAnswers, caller_of, check_room, document_of, key_of, lock_of
 from plait_server.web.history import READ_PROBLEMS
+from plait_server.web.models import answers, bodies, refusals
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_response
 from plait_server.web.problems import Problem
 from plait_server.web.requests import trace_of
@@ -33,7 +33,7 @@ class Conflicts:
                 CONFLICTS,
                 self.list,
                 "List the open conflicts of a document",
-                {200: models.ConflictList},
+                {200: refusals.ConflictList},
                 READ_PROBLEMS,
                 query=("limit", "cursor"),
             ),
@@ -42,7 +42,7 @@ class Conflicts:
                 CONFLICT,
                 self.one,
                 "Read a conflict with everything needed to settle it",
-                {200: models.ConflictBody},
+                {200: refusals.ConflictBody},
                 (*READ_PROBLEMS, "revision-compacted"),
                 query=("cursor",),
             ),
@@ -51,7 +51,7 @@ class Conflicts:
                 RESOLUTION,
                 self.resolve,
                 "Settle a conflict by a choice for each part, or by a patch",
-                {200: models.EditResult, 204: None},
+                {200: answers.EditResult, 204: None},
                 (
                     *WRITE_PROBLEMS,
                     *MERGE_PROBLEMS,
@@ -62,7 +62,7 @@ class Conflicts:
                     "already-resolved",
                     "unsupported-media-type",
                 ),
-                {JSON: models.ResolutionBody},
+                {JSON: bodies.ResolutionBody},
                 headers=("Plait-Lock", "Idempotency-Key", "Prefer", "Plait-Author", "traceparent"),
             ),
         )
@@ -103,8 +103,8 @@ class Conflicts:
         )
         return await self._answers.respond(request, caller, answer, known_base=True)
 
-    def _stated_resolution(self, content: Json) -> models.ResolutionBody:
-        stated = read_model(models.ResolutionBody, content, "The body is not a resolution.")
+    def _stated_resolution(self, content: Json) -> bodies.ResolutionBody:
+        stated = read_model(bodies.ResolutionBody, content, "The body is not a resolution.")
         if (stated.choices is None) == (stated.patch is None):
             raise Problem("invalid-value", "Send either choices or a patch.")
         bound_message(stated.message, self._settings)

@@ -12,7 +12,6 @@ from plait_server import wire
 from plait_server.config import Settings
 from plait_server.service import Caller, DocumentKey, DocumentView, Edit, EditKind, Hold, Operation, Service
 from plait_server.service.moment import format_moment, parse_moment
-from plait_server.web import models
 from plait_server.web.conditions import BadHeader, etag, read_tags, view_etag
 from plait_server.web.door import Parser, bound_message, only_json, read_body, read_model
 from plait_server.web.edits import (
@@ -25,6 +24,7 @@ from plait_server.web.edits import (
     edit_of,
     queued_response,
 )
+from plait_server.web.models import answers, bodies
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_response, revision_of
 from plait_server.web.problems import WEAK_TAG_HINT, Problem
 from plait_server.web.routes import COLLECTION, DOCUMENT, LABEL_PATTERN, Route
@@ -77,7 +77,7 @@ class Documents:
                 DOCUMENT,
                 self.patch,
                 "Edit a document; edits that do not overlap others' are merged",
-                {200: models.EditResult, 202: models.OperationBody, 204: None},
+                {200: answers.EditResult, 202: answers.OperationBody, 204: None},
                 (
                     *WRITE_PROBLEMS,
                     *MERGE_PROBLEMS,
@@ -88,7 +88,7 @@ class Documents:
                     "test-failed",
                     "already-resolved",
                 ),
-                {JSON_PATCH: None, MERGE_PATCH: None, EDIT: models.EditBody},
+                {JSON_PATCH: None, MERGE_PATCH: None, EDIT: bodies.EditBody},
                 headers=EDIT_HEADERS,
             ),
             Route(
@@ -113,7 +113,7 @@ class Documents:
                 DOCUMENT,
                 self.put,
                 "Create a document, or replace it strictly or by merge",
-                {200: models.EditResult, 201: models.EditResult, 202: models.OperationBody, 204: None},
+                {200: answers.EditResult, 201: answers.EditResult, 202: answers.OperationBody, 204: None},
                 (
                     *WRITE_PROBLEMS,
                     *MERGE_PROBLEMS,
@@ -129,7 +129,7 @@ class Documents:
                 DOCUMENT,
                 self.delete,
                 "Delete a document; its history stays",
-                {202: models.OperationBody, 204: None},
+                {202: answers.OperationBody, 204: None},
                 (*WRITE_PROBLEMS, *MERGE_PROBLEMS, "precondition-required"),
                 headers=EDIT_HEADERS,
             ),
@@ -138,7 +138,7 @@ class Documents:
                 COLLECTION,
                 self.post,
                 "Create a document under an id the server chooses",
-                {201: models.EditResult, 202: models.OperationBody},
+                {201: answers.EditResult, 202: answers.OperationBody},
                 (*WRITE_PROBLEMS, "schema-violation", "stale-fence", "unsupported-media-type"),
                 {JSON: None},
                 headers=("Idempotency-Key", "Prefer", "Plait-Author", "traceparent"),
@@ -148,7 +148,7 @@ class Documents:
                 COLLECTION,
                 self.list,
                 "List the documents of a collection",
-                {200: models.DocumentList},
+                {200: answers.DocumentList},
                 ("bad-query", "bad-header", "store-unavailable"),
                 query=("limit", "cursor"),
             ),
@@ -176,7 +176,7 @@ class Documents:
 
     def _stated_edit(self, request: web.Request, content: Json, body: bytes) -> Edit:
         """Read Plait's own media type: what the headers can say may stand in the body too."""
-        stated = read_model(models.EditBody, content, "The body is not an edit.", "malformed-patch")
+        stated = read_model(bodies.EditBody, content, "The body is not an edit.", "malformed-patch")
         bound_message(stated.message, self._settings)
         plain = edit_of(request, "patch", stated.patch, body)
         named = None if stated.lock is None else Hold(stated.lock.id, stated.lock.fence)

@@ -9,11 +9,11 @@ from plait_server.config import Settings
 from plait_server.service import RevisionView, Service
 from plait_server.service.history import Leaf
 from plait_server.service.moment import format_moment
-from plait_server.web import models
 from plait_server.web.accept import preferred
 from plait_server.web.conditions import view_etag
 from plait_server.web.documents import is_unchanged
 from plait_server.web.edits import caller_of, document_of
+from plait_server.web.models import answers
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_response, revision_of
 from plait_server.web.problems import Problem
 from plait_server.web.routes import BLAME, DIFF, REVISION, REVISIONS, Route
@@ -37,7 +37,7 @@ class History:
                 REVISIONS,
                 self.list,
                 "List the revisions of a document, newest first",
-                {200: models.RevisionList},
+                {200: answers.RevisionList},
                 READ_PROBLEMS,
                 query=("limit", "cursor"),
             ),
@@ -46,7 +46,7 @@ class History:
                 REVISION,
                 self.one,
                 "Read one revision: its patch, its base, who, when and why",
-                {200: models.RevisionBody},
+                {200: answers.RevisionBody},
                 (*READ_PROBLEMS, "revision-compacted"),
             ),
             Route(
@@ -66,7 +66,7 @@ class History:
                 BLAME,
                 self.blame,
                 "Say who set each part of a document last, and when",
-                {200: models.BlameBody},
+                {200: answers.BlameBody},
                 (*READ_PROBLEMS, "deleted", "revision-compacted"),
                 query=("pointer", "revision", "limit", "cursor"),
             ),

@@ -6,9 +6,9 @@ from plait_server import wire
 from plait_server.config import Settings
 from plait_server.service import LabelView, Service
 from plait_server.service.moment import format_moment
-from plait_server.web import models
 from plait_server.web.door import Parser, only_json, read_body, read_model
 from plait_server.web.edits import JSON, caller_of, document_of
+from plait_server.web.models import answers, bodies
 from plait_server.web.pages import PRIVATE, only_query, page_response
 from plait_server.web.routes import LABEL, LABELS, Route
 
@@ -28,7 +28,7 @@ class Labels:
                 LABELS,
                 self.list,
                 "List the labels of a document, by name",
-                {200: models.LabelList},
+                {200: answers.LabelList},
                 ("bad-header", "bad-query", "store-unavailable"),
             ),
             Route(
@@ -36,7 +36,7 @@ class Labels:
                 LABEL,
                 self.put,
                 "Name a revision, which is kept for it; a label that names another one moves",
-                {200: models.PutLabel, 201: models.PutLabel},
+                {200: answers.PutLabel, 201: answers.PutLabel},
                 (
                     "bad-header",
                     "bad-query",
@@ -48,7 +48,7 @@ class Labels:
                     "store-unavailable",
                     "unsupported-media-type",
                 ),
-                {JSON: models.LabelledRevision},
+                {JSON: bodies.LabelledRevision},
                 headers=("Plait-Author",),
             ),
             Route(
@@ -71,7 +71,7 @@ class Labels:
         only_json(request.content_type)
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
         content = await self._parser.patch(body)
-        stated = read_model(models.LabelledRevision, content, "The body names no revision.")
+        stated = read_model(bodies.LabelledRevision, content, "The body names no revision.")
         label, before = await self._service.put_label(
             caller_of(request), document_of(request), request.match_info["label"], stated.revision
         )

@@ -8,10 +8,10 @@ from plait_server import wire
 from plait_server.config import Settings
 from plait_server.service import Hold, LockView, Service
 from plait_server.service.moment import format_moment
-from plait_server.web import models
 from plait_server.web.conditions import BadHeader
 from plait_server.web.door import Model, Parser, only_json, read_body, read_model
 from plait_server.web.edits import JSON, caller_of, document_of, key_of, lock_of
+from plait_server.web.models import answers, bodies
 from plait_server.web.pages import PRIVATE, only_query
 from plait_server.web.problems import Problem
 from plait_server.web.routes import LOCK, LOCKS, Route
@@ -44,9 +44,9 @@ class Locks:
                 LOCKS,
                 self.post,
                 "Take a lease: nobody else may edit what is there as long as it stands",
-                {201: models.Lock},
+                {201: answers.Lock},
                 (*BODY_PROBLEMS, "locked", "deleted"),
-                {JSON: models.LockBody},
+                {JSON: bodies.LockBody},
                 headers=("Idempotency-Key", "Plait-Author"),
             ),
             Route(
@@ -54,7 +54,7 @@ class Locks:
                 LOCKS,
                 self.list,
                 "List the leases of a document",
-                {200: models.LockList},
+                {200: answers.LockList},
                 ("bad-query", "bad-header", "store-unavailable"),
                 headers=("Plait-Author",),
             ),
@@ -63,7 +63,7 @@ class Locks:
                 LOCK,
                 self.get,
                 "Read a lease of one's own",
-                {200: models.Lock},
+                {200: answers.Lock},
                 ("bad-query", "bad-header", "store-unavailable"),
                 headers=("Plait-Author",),
             ),
@@ -72,9 +72,9 @@ class Locks:
                 LOCK,
                 self.put,
                 "Renew a lease",
-                {200: models.Lock},
+                {200: answers.Lock},
                 (*BODY_PROBLEMS, "stale-fence"),
-                {JSON: models.RenewalBody},
+                {JSON: bodies.RenewalBody},
                 headers=("Plait-Author",),
             ),
             Route(
@@ -98,7 +98,7 @@ class Locks:
 
     async def post(self, request: web.Request) -> web.Response:
         body = await self._body(request)
-        stated = await self._stated(models.LockBody, body)
+        stated = await self._stated(bodies.LockBody, body)
         document = document_of(request)
         view = await self._service.locks.acquire(
             caller_of(request), document, stated.pointer, stated.ttl_s, key_of(request, body)
@@ -123,7 +123,7 @@ class Locks:
         )
 
     async def put(self, request: web.Request) -> web.Response:
-        stated = await self._stated(models.RenewalBody, await self._body(request))
+        stated = await self._stated(bodies.RenewalBody, await self._body(request))
         hold = Hold(request.match_info["lock"], stated.fence)
         view = await self._service.locks.renew(caller_of(request), document_of(request), hold, stated.ttl_s)
         return _response(_as_json(view))

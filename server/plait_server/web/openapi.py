@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from plait_server import wire
 from plait_server.config import Settings
-from plait_server.web import models
+from plait_server.web.models import refusals
 from plait_server.web.problems import MEDIA_TYPE, PROBLEMS, Kind
 from plait_server.web.routes import (
     BLAME,
@@ -282,8 +282,8 @@ def _failures(route: Route, problem_base: str) -> dict[str, Any]:
 
 def _failure(kinds: list[Kind], problem_base: str, refusal: type[BaseModel] | None) -> dict[str, Any]:
     if refusal is None and any(kind.code == "merge-conflict" for kind in kinds):
-        refusal = models.ConflictProblem
-    shapes = [_reference(models.ProblemBody), *([_reference(refusal)] if refusal else [])]
+        refusal = refusals.ConflictProblem
+    shapes = [_reference(refusals.ProblemBody), *([_reference(refusal)] if refusal else [])]
     types = {"properties": {"type": {"enum": [problem_base + kind.code for kind in kinds]}}}
     schema = {"allOf": [{"anyOf": shapes} if refusal else shapes[0], types]}
     retried = any(kind.retry for kind in kinds)
@@ -312,7 +312,7 @@ def _reference(model: type[BaseModel] | None) -> dict[str, Any]:
 
 def _schemas(routes: list[Route]) -> dict[str, Any]:
     used: dict[str, type[BaseModel]] = {
-        model.__name__: model for model in (models.ProblemBody, models.ConflictProblem)
+        model.__name__: model for model in (refusals.ProblemBody, refusals.ConflictProblem)
     }
     for route in routes:
         for model in (*route.answers.values(), *(route.body or {}).values(), route.refusal):
