@@ -70,7 +70,7 @@ def test_outputs_of_two_runs_are_not_mixed() -> None:
 def test_what_people_wrote_in_a_notebook_conflicts_as_ever() -> None:
     base = notebook(code("x = 1", 1, "old"))
     for theirs, yours, pointer in (
-        (notebook(code("x = 2", 1, "old")), notebook(code("x = 3", 1, "old")), "/cells/0/source/0"),
+        (notebook(code("x = 2", 1, "old")), notebook(code("x = 3", 1, "old")), "/cells/0/source"),
         (
             notebook(*base["cells"], kernel="a"),
             notebook(*base["cells"], kernel="b"),
