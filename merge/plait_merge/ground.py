@@ -220,6 +220,8 @@ class Ground:
                 after = [base[i] for i in anchors[at : at + NEIGHBOURS]]
                 here, mine = [theirs[j] for j in run], [yours[k] for k in there[gap]]
                 places = places_in_order(before, here, mine, after)
+                if places is None and gap < 0 and anchors[:1] == [0]:
+                    places = [0] * len(mine)  # a list that grows at its front has the newer in front
                 if places is not None:
                     self.orders.append(Order(here, mine, places))
 
