@@ -19,8 +19,9 @@ serve: $(READY)
 
 test: lint types contracts unit
 
+WORKERS ?= 4
 unit: $(READY)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -2,12 +2,14 @@
 
 import doctest
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +17,71 @@ import pytest
 
 from plait_merge import Conflicted, Rebased, apply, rebase
 from plait_server.config import Settings
+from plait_server.web.models.answers import OperationBody
+from plait_server.web.models.bodies import BatchBody
+from server.data.histories import make_store
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 MERGE = (ROOT / "merge" / "README.md").read_text()
 SERVER = (ROOT / "server" / "README.md").read_text()
 ADDRESS = "http://127.0.0.1:8080"
+WITH_PLAIT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 MARK = "=====end of an answer====="
 
 # What differs from run to run, by member name; ids of kept conflicts stand in longer strings too.
-PASSING = {"epoch", "at", "opened", "expires", "created", "updated", "resolved", "request_id"}
+PASSING = {
+    "epoch",
+    "at",
+    "opened",
+    "expires",
+    "created",
+    "updated",
+    "resolved",
+    "request_id",
+    "retry_after_s",
+}
 CONFLICT_ID = re.compile(r"\b01[0-9A-HJKMNP-TV-Z]{24}\b")
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server as `plait serve` starts it; the URL it printed."""
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """A server as `plait serve` starts it, on nothing; the URL it printed."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    with serving("plait serve", folder) as url:
+        yield url
+
+
+@contextmanager
+def serving(command: str, folder: Path) -> Iterator[str]:
+    """Run a command that serves, on a free port, until it is not needed; it has to end in good order."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "plait_server", "serve", "--port", "0"],
-        cwd=tmp_path_factory.mktemp("readme"),
+        ["bash", "-c", f"exec env {command} --port 0"],
+        cwd=folder,
+        env=WITH_PLAIT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
     assert process.stdout is not None
     with process, process.stdout as told:
-        yield told.readline().split()[-1]
-        process.terminate()
+        try:
+            yield told.readline().split()[-1]
+        finally:
+            process.terminate()
+            told.read()  # who writes to nobody ends with another code
+    assert process.returncode == 0, command
+
+
+def blocks(page: str, kind: str) -> dict[str, str]:
+    """The blocks of a kind, by the section they stand in."""
+    found: dict[str, str] = {}
+    for section in re.split(r"^## ", page, flags=re.M):
+        for block in re.findall(rf"^```{kind}\n(.*?)^```", section, re.S | re.M):
+            name = section.partition("\n")[0]
+            found[name] = found.get(name, "") + block
+    return found
 
 
 def tour(page: str) -> list[tuple[str, str]]:
@@ -85,24 +125,46 @@ def test_the_tour_is_what_the_server_answers(address: str, page: str) -> None:
             assert lasting(json.loads(answer)) == lasting(json.loads(written)), command
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="CURL NOT FOUND: leases were not checked")
-def test_the_calls_of_leases_are_taken(address: str) -> None:
-    (block,) = re.findall(r"## Leases.*?^```sh\n(.*?)^```", SERVER, re.S | re.M)
-    calls = [
-        call.replace("localhost:8080", address) for call in re.split(r"^(?=curl)|^#.*\n", block, flags=re.M)
-    ]
-    take, *others = [call.strip() for call in calls if call]
-    lines = json.dumps({"lines": [{"n": number} for number in range(4)]})
-    create = (
-        f"curl -s -X PUT {address}/v1/docs/orders/7 -H 'If-None-Match: *' -H 'Content-Type: application/json'"
-    )
-    _, granted = run([f"{create} -d '{lines}'", take.replace("curl", "curl -s")])
-    lease = json.loads(granted)
-    (written,) = re.findall(r"^# (.*)$", block, re.M)
-    assert list(lease) == list(json.loads(written))
-    named = [call.replace("01JD…", lease["lock"]).replace("17", str(lease["fence"])) for call in others]
-    status = "curl -s -o /dev/null -w '%{http_code}'"
-    assert run([call.replace("curl", status) for call in named]) == ["200", "200", "204"]
+@pytest.mark.parametrize("section", ["Running it", "Moving data", "Load"])
+def test_the_commands_of_a_section_run_in_their_order(address: str, tmp_path: Path, section: str) -> None:
+    """In a folder with a database; what serves is stopped when it listens, a load is a short one."""
+    make_store(tmp_path / "plait.db", seed=8)
+    for line in blocks(SERVER, "sh")[section].splitlines():
+        command = line.partition(" #")[0].strip()
+        if "plait serve" in command:
+            with serving(command, tmp_path):
+                continue
+        if "plait bench" in command:
+            command = re.sub(r" --(duration-s|edits) \d+", "", command) + " --duration-s 0.5"
+        subprocess.run(
+            ["bash", "-c", command.replace(ADDRESS, address)],
+            cwd=tmp_path,
+            env=WITH_PLAIT,
+            stdout=subprocess.DEVNULL,
+            timeout=60,
+            check=True,
+        )
+
+
+def test_all_shell_blocks_of_the_servers_page_are_run() -> None:
+    assert list(blocks(SERVER, "sh")) == ["Running it", "Moving data", "Load"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="CURL NOT FOUND: settings were not checked")
+@pytest.mark.parametrize("section", ["Rules of a collection", "Retention and labels"])
+def test_the_settings_of_a_collection_are_taken(address: str, section: str) -> None:
+    put = "curl -s -w '%{http_code}' -o /dev/null -X PUT -H 'If-None-Match: *'"
+    settings = blocks(SERVER, "json")[section]
+    assert run(
+        [f"{put} -H 'Content-Type: application/json' {address}/v1/collections/orders -d '{settings}'"]
+    ) == ["201"]
+
+
+def test_the_bodies_shown_are_what_they_are_shown_as() -> None:
+    shown = {name: json.loads(block) for name, block in blocks(SERVER, "json").items()}
+    OperationBody.model_validate(shown.pop("Queued edits"))
+    BatchBody.model_validate(shown.pop("Several documents at once"))
+    assert list(shown) == ["Rules of a collection", "Retention and labels"]
 
 
 def test_the_code_is_that_of_an_example_which_runs() -> None:

@@ -34,7 +34,7 @@ from plait_client.replica.edit import Edit, Patch
 from plait_client.replica.replica import Progress, Replica
 from plait_client.resolvers import Resolver
 from plait_client.saved import Saved, saved_of
-from plait_client.saving.outbox import Stored
+from plait_client.saving.records import Stored
 from plait_client.saving.saver import Saver, SyncState
 from plait_client.settlement import Settlement, settle_by_rule
 from plait_client.undo import Done, UndoStack

@@ -17,7 +17,7 @@ from plait_client.replica.edit import Edit, Hold, Patch
 from plait_client.replica.replica import Failed
 from plait_client.resolvers import Resolver, decide
 from plait_client.saved import Saved, saved_of
-from plait_client.saving.outbox import FailedEdit
+from plait_client.saving.records import FailedEdit
 from plait_client.unsaved import Unsaved
 from plait_client.wire import request
 from plait_client.wire.transport import Request, Transport

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from plait_client.conflict import MergeConflict
 from plait_client.errors import PlaitError
 from plait_client.replica.edit import Patch
-from plait_client.saving.outbox import FailedEdit, Outbox
+from plait_client.saving.outbox import Outbox
+from plait_client.saving.records import FailedEdit
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Settings are built in one place, `load`, from flags, then `PLAIT_*` environment 
 """
 
 import os
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -33,6 +34,8 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 QUOTA_MAX = 10**15 - 1
 """The largest integer of a structured field: a quota is told in one."""
+LOGIN = re.compile(r"(?<=://)\S*@")
+QUERY = re.compile(r"(://[^\s?]*\?)\S*")
 RATES_EXAMPLE = "written like 100/second, or 100/second;5000/hour"
 
 
@@ -227,6 +230,11 @@ def load(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
         raise ConfigError(f"{file or DEFAULT_FILE} is not TOML: {error}.") from error
 
 
+def without_passwords(text: str) -> str:
+    """Mask what may be one in the URIs of a text: whatever stands before a host, and the query."""
+    return QUERY.sub(r"\1***", LOGIN.sub("***@", text))
+
+
 def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     """Refuse a variable that looks like a setting and is none: a typo must not be ignored."""
     known = [f"{PREFIX}{name}".upper() for name in Settings.model_fields]
@@ -242,4 +250,4 @@ def _sentence(error: Any) -> str:
     name = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         return f"There is no setting {name!r}."
-    return f"The setting {name!r} cannot be {error['input']!r}: {error['msg'].lower()}."
+    return without_passwords(f"The setting {name!r} cannot be {error['input']!r}: {error['msg'].lower()}.")

@@ -18,7 +18,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from aiohttp import web
 
-from plait_server.config import ConfigError, Settings, load
+from plait_server.config import ConfigError, Settings, load, without_passwords
 from plait_server.errors import StoreRefused
 from plait_server.service import Service
 from plait_server.store.sqlite import SqliteStore
@@ -111,7 +111,10 @@ def serve(
 
 @config_command.command("show")
 def show_config(config: ConfigFile = None) -> None:
-    """Show the effective settings as TOML: what environment, file and defaults come to."""
+    """Show the effective settings as TOML: what environment, file and defaults come to.
+
+    Passwords in a URI are shown as ***.
+    """
     settings = _settings({}, config)
     for name, field in Settings.model_fields.items():
         typer.echo(f"{name} = {_toml(getattr(settings, name))}  # {field.description}")
@@ -130,7 +133,8 @@ def _refuse(sentence: str) -> NoReturn:
 
 
 def _toml(value: object) -> str:
-    return json.dumps(value if isinstance(value, bool | int | float) else str(value), ensure_ascii=False)
+    known = value if isinstance(value, bool | int | float) else without_passwords(str(value))
+    return json.dumps(known, ensure_ascii=False)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

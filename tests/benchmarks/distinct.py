@@ -30,6 +30,7 @@ from .subject import (
 
 CPU_AIMS = {16: 2.5, 64: 2.0}
 """By the number of connections."""
+P99_AIM = 3
 
 
 def distinct(scale: Scale) -> Iterator[Row]:
@@ -68,6 +69,10 @@ def _rows(connections: int, samples: Mapping[str, list[Sample]]) -> Iterator[Row
     yield Row(f"{at} CPU an edit", cpu["plait"], "µs")
     yield Row(f"{at} CPU a request, bare handler", cpu["bare"], "µs")
     yield Row(f"{at} throughput", rate["plait"], "edits/s")
+    p50_s = median(median(sample.took_s) for sample in samples["plait"])
+    p99_s = median(sample.p99_s for sample in samples["plait"])
+    yield Row(f"{at} p99 of an edit, to p50", p99_s / p50_s, "x", P99_AIM)
+    yield Row(f"{at} p50 of an edit", p50_s * 1e3, "ms")
     if "plait in memory" in rate:
         ratio = rate["plait in memory"] / rate["plait"]
         yield Row(f"{at} throughput, database in memory to on disk", ratio, "x")

@@ -6,6 +6,7 @@ that waits makes smaller commits.
 
 import asyncio
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -57,9 +58,10 @@ class Place:
 
 @dataclass(slots=True)
 class Quota:
-    """How many more edits shall be acknowledged, to whomever."""
+    """How many more edits shall be acknowledged, to whomever, and how long each request took."""
 
     left: int
+    took_s: list[float] = field(default_factory=list)
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def count(self) -> None:
@@ -77,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._quota: Quota | None = None
         self._received = b""
         self._expected = 0
+        self._sent = 0.0
         self._transport: asyncio.WriteTransport
         self._idle = asyncio.Event()
         self._idle.set()
@@ -116,6 +119,7 @@ class Connection(asyncio.Protocol):
         self._received, self._expected = b"", 0
         quota, status, revision = self._quota, int(answer[9:12]), _REVISION.search(answer)
         assert quota is not None
+        quota.took_s.append(time.perf_counter() - self._sent)
         if status not in (200, 412):
             quota.done.set_exception(RuntimeError(answer.decode(errors="replace")))
             return
@@ -128,6 +132,7 @@ class Connection(asyncio.Protocol):
             self._idle.set()
 
     def _send(self) -> None:
+        self._sent = time.perf_counter()
         self._transport.write(self._places[self._turn].request())
 
 
@@ -141,11 +146,12 @@ async def connect(port: int, places: Sequence[Sequence[Place]]) -> list[Connecti
     return [connection for _, connection in opened]
 
 
-async def run(connections: Sequence[Connection], edits: int) -> None:
-    """Have so many edits acknowledged, over all connections together."""
+async def run(connections: Sequence[Connection], edits: int) -> list[float]:
+    """Have so many edits acknowledged, over all connections together; give how long each request took."""
     quota = Quota(edits)
     for connection in connections:
         connection.begin(quota)
     await quota.done
     for connection in connections:
         await connection.idle()
+    return quota.took_s

@@ -4,12 +4,13 @@ Frames of the client are masked with zeros, which a server cannot tell from any 
 """
 
 import asyncio
+import os
 import re
+import select
 import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 _HANDSHAKE = (
@@ -19,6 +20,9 @@ _HANDSHAKE = (
 )
 _APPLIED = re.compile(rb'\{"t":"applied","id":(\d+),"doc":"[^"]*","rev":(\d+)')
 HELLO = b'{"t":"hello"}'
+REVISION = b'{"t":"rev"'
+READ_BYTES = 65_536
+SILENCE_S_MAX = 60
 
 
 def masked(text: bytes) -> bytes:
@@ -30,53 +34,57 @@ def masked(text: bytes) -> bytes:
     return head + bytes(4) + text
 
 
-@dataclass(slots=True)
 class Arrivals:
-    """When a round of messages came: one to each of `expected` listeners."""
+    """When messages came to those who listen. They are read without the event loop, which would take longer
+    for a message than the server does, and so be what is measured."""
 
-    expected: int = 0
-    came: int = 0
-    first: float = 0
-    last: float = 0
-    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    def __init__(self, marker: bytes) -> None:
+        self._marker = marker
+        self._ends = select.epoll()
+        self.first = self.last = 0.0
 
-    def expect(self, count: int) -> asyncio.Future[None]:
-        self.expected, self.came, self.done = count, 0, asyncio.get_running_loop().create_future()
-        return self.done
+    def add(self, listener: "Listener") -> None:
+        """Read from now on what comes to a listener, who has nothing under way."""
+        listener.transport.pause_reading()
+        self._ends.register(listener.transport.get_extra_info("socket").fileno(), select.EPOLLIN)
 
-    def count(self, number: int) -> None:
-        now = time.perf_counter()
-        if not self.came:
-            self.first = now
-        self.came += number
-        if self.came >= self.expected and not self.done.done():
-            self.last = now
-            self.done.set_result(None)
+    def read(self, count: int) -> None:
+        """Block until so many messages have come. Raises TimeoutError where nothing comes any more."""
+        ends, marker, came = self._ends, self._marker, 0
+        while came < count:
+            ready = ends.poll(SILENCE_S_MAX)
+            if not came:
+                self.first = time.perf_counter()
+            if not ready:
+                raise TimeoutError(f"{came} of {count} messages came.")
+            for end, _ in ready:
+                received = os.read(end, READ_BYTES)
+                if not received:
+                    raise ConnectionError("The server closed a connection.")
+                # A frame that is cut in two by the network is counted where its beginning is.
+                came += received.count(marker)
+        self.last = time.perf_counter()
+
+    def close(self) -> None:
+        self._ends.close()
 
 
 class Listener(asyncio.Protocol):
-    """Follows a document and counts its revisions."""
+    """A connection that is followed as soon as `ready` came on it."""
 
-    def __init__(self, arrivals: Arrivals, marker: bytes, ready: bytes) -> None:
-        self._arrivals = arrivals
-        self._marker = marker
+    def __init__(self, ready: bytes) -> None:
         self._ready = ready
         self._begun = b""
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.transport: asyncio.WriteTransport
+        self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
+        assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        if self.ready.done():
-            # A frame that is cut in two by the network is counted where its beginning is.
-            self._arrivals.count(data.count(self._marker))
-            return
         self._begun += data
-        if self._ready in self._begun:
-            self._begun = b""
+        if self._ready in self._begun and not self.ready.done():
             self.ready.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -85,29 +93,31 @@ class Listener(asyncio.Protocol):
 
 
 async def listen(
-    port: int, count: int, arrivals: Arrivals, first: Sequence[bytes], marker: bytes, ready: bytes
+    port: int, count: int, arrivals: Arrivals, first: Sequence[bytes], ready: bytes
 ) -> list[Listener]:
-    """Open connections that send `first` and are ready when they are sent `ready`."""
+    """Open connections that send `first` and are read from when they were sent `ready`."""
     listeners: list[Listener] = []
     for start in range(0, count, 100):
-        some = [await _open(port, arrivals, marker, ready) for _ in range(min(100, count - start))]
+        some = [await _open(port, ready) for _ in range(min(100, count - start))]
         for listener in some:
             listener.transport.write(_HANDSHAKE + b"".join(map(masked, first)))
-        await asyncio.gather(*(listener.ready for listener in some))
+        for listener in some:
+            await listener.ready
+            arrivals.add(listener)
         listeners += some
     return listeners
 
 
-async def _open(port: int, arrivals: Arrivals, marker: bytes, ready: bytes) -> Listener:
+async def _open(port: int, ready: bytes) -> Listener:
     loop = asyncio.get_running_loop()
-    _, listener = await loop.create_connection(lambda: Listener(arrivals, marker, ready), "127.0.0.1", port)
+    _, listener = await loop.create_connection(lambda: Listener(ready), "127.0.0.1", port)
     return listener
 
 
 async def follow(port: int, count: int, arrivals: Arrivals, document: str) -> list[Listener]:
     """Open connections that follow one document."""
     sub = b'{"t":"sub","id":1,"doc":"%b"}' % document.encode()
-    return await listen(port, count, arrivals, (HELLO, sub), b'{"t":"rev"', b'"t":"caught_up"')
+    return await listen(port, count, arrivals, (HELLO, sub), b'"t":"caught_up"')
 
 
 def deaf(port: int, document: str) -> socket.socket:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 from .load import Place, connect, run
@@ -36,6 +36,12 @@ class Sample:
     attempts: int
     cpu_s: float
     elapsed_s: float
+    took_s: Sequence[float]
+    """From each request to its answer."""
+
+    @property
+    def p99_s(self) -> float:
+        return quantiles(self.took_s, n=100)[98]
 
     @property
     def cpu_us(self) -> float:
@@ -101,12 +107,12 @@ class Subject:
             await run(connections, max(len(connections), edits // WARM_UP))
             attempts, acknowledged = _made(everything)
             cpu_s, started = self.cpu_s, time.perf_counter()
-            await run(connections, edits)
+            took_s = await run(connections, edits)
             elapsed_s, cpu_s = time.perf_counter() - started, self.cpu_since(cpu_s)
             for connection in connections:
                 connection.close()
         attempts_now, acknowledged_now = _made(everything)
-        return Sample(acknowledged_now - acknowledged, attempts_now - attempts, cpu_s, elapsed_s)
+        return Sample(acknowledged_now - acknowledged, attempts_now - attempts, cpu_s, elapsed_s, took_s)
 
 
 def _made(places: Sequence[Place]) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from aiohttp import ClientSession, web
 
+from address import address_of
 from plait_merge import Json, apply
 from simulation.faulty_proxy import Fault, Head, end
 
@@ -114,9 +115,7 @@ class Relay:
         await _closed(writer)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        url = self._server._base_url
-        assert url is not None
-        upstream, to_server = await asyncio.open_connection(url.host, url.port)
+        upstream, to_server = await asyncio.open_connection(*address_of(self._server))
         ways = [
             asyncio.ensure_future(_pipe(reader, to_server)),
             asyncio.ensure_future(_pipe(upstream, writer)),

@@ -33,7 +33,7 @@ from simulation.faulty_proxy import Fault, by_chance
 
 ORDER: dict[str, Any] = {"state": "open", "lines": [], "note": ""}
 STOCK: dict[str, Any] = {"cable": 5, "dock": 5, "note": ""}
-SEED = int(os.environ.get("PLAIT_SEED", "7"))
+SEED = int(os.environ.get("PLAIT_TEST_SEED", "7"))
 FAULTS = [Fault.CUT_BEFORE, Fault.CUT_AFTER, Fault.CUT_ANSWER, Fault.TRUNCATED_JSON, Fault.PLAIN_503]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from address import address_of
 from client_sdk.conftest import Join, Through
 from client_sdk.people import NAME, ORDER, Relay, head, replayed, taken
 from conftest import Serve
@@ -17,7 +18,7 @@ from plait_client.changes import EVENTS_WAITING_MAX
 from simulation.faulty_proxy import Fault, by_chance
 from simulation.proxy import Proxy
 
-SEED = int(os.environ.get("PLAIT_SEED", "7"))
+SEED = int(os.environ.get("PLAIT_TEST_SEED", "7"))
 
 
 def _is_whole(told: list[Change], since: int, upto: int) -> None:
@@ -132,13 +133,9 @@ async def test_nothing_is_told_twice_or_missed_over_many_connections(
     join: Join, client: ClientSession
 ) -> None:
     """Print the seed to see it again."""
-    print(f"PLAIT_SEED={SEED}")
+    print(f"PLAIT_TEST_SEED={SEED}")
     chance = random.Random(SEED)
-    url = client._base_url
-    assert url is not None
-    assert url.host is not None
-    assert url.port is not None
-    proxy = Proxy(url.host, url.port, lambda: chance.randrange(200, 4_000))
+    proxy = Proxy(*address_of(client), lambda: chance.randrange(200, 4_000))
     await proxy.open()
     order = await _filled(join, 3)
     async with ClientSession(proxy.url) as cut:

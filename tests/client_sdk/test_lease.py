@@ -31,7 +31,7 @@ from simulation.faulty_proxy import Fault, by_chance
 
 ORDER: dict[str, Any] = {"title": "A", "lines": [{"n": 1}, {"n": 2}], "log": [], "boxes": 0}
 SHORT_S = 0.3
-SEED = int(os.environ.get("PLAIT_SEED", "7"))
+SEED = int(os.environ.get("PLAIT_TEST_SEED", "7"))
 
 
 async def _two(join: Join, **given: Any) -> tuple[Document, Document]:

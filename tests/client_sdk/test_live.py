@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
+from address import address_of
 from plait_client.errors import Forbidden, NotFound
 from plait_client.live.follower import CaughtUp, Ended, Event, Lost, Moved, Replaced
 from plait_client.live.live import Live
@@ -24,7 +25,7 @@ from simulation.proxy import Proxy
 
 Serve = Callable[..., Awaitable[ClientSession]]
 Through = Callable[[Decide], Awaitable[tuple[ClientSession, FaultyProxy]]]
-SEED = int(os.environ.get("PLAIT_SEED", "7"))
+SEED = int(os.environ.get("PLAIT_TEST_SEED", "7"))
 Scripted = Callable[..., Awaitable[ClientSession]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PATHS = {"document": "", "revisions": "/revisions"}
@@ -143,14 +144,6 @@ async def live(client: ClientSession, time: Time) -> AsyncIterator[Live]:
 
 def of(session: ClientSession, time: Time, **how: Any) -> Live:
     return Live(Transport(session, clock=time.clock, sleep=time.sleep, uniform=time.uniform), **how)
-
-
-def address(client: ClientSession) -> tuple[str, int]:
-    url = client._base_url
-    assert url is not None
-    assert url.host is not None
-    assert url.port is not None
-    return url.host, url.port
 
 
 async def tasks_but_this() -> set[asyncio.Task[Any]]:
@@ -340,8 +333,8 @@ async def test_a_name_that_is_none_is_refused(live: Live) -> None:
 
 async def test_cut_connections_cost_no_revision_and_double_none(client: ClientSession, time: Time) -> None:
     chance = random.Random(SEED)
-    print(f"PLAIT_SEED={SEED}")
-    proxy = Proxy(*address(client), lambda: chance.randrange(1, 4_000))
+    print(f"PLAIT_TEST_SEED={SEED}")
+    proxy = Proxy(*address_of(client), lambda: chance.randrange(1, 4_000))
     await proxy.open()
     names = ["orders/1", "orders/2"]
     copies = [Copy(1, {"n": 0}) for _ in names]
@@ -377,7 +370,7 @@ async def test_a_restart_is_waited_out_as_the_server_says(
     await copy.hears(CaughtUp)
     await runners[0].cleanup()
     await copy.hears(Lost)
-    await serve(port=address(client)[1])
+    await serve(port=address_of(client)[1])
     await replace(client, "orders/1", "/n", 1)
     await copy.reaches(2)
     await live.close()
@@ -397,7 +390,7 @@ async def test_a_restored_server_replaces_the_copy(
     await copy.hears(CaughtUp, 2)
     copy.events.clear()
     await runners[0].cleanup()
-    await restored(serve, runners, tmp_path / "other.db", address(client)[1])
+    await restored(serve, runners, tmp_path / "other.db", address_of(client)[1])
     await copy.hears(CaughtUp, 2)
     await live.close()
     assert copy.value == {"n": "went on"}
@@ -465,7 +458,7 @@ async def test_a_client_that_cannot_read_for_a_while_misses_nothing(
     client = await serve(live_slow_timeout_s=0.1, live_queue_frames_max=8, live_queue_bytes_max=100_000)
     await create(client, "orders/1", {"text": ""})
     copy = Copy(1, {"text": ""})
-    async with Gate(*address(client)) as gate, ClientSession(gate.url) as through:
+    async with Gate(*address_of(client)) as gate, ClientSession(gate.url) as through:
         live = of(through, time)
         live.follow("orders/1", 1, listener=copy)
         await copy.hears(CaughtUp)
@@ -570,7 +563,7 @@ async def test_a_late_listener_is_led_once_the_server_is_back(
     await runners[0].cleanup()
     await first.hears(Lost)
     live.follow("orders/1", 1, first.epoch, listener=late)
-    await serve(port=address(client)[1])
+    await serve(port=address_of(client)[1])
     await late.reaches(2)
     await replace(client, "orders/1", "/n", 2)
     await late.reaches(3)
@@ -961,8 +954,8 @@ def is_live(head: Head) -> bool:
 
 async def test_cut_events_cost_no_revision_and_double_none(client: ClientSession, through: Through) -> None:
     chance = random.Random(SEED)
-    print(f"PLAIT_SEED={SEED}")
-    proxy = Proxy(*address(client), lambda: chance.randrange(400, 4_000))
+    print(f"PLAIT_TEST_SEED={SEED}")
+    proxy = Proxy(*address_of(client), lambda: chance.randrange(400, 4_000))
     await proxy.open()
     await create(client, "orders/1", {"n": 0})
     copy = Copy()
@@ -988,7 +981,7 @@ async def test_events_come_back_after_a_restart(
     client = await serve()
     await create(client, "orders/1", {"n": 0})
     await replace(client, "orders/1", "/n", 1)
-    proxy = FaultyProxy(*address(client), blocking(("/live", Fault.HTML_502)))
+    proxy = FaultyProxy(*address_of(client), blocking(("/live", Fault.HTML_502)))
     await proxy.open()
     async with ClientSession(proxy.url) as session:
         live = of(session, time)
@@ -999,7 +992,7 @@ async def test_events_come_back_after_a_restart(
         await runners[0].cleanup()
         await copy.hears(Lost)
         assert live.state == "reconnecting"
-        await restored(serve, runners, tmp_path / "other.db", address(client)[1])
+        await restored(serve, runners, tmp_path / "other.db", address_of(client)[1])
         await copy.hears(Replaced)
         await copy.reaches(2)
         assert copy.value == {"n": "went on"}
@@ -1011,7 +1004,7 @@ async def test_a_server_with_too_much_to_do_is_not_asked_more_often_instead(serv
     """That events are refused for now does not mean that they do not come through."""
     client = await serve(live_connections_max=1)
     await create(client, "orders/1", {"n": 0})
-    proxy = FaultyProxy(*address(client), blocking(("/live", Fault.HTML_502)))
+    proxy = FaultyProxy(*address_of(client), blocking(("/live", Fault.HTML_502)))
     await proxy.open()
     async with connected(client), ClientSession(proxy.url) as session:
         live = of(session, time)

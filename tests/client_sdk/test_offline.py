@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from address import address_of
 from client_sdk.conftest import Join, Through
 from client_sdk.people import NAME, ORDER, Doorkeeper, Network, Relay, head, history, keys
 from conftest import Serve
@@ -33,7 +34,7 @@ from plait_client import (
 )
 from simulation.faulty_proxy import PROCESSED, Fault, FaultyProxy, Head
 
-SEED = int(os.environ.get("PLAIT_SEED", "7"))
+SEED = int(os.environ.get("PLAIT_TEST_SEED", "7"))
 ONCE = Retry(attempts=1)
 KILLS = 10
 EDITOR = Path(__file__).parent / "offline_editor.py"
@@ -121,11 +122,8 @@ async def test_an_edit_that_was_saved_is_known_to_be_though_its_revision_is_gone
     plait = await join(server)
     await plait.set_rules("orders", retention={"revisions": 2}, if_match=0)
     order = await plait.create(NAME, ORDER)
-    url, network = server._base_url, Network()
-    assert url is not None
-    assert url.host is not None
-    assert url.port is not None
-    proxy = FaultyProxy(url.host, url.port, network, delay_s=0.01)
+    network = Network()
+    proxy = FaultyProxy(*address_of(server), network, delay_s=0.01)
     await proxy.open()
     try:
         async with ClientSession(proxy.url) as session:
@@ -171,7 +169,7 @@ async def test_each_edit_of_a_killed_program_arrives_once_and_in_order(
     join: Join, through: Through, client: ClientSession, box: Path
 ) -> None:
     """Killed again and again, on- and offline, at random points. Print the seed to see it again."""
-    print(f"PLAIT_SEED={SEED}")
+    print(f"PLAIT_TEST_SEED={SEED}")
     chance = random.Random(SEED)
     network = Network()
     session, _ = await through(network)

@@ -22,13 +22,15 @@ from client_sdk.outbox_writer import body_of, edit_of, flight_of
 from plait_client.errors import OutboxFull, OutboxUnusable
 from plait_client.replica.edit import Edit, Flight, Hold, State
 from plait_client.replica.replica import Replica
-from plait_client.saving.outbox import SCHEMA_VERSION, FailedEdit, Outbox, Stored
+from plait_client.saving.file import SCHEMA_VERSION
+from plait_client.saving.outbox import Outbox
+from plait_client.saving.records import FailedEdit, Stored
 from plait_merge import ABSENT, Json, apply
 
 NAME = "orders/7"
 DAY_S = 86_400.0
 KILLS = 20
-SEED = int(os.environ.get("PLAIT_SEED", "7"))
+SEED = int(os.environ.get("PLAIT_TEST_SEED", "7"))
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 values: st.SearchStrategy[Json] = st.recursive(
@@ -447,7 +449,7 @@ async def test_a_torn_write_leaves_the_edits_before_it(tmp_path: Path) -> None:
 
 async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     """A writer is killed again and again, on one file. Print the seed to see it again."""
-    print(f"PLAIT_SEED={SEED}")
+    print(f"PLAIT_TEST_SEED={SEED}")
     chance = random.Random(SEED)
     path = tmp_path / "edits.db"
     appended, settled, frozen = -1, -1, -1

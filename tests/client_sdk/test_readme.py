@@ -3,9 +3,7 @@
 import ast
 import inspect
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import fields
 from pathlib import Path
 from types import CodeType
@@ -27,6 +25,7 @@ from plait_client import (
     PlaitError,
     Retry,
 )
+from server.faults.serving import start_server
 
 README = Path(__file__).parents[2] / "client_sdk" / "README.md"
 TEXT = README.read_text()
@@ -35,19 +34,11 @@ AWAITS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
 @pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    """A server as `plait serve` starts it; the URL it printed."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "plait_server", "serve", "--port", "0"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    with process, process.stdout as told:
-        yield told.readline().split()[-1]
-        process.terminate()
+async def address(tmp_path: Path) -> AsyncIterator[str]:
+    """The URL of a server as `plait serve` starts it."""
+    server = await start_server(tmp_path, ("--port", "0"))
+    yield server.url
+    assert await server.end() == 0
 
 
 async def test_the_code_does_what_is_written_beside_it(address: str, tmp_path: Path) -> None:

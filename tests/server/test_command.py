@@ -84,6 +84,18 @@ def test_what_config_show_prints_is_a_settings_file(tmp_path: Path) -> None:
     assert run(tmp_path, "config", "show", "--config", "other.toml").stdout == shown
 
 
+@pytest.mark.parametrize("where", ["ann:secret@", ":se/cr@et@", "h?password=secret&user=", "secret@h?ssl="])
+def test_no_password_is_shown(tmp_path: Path, where: str) -> None:
+    """Neither where the URI is taken nor where it is refused."""
+    shown = run(tmp_path, "config", "show", PLAIT_RATE_LIMIT_STORAGE=f"async+memory://{where}")
+    assert tomllib.loads(shown.stdout)["rate_limit_storage"] == (
+        "async+memory://" + re.sub(r".*@", "***@", re.sub(r"\?.*", "?***", where))
+    )
+    told = refusal(run(tmp_path, *SERVE, PLAIT_RATE_LIMIT_STORAGE=f"cupboard://{where}"))
+    assert "'rate_limit_storage'" in told
+    assert not re.search("secret|et@|password", told)
+
+
 def test_an_unknown_setting_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "plait.toml").write_text("prot = 8080\n")
     assert "'prot'" in refusal(run(tmp_path, *SERVE))

@@ -377,10 +377,13 @@ class Person(Party):
         request = self.request(step, "restores" if is_restoration else "takes back", name, writes=False)
         edit = Edit(kind="patch", key=_idempotency(request))
 
-        def job(service: Service) -> Awaitable[Answer]:
+        async def job(service: Service) -> Answer:
+            history, document = service.history, _key(name)
             if is_restoration:
-                return service.history.restore(self.caller, _key(name), n, edit)
-            return service.history.undo(self.caller, _key(name), first, n, edit)
+                made = await history.restoring(self.caller, document, n, edit)
+            else:
+                made = await history.undoing(self.caller, document, first, n, edit)
+            return made if isinstance(made, Answer) else await service.edit(self.caller, document, made)
 
         reply = await self.submit(request, job)
         if reply is not None and isinstance(reply.refusal, errors.MergeConflict):

@@ -16,6 +16,7 @@ from aiohttp import ClientSession, web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from address import address_of
 from client_sdk.people import Network, head, history
 from plait_client import (
     AsyncPlait,
@@ -264,14 +265,10 @@ async def _told(story: list[Step], folder: Path) -> None:
     waits = Waits()
     async with AsyncExitStack() as ends:
         server = await ends.enter_async_context(_server(folder))
-        url = server._base_url
-        assert url is not None
-        assert url.host is not None
-        assert url.port is not None
         people = []
         for number in range(PEOPLE):
             network = Network()
-            proxy = FaultyProxy(url.host, url.port, network)
+            proxy = FaultyProxy(*address_of(server), network)
             await proxy.open()
             ends.push_async_callback(proxy.close)
             person = Person(number, proxy.url, folder, network, waits)

@@ -385,7 +385,7 @@ class Link:
             if not session.behind:
                 return
             connection.relieved()
-            if not len(session.outbox):
+            if session.outbox.empty:
                 return
 
     def _send(self, frame: Frame) -> None:

@@ -10,7 +10,8 @@ from itertools import takewhile
 from plait_client.errors import PlaitError
 from plait_client.replica.edit import Flight, Patch, State
 from plait_client.replica.replica import Replica
-from plait_client.saving.outbox import Outbox, Stored
+from plait_client.saving.outbox import Outbox
+from plait_client.saving.records import Stored
 from plait_client.unsaved import UnsavedEdit
 from plait_client.wire import request
 

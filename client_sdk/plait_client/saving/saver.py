@@ -34,7 +34,7 @@ from plait_client.saving.delivery import Delivery
 from plait_client.saving.entries import Entries
 from plait_client.saving.entry import Entry
 from plait_client.saving.journal import Journal
-from plait_client.saving.outbox import Stored
+from plait_client.saving.records import Stored
 from plait_client.settlement import Settlement
 from plait_client.wire.retry import full_jitter
 

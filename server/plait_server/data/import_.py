@@ -41,8 +41,8 @@ from plait_server.data.line import (
 from plait_server.data.progress import Advance, counted, progress
 from plait_server.service.rules import read_rules
 from plait_server.store import Address, CollectionRecord, LabelRecord, RevisionRecord
+from plait_server.store.file import hold_file
 from plait_server.store.intake import Intake
-from plait_server.store.sqlite import hold_file
 from plait_server.web.application import service_limits
 from plait_server.web.collections import settings_of
 from plait_server.web.problems import Problem

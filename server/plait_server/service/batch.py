@@ -66,7 +66,7 @@ class BatchEditor:
             if first != number:
                 raise errors.InvalidValue(
                     f"Edits {first} and {number} are of one document; put them into one patch.",
-                    {"edits": [first, number], "document": f"{document.collection}/{document.id}"},
+                    {"edits": [first, number], "document": document.name},
                 )
 
     async def _once(self, caller: Caller, batch: Batch, key: IdempotencyKey) -> BatchAnswer:

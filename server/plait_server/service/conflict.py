@@ -245,7 +245,7 @@ def _link(document: DocumentKey, revision: int, pointer: str | None) -> str | No
     if pointer is None:
         return None
     part = f"&pointer={quote(pointer)}" if pointer else ""
-    return f"/v1/docs/{document.collection}/{document.id}?revision={revision}{part}"
+    return f"/v1/docs/{document.name}?revision={revision}{part}"
 
 
 def _unless_long(value: Json, longest: int) -> Raw | None:

@@ -124,7 +124,7 @@ class Connection:
 
     def tick(self, now: float) -> None:
         intents = self.session.tick(now)
-        if intents or len(self.session.outbox):
+        if intents or not self.session.outbox.empty:
             self._do(intents)
 
     async def go_away(self, reconnect_ms: tuple[int, int]) -> None:

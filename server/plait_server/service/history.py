@@ -1,10 +1,10 @@
 """What can be asked of history, and what can be taken back of it.
 
-at        which revision was the head at a moment
-compare   two revisions; then `diff` says what leads from one to the other, `describe` says it to people
-blame     who set each leaf
-undo      an edit that takes revisions back and keeps what came later
-restore   an edit that leads back to a revision, also of a deleted document
+at         which revision was the head at a moment
+compare    two revisions; then `diff` says what leads from one to the other, `describe` says it to people
+blame      who set each leaf
+undoing    an edit that takes revisions back and keeps what came later
+restoring  an edit that leads back to a revision, also of a deleted document
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from plait_server.service.blame import Blames, Setter
 from plait_server.service.decision import deleted
 from plait_server.service.description import describe
 from plait_server.service.document import OpenDocument
-from plait_server.service.request import Caller, DocumentKey, Edit
+from plait_server.service.request import Caller, DocumentKey, Edit, address_of
 from plait_server.service.reversal import REVISIONS_MAX, reverse
 from plait_server.service.revision import STORED, Revision, before_the_first
 from plait_server.store import Address, Store
@@ -77,18 +77,11 @@ class BlameView(Struct, frozen=True, kw_only=True):
 class History:
     """The past of documents. Every function takes the caller first."""
 
-    def __init__(
-        self,
-        store: Store,
-        pipeline: Pipeline,
-        edit: Callable[[Caller, DocumentKey, Edit], Awaitable[Answer]],
-    ) -> None:
-        """`edit` takes an edit from submission to its answer."""
+    def __init__(self, store: Store, pipeline: Pipeline) -> None:
         self._store = store
         self._pipeline = pipeline
         self._documents = pipeline.documents
         self._limits = pipeline.limits
-        self._edit = edit
         self._jobs = asyncio.Semaphore(JOBS_MAX)
         # A long way back keeps a connection of the store busy: one at a time, so that others are free.
         self._walking = asyncio.Lock()
@@ -178,17 +171,6 @@ class History:
             cursor=following,
         )
 
-    async def undo(self, caller: Caller, document: DocumentKey, first: int, last: int, edit: Edit) -> Answer:
-        """Take revisions `first` to `last` back, and keep what came later: see `undoing`.
-
-        Raises what that does, and what an edit is refused with.
-        """
-        return await self._taken(caller, document, await self.undoing(caller, document, first, last, edit))
-
-    async def restore(self, caller: Caller, document: DocumentKey, n: int, edit: Edit) -> Answer:
-        """Make the document what it was at a revision: see `restoring`. Raises as `undo` does."""
-        return await self._taken(caller, document, await self.restoring(caller, document, n, edit))
-
     async def undoing(
         self, caller: Caller, document: DocumentKey, first: int, last: int, edit: Edit
     ) -> Edit | Answer:
@@ -207,9 +189,6 @@ class History:
         is given are as for `undoing`. Raises NotFound, and InvalidValue where it was deleted then.
         """
         return await self._made(caller, edit, self._restoring(caller, document, n, edit))
-
-    async def _taken(self, caller: Caller, document: DocumentKey, made: Edit | Answer) -> Answer:
-        return made if isinstance(made, Answer) else await self._edit(caller, document, made)
 
     async def _made(self, caller: Caller, edit: Edit, making: Awaitable[Edit]) -> Edit | Answer:
         try:
@@ -302,7 +281,7 @@ class History:
 
     async def _existing(self, caller: Caller, document: DocumentKey) -> OpenDocument:
         """Open a document that was created once."""
-        opened = await self._documents.open(Address(caller.tenant, document.collection, document.id))
+        opened = await self._documents.open(address_of(caller, document))
         if opened.head.n == 0:
             self._documents.release(opened)
             raise errors.NotFound("There is no such document.")

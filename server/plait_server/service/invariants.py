@@ -11,7 +11,8 @@
     conflict     a conflict can be read and names revisions that exist
     collection   settings are numbered without gaps and can be used
     label        a label names a revision that is kept
-    lock         a lease is in a document, at a revision of it, with a fencing number that was given
+    lock         a lease is on something that was there at the revision it says, with a fencing number that
+                 was given
     operation    a queued edit waits, or is finished in full
 
 Reads only. Tests, benchmarks and `plait doctor` ask the same function.
@@ -24,7 +25,8 @@ from typing import Final
 
 from msgspec import Struct, convert, json
 
-from plait_merge import ABSENT, Absent, Json, MalformedPatch, read_patch, same
+from plait_merge import ABSENT, Absent, InvalidPointer, Json, MalformedPatch, parse_pointer, read_patch, same
+from plait_merge.patch import Replay
 from plait_server import errors
 from plait_server.service.conflict import read_kept
 from plait_server.service.fold import Fold, Unfit, check_base
@@ -120,6 +122,7 @@ class _History:
         self._snapshots = archive.snapshots(head.address)
         self._snapshot = next(self._snapshots, None)
         self._labels = {label.n: label.name for label in archive.labels(head.address)}
+        self._locks = sorted(archive.locks(head.address), key=lambda lock: lock.revision, reverse=True)
 
     def check(self, on_revisions: Callable[[int], None]) -> Iterator[Finding]:
         head, last = self._head, None
@@ -127,6 +130,7 @@ class _History:
             yield from self._check_link(linked, last)
             yield from self._check_step(linked)
             yield from self._check_snapshot(linked)
+            yield from self._check_locks(linked.record.n)
             last = linked
             if count % REPORTED_REVISIONS == 0:
                 on_revisions(REPORTED_REVISIONS)
@@ -218,6 +222,14 @@ class _History:
             elif self._known and not same(value, self._fold.value):
                 yield self._finding("snapshot", f"That of revision {n} is not what its revisions come to.")
 
+    def _check_locks(self, n: int) -> Iterator[Finding]:
+        """Look whether what the leases of a revision are on is there; before a kept one nobody can tell."""
+        while self._locks and self._locks[-1].revision <= n:
+            lock = self._locks.pop()
+            if lock.revision == n and self._known and not _is_there(self._fold.value, lock.pointer):
+                place = f"{self._place}, lock {lock.id}"
+                yield Finding("lock", place, f"At revision {n} there is nothing at {lock.pointer!r}.")
+
     def _check_head(self, last: LinkedRevision) -> Iterator[Finding]:
         head, record = self._head, last.record
         if not 1 <= head.oldest <= head.head:
@@ -242,6 +254,13 @@ def _value_of(stored: StoredSnapshot) -> Json | Absent:
         return decode(stored.snapshot.value)
     except Broken:
         return ABSENT
+
+
+def _is_there(value: Json | Absent, pointer: str) -> bool:
+    try:
+        return Replay(value, STORED).find(parse_pointer(pointer)) is not ABSENT
+    except InvalidPointer:
+        return False
 
 
 def _check_unlinked(archive: Archive) -> Iterator[Finding]:
@@ -329,7 +348,7 @@ def _check_locks(archive: Archive) -> Iterator[Finding]:
         if not 1 <= lock.fence <= newest:
             yield Finding("lock", place, f"Its fencing number is {lock.fence}; {newest} is the newest given.")
         head = archive.document(lock.address)
-        if head is not None and not 0 <= lock.revision <= head.head:
+        if head is not None and not 1 <= lock.revision <= head.head:
             yield Finding("lock", place, f"It is at revision {lock.revision} of {head.head}.")
 
 

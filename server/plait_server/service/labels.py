@@ -6,7 +6,7 @@ from collections import defaultdict
 from plait_server import errors
 from plait_server.service.answer import LabelView
 from plait_server.service.documents import Documents, compacted
-from plait_server.service.request import Caller, DocumentKey
+from plait_server.service.request import Caller, DocumentKey, address_of
 from plait_server.store import Address, Labelled, LabelRecord, NoRoom, Store
 from plait_server.wire import encode
 
@@ -27,7 +27,7 @@ class Labels:
         A label that names another revision moves: the last one wins. Raises NotFound, RevisionCompacted,
         TooLarge.
         """
-        address = _address(caller, document)
+        address = address_of(caller, document)
         opened = await self._documents.open(address)
         if not 1 <= n <= opened.head.n:
             raise errors.NotFound(f"There is no revision {n} of this document.")
@@ -47,19 +47,19 @@ class Labels:
 
     async def drop(self, caller: Caller, document: DocumentKey, name: str) -> None:
         """Take a label away. Raises NotFound."""
-        if not await self._store.drop_label(_address(caller, document), name):
+        if not await self._store.drop_label(address_of(caller, document), name):
             raise _no_label()
 
     async def get(self, caller: Caller, document: DocumentKey, name: str) -> LabelView:
         """Give a label. Raises NotFound."""
-        label = await self._store.label(_address(caller, document), name)
+        label = await self._store.label(address_of(caller, document), name)
         if label is None:
             raise _no_label()
         return _view(document, label)
 
     async def of(self, caller: Caller, document: DocumentKey) -> list[LabelView]:
         """List the labels of a document by name."""
-        return [_view(document, label) for label in await self._store.labels(_address(caller, document))]
+        return [_view(document, label) for label in await self._store.labels(address_of(caller, document))]
 
     async def by_revision(self, address: Address) -> dict[int, tuple[str, ...]]:
         """Give the labels of each revision that has some."""
@@ -67,10 +67,6 @@ class Labels:
         for label in await self._store.labels(address):
             labels[label.n] += (label.name,)
         return dict(labels)
-
-
-def _address(caller: Caller, document: DocumentKey) -> Address:
-    return Address(caller.tenant, document.collection, document.id)
 
 
 def _no_label() -> errors.NotFound:

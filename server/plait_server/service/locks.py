@@ -37,7 +37,7 @@ from plait_server.service.lease import Lease, Leases, revive
 from plait_server.service.limits import ServiceLimits
 from plait_server.service.misfit import Misfit
 from plait_server.service.moment import format_moment
-from plait_server.service.request import Caller, DocumentKey, IdempotencyKey
+from plait_server.service.request import Caller, DocumentKey, IdempotencyKey, address_of
 from plait_server.service.revision import STORED
 from plait_server.store import Address, HeldLock, Hold, LockRecord, Store
 
@@ -193,7 +193,7 @@ class Locks:
 
     async def standing(self, caller: Caller, document: DocumentKey) -> list[LockView]:
         """List the leases of a document that stand, oldest first. Raises NotFound."""
-        opened = await self._documents.open(_address(caller, document))
+        opened = await self._documents.open(address_of(caller, document))
         if opened.head.n == 0:
             self._documents.release(opened)
             raise errors.NotFound("There is no such document.")
@@ -273,7 +273,7 @@ class Locks:
     async def _settled(self, caller: Caller, document: DocumentKey) -> AsyncIterator[OpenDocument]:
         """Open a document about which nobody decides anything meanwhile, once all of it is durable."""
         for _ in range(self._limits.rounds_max):
-            opened = await self._documents.open(_address(caller, document))
+            opened = await self._documents.open(address_of(caller, document))
             opened.users += 1
             try:
                 async with opened.deciding:
@@ -392,10 +392,6 @@ class Locks:
 
     def _wall(self) -> int:
         return int(self._clock() * 1000)
-
-
-def _address(caller: Caller, document: DocumentKey) -> Address:
-    return Address(caller.tenant, document.collection, document.id)
 
 
 def _id_of(caller: Caller, key: IdempotencyKey) -> str:

@@ -13,7 +13,7 @@ CALM = 8
 class Outbox:
     """Frames in order, and presence, of which only the newest counts and which goes last."""
 
-    __slots__ = ("_bytes", "_bytes_max", "_frames", "_frames_max", "_presence", "taken")
+    __slots__ = ("_bytes", "_bytes_max", "_frames", "_frames_max", "_presence", "empty", "taken")
 
     def __init__(self, frames_max: int, bytes_max: int) -> None:
         self._frames: deque[Frame] = deque()
@@ -21,6 +21,8 @@ class Outbox:
         self._frames_max = frames_max
         self._bytes_max = bytes_max
         self._presence: dict[tuple[str, str], Frame] | None = None
+        self.empty = True
+        """Whether nothing waits."""
         self.taken = 0
         """Frames that left, ever."""
 
@@ -42,26 +44,31 @@ class Outbox:
         return len(self._frames) * CALM <= self._frames_max and self._bytes * CALM <= self._bytes_max
 
     def put(self, frame: Frame) -> None:
+        self.empty = False
         self._frames.append(frame)
         self._bytes += len(frame.text)
 
     def put_presence(self, document: str, session: str, frame: Frame) -> None:
         """Queue where somebody is, in place of where he was. Dropped where there is no room."""
         if self.crowded:
-            self._presence = None
+            self._presence = None  # frames wait: it is not empty
             return
         if self._presence is None:
             self._presence = {}
         if len(self._presence) < self._frames_max or (document, session) in self._presence:
+            self.empty = False
             self._presence[document, session] = frame
 
     def take(self) -> Frame | None:
         """Take the next frame to send."""
+        frame: Frame | None
         if self._frames:
             self.taken += 1
             frame = self._frames.popleft()
             self._bytes -= len(frame.text)
-            return frame
-        if self._presence:
-            return self._presence.pop(next(iter(self._presence)))
-        return None
+        elif self._presence:
+            frame = self._presence.pop(next(iter(self._presence)))
+        else:
+            frame = None
+        self.empty = not self._frames and not self._presence
+        return frame

@@ -23,7 +23,7 @@ from plait_server.service.attempt import Pipeline
 from plait_server.service.idempotency import StoredAnswer, check_fingerprint, decode_answer, read_answer
 from plait_server.service.identifier import identifier
 from plait_server.service.operation import Operation, Queued, encode_edit, keyed_id, read_key_of
-from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey
+from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey, address_of
 from plait_server.service.turns import Turns
 from plait_server.store import Address, KeyTaken, OperationDone, OperationRecord, Store
 
@@ -150,7 +150,7 @@ class Queue:
 
     def _take_in(self, caller: Caller, document: DocumentKey, edit: Edit, id: str) -> Queued:
         """Let an edit wait to be accepted. Raises HotDocument, Overloaded."""
-        address = Address(caller.tenant, document.collection, document.id)
+        address = address_of(caller, document)
         body = encode_edit(edit)
         self._check_room(address, len(body))
         name = None if edit.key is None else edit.key.key

@@ -9,7 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from plait_merge.values import Json
-from plait_server.store import Hold
+from plait_server.store import Address, Hold
 
 EditKind = Literal["create", "put", "patch", "merge_patch", "delete"]
 MergeMode = Literal["auto", "strict", "theirs", "yours"]
@@ -23,11 +23,21 @@ class Caller(Struct, frozen=True):
     author: str
 
 
-class DocumentKey(Struct, frozen=True):
+class DocumentKey(Struct, frozen=True, cache_hash=True):
     """A document of the caller's tenant."""
 
     collection: str
     id: str
+
+    @property
+    def name(self) -> str:
+        """What it is called everywhere: collection/id."""
+        return f"{self.collection}/{self.id}"
+
+
+def address_of(caller: Caller, document: DocumentKey) -> Address:
+    """Say where the document is stored that a caller names."""
+    return Address(caller.tenant, document.collection, document.id)
 
 
 class IfMatch(Struct, frozen=True):

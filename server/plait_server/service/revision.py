@@ -155,7 +155,8 @@ def join_missed(revisions: Sequence[Revision], revisions_max: int, bytes_max: in
         return b"[]"
     if len(revisions) > revisions_max:
         return None
-    joined = b"[" + b",".join([revision.missed for revision in revisions]) + b"]"
+    # Most were encoded before: no property is asked for each of many.
+    joined = b"[" + b",".join([revision._missed or revision.missed for revision in revisions]) + b"]"
     return joined if len(joined) <= bytes_max else None
 
 

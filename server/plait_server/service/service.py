@@ -105,10 +105,12 @@ class Service:
         )
         self._editor = Editor(pipeline)
         self.queue = Queue(pipeline, store)
-        self.history = History(store, pipeline, self.edit)
+        self.history = History(store, pipeline)
         self._batch_editor = BatchEditor(self._editor)
         self._labels = Labels(store, self._documents, limits.labels_max)
-        self.compactor = Compactor(store, self._documents, collections, limits.compaction_interval_s, clock)
+        self.compactor = Compactor(
+            store, self._documents, collections, limits.compaction_interval_s, clock, monotonic
+        )
         self._compaction = asyncio.create_task(self.compactor.run(), name="compaction")
         self._housekeeping = asyncio.create_task(self._keep_house(), name="housekeeping")
 

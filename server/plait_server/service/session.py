@@ -343,20 +343,20 @@ class Session:
         if subscription is None:
             return None
         revision = publication.revision
-        subscription.head = revision.n
+        n = subscription.head = revision.n
         own = self._edits.get(revision.origin) if self._edits else None
         frame = None
         if not (self._behind and subscription.document in self._behind):
-            is_next = revision.n - 1 == subscription.sent
-            if is_next and own is None and not len(self.outbox):
+            is_next = n - 1 == subscription.sent
+            if is_next and own is None and self.outbox.empty:
                 frame = publication.frame
-                subscription.sent = revision.n
+                subscription.sent = n
             elif not is_next or self.outbox.crowded:
                 # Where one was skipped it is durable, and nobody knew: the store did not say so.
                 self._behind[subscription.document] = None
             else:
                 self.outbox.put(publication.frame)
-                subscription.sent = revision.n
+                subscription.sent = n
         if own is not None:
             self._committed(own, subscription, revision)
         return frame
@@ -588,7 +588,7 @@ class Session:
     def _is_stuck(self, now: float) -> bool:
         """Tell whether the outbox was over half full, or nothing of it was taken, for too long."""
         outbox = self.outbox
-        moving = not len(outbox) or (outbox.taken != self._taken and not outbox.crowded)
+        moving = outbox.empty or (outbox.taken != self._taken and not outbox.crowded)
         self._taken = outbox.taken
         if moving:
             self._stuck_since = None

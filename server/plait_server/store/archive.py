@@ -19,6 +19,8 @@ from msgspec import Struct
 from plait_server.errors import StoreRefused
 from plait_server.store import statements as sql
 from plait_server.store.chain import find_revisions
+from plait_server.store.connection import BUSY_TIMEOUT_S
+from plait_server.store.file import refuse_foreign_log
 from plait_server.store.record import (
     Address,
     CollectionRecord,
@@ -34,10 +36,7 @@ from plait_server.store.record import (
 from plait_server.store.schema import load_schema
 
 PAGE_REVISIONS: Final = 1_000
-BUSY_TIMEOUT_S: Final = 5.0
 Unreadable: Final = sqlite3.Error
-WITHOUT_LOG: Final = b"\x01\x01"
-"""What the header of a database says at its 18th byte that has no write-ahead log."""
 
 
 class HeadRecord(Struct, frozen=True):
@@ -190,8 +189,10 @@ class Archive:
         for tenant, *record in self.connection.execute(statement):
             yield tenant, KeyRecord(*record)
 
-    def locks(self) -> Iterator[LockRecord]:
-        for tenant, collection, document, *rest in self.connection.execute(sql.LOCKS):
+    def locks(self, address: Address | None = None) -> Iterator[LockRecord]:
+        """Give all leases, or those of one document."""
+        statement, row = (sql.LOCKS, ()) if address is None else (_LOCKS_OF_DOCUMENT, address)
+        for tenant, collection, document, *rest in self.connection.execute(statement, row):
             yield LockRecord(Address(tenant, collection, document), *rest)
 
     def fence(self) -> int:
@@ -243,28 +244,6 @@ def open_archive(path: Path, *, any_version: bool = False) -> Iterator[Archive]:
         yield archive
 
 
-def refuse_foreign_log(path: Path) -> None:
-    """Refuse a backup beside the log of the database that was there before it.
-
-    SQLite would write that log into it. The header of a backup says that it has no log; that of a database
-    that a server opened says otherwise, before there is one. Raises StoreRefused.
-    """
-    log = Path(f"{path}-wal")
-    if not path.is_file():
-        return  # to open something else, a pipe say, may take for ever
-    try:
-        with path.open("rb") as file:
-            versions = file.read(20)[18:]
-        is_foreign = versions == WITHOUT_LOG and log.stat().st_size > 0
-    except OSError:
-        return
-    if is_foreign:
-        raise StoreRefused(
-            f"{log} is the log of another database that was here before; move it away, "
-            f"and {path}-shm with it."
-        )
-
-
 def _check_version(connection: sqlite3.Connection, path: Path, any_version: bool) -> None:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not {"store", "documents", "revisions"} <= tables:
@@ -309,6 +288,7 @@ def _linked(
 _OR_NULL = ", 'null'"
 _ADDRESS = "(tenant, collection, id)"
 _OF_DOCUMENT = "tenant = ? AND collection = ? AND document = ?"
+_LOCKS_OF_DOCUMENT = f"SELECT * FROM ({sql.LOCKS}) WHERE {_OF_DOCUMENT}"
 _HEADS = "SELECT tenant, collection, id, head, latest, deleted, created, updated, oldest FROM documents"
 _OPERATIONS = """
 SELECT tenant, collection, document, id, caller, author, body, accepted, place, done, answer, expires

@@ -10,7 +10,7 @@ from plait_server.store.record import Address, CollectionRecord, LabelRecord, Re
 
 
 class Intake:
-    """Writes to a held file (see `sqlite.hold_file`). Every function raises sqlite3.Error.
+    """Writes to a held file (see `file.hold_file`). Every function raises sqlite3.Error.
 
     What is written is durable after `commit`; `archive` sees it at once.
     """

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from plait_server.errors import OutcomeUnknown
 from plait_server.store import statements as sql
 from plait_server.store.record import Address, KeyRecord, KeyTaken, OperationDone, OperationRecord
 
@@ -41,6 +42,22 @@ def _accept(connection: sqlite3.Connection, operation: OperationRecord) -> Opera
     stored = read_operation(connection, address.tenant, operation.id)
     assert stored is not None
     return stored
+
+
+def accepted_operations(
+    connection: sqlite3.Connection, operations: Sequence[OperationRecord]
+) -> list[OperationRecord | KeyTaken] | None:
+    """Find out whether operations whose transaction failed are there after all; None: none of them is.
+
+    Raises OutcomeUnknown where only some are: those were there before, of the others nothing is known.
+    """
+    found = [read_operation(connection, each.address.tenant, each.id) for each in operations]
+    stored = [record for record in found if record is not None]
+    if not stored:
+        return None
+    if len(stored) < len(operations):
+        raise OutcomeUnknown("The commit failed, and some of it was there before.")
+    return [*stored]
 
 
 def read_operation(connection: sqlite3.Connection, tenant: str, id: str) -> OperationRecord | None:

@@ -4,7 +4,6 @@ from typing import Final
 
 from aiohttp import web
 from multidict import istr
-from pydantic import ValidationError
 
 from plait_merge.values import Json
 from plait_server.config import Settings
@@ -20,11 +19,11 @@ from plait_server.service import (
     IfMatch,
     Service,
 )
-from plait_server.web import models
 from plait_server.web.conditions import BadHeader, Return, read_return
-from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS, bound_message, causes
-from plait_server.web.door import BATCH_LEVELS, Parser, read_body
+from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS
+from plait_server.web.door import BATCH_LEVELS, Parser, bound_message, only_json, read_body, read_model
 from plait_server.web.edits import JSON, caller_of, key_of, result_of
+from plait_server.web.models import answers, bodies, refusals
 from plait_server.web.pages import only_query
 from plait_server.web.problems import Problem, problem_of_refusal
 from plait_server.web.requests import trace_of
@@ -50,7 +49,7 @@ class Batches:
                 BATCH,
                 self.post,
                 "Edit several documents: all edits are made, or none",
-                {200: models.BatchResult, 204: None},
+                {200: answers.BatchResult, 204: None},
                 (
                     *WRITE_PROBLEMS,
                     *MERGE_PROBLEMS,
@@ -61,16 +60,15 @@ class Batches:
                     "test-failed",
                     "unsupported-media-type",
                 ),
-                {JSON: models.BatchBody},
+                {JSON: bodies.BatchBody},
                 headers=("Idempotency-Key", "Prefer", "Plait-Author", "traceparent"),
-                refusal=models.BatchProblem,
+                refusal=refusals.BatchProblem,
             ),
         )
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
-        if request.content_type != JSON:
-            raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        only_json(request.content_type)
         for name in _OF_ONE_DOCUMENT:
             if name in request.headers:
                 raise BadHeader(name, "a batch has several documents; its edits say what each is made on.")
@@ -93,16 +91,13 @@ class Batches:
             raise self._problem(refused, batch) from refused
         return _response(request, answer)
 
-    def _stated(self, content: Json) -> models.BatchBody:
+    def _stated(self, content: Json) -> bodies.BatchBody:
         most = self._settings.batch_edits_max
         edits = content.get("edits") if isinstance(content, dict) else None
         if isinstance(edits, list) and len(edits) > most:
             detail = f"A batch has at most {most} edits."
             raise Problem("too-large", detail, {"limit": "batch_edits", "maximum": most})
-        try:
-            stated = models.BatchBody.model_validate(content)
-        except ValidationError as error:
-            raise Problem("invalid-value", "The body is not a batch.", {"errors": causes(error)}) from error
+        stated = read_model(bodies.BatchBody, content, "The body is not a batch.")
         bound_message(stated.message, self._settings)
         return stated
 
@@ -116,7 +111,7 @@ class Batches:
             entries.append(
                 {
                     "edit": number,
-                    "document": _name(document),
+                    "document": document.name,
                     "type": self._settings.problem_base + kind.code,
                     "title": kind.title,
                     "status": kind.status,
@@ -141,12 +136,8 @@ def _document(name: str) -> DocumentKey:
     return DocumentKey(collection, id)
 
 
-def _name(document: DocumentKey) -> str:
-    return f"{document.collection}/{document.id}"
-
-
 def _edit(
-    stated: models.BatchEdit, batch: models.BatchBody, key: IdempotencyKey | None, trace: str | None
+    stated: bodies.BatchEdit, batch: bodies.BatchBody, key: IdempotencyKey | None, trace: str | None
 ) -> Edit:
     kind: EditKind = "put"
     content: Json = stated.value
@@ -178,6 +169,6 @@ def _response(request: web.Request, answer: BatchAnswer) -> web.StreamResponse:
         fields += "Idempotency-Replayed: true\r\n"
     if prefer is not None and read_return(prefer) is Return.MINIMAL:
         return WrittenAtOnce(204, f"{fields}Preference-Applied: return=minimal\r\n", b"")
-    results = [result_of(each, _name(each.document)) for each in answer.answers]
+    results = [result_of(each, each.document.name) for each in answer.answers]
     body = b'{"results":[%b],"epoch":"%b"}' % (b",".join(results), answer.answers[0].epoch.encode())
     return WrittenAtOnce(200, f"{fields}Content-Type: {JSON}\r\n", body)

@@ -7,8 +7,8 @@ from plait_server import wire
 from plait_server.config import Settings
 from plait_server.service import RevisionView, Service
 from plait_server.service.moment import format_moment
-from plait_server.web import models
 from plait_server.web.edits import caller_of
+from plait_server.web.models import answers
 from plait_server.web.pages import CURSOR_CHARACTERS_MAX, limit_of, only_query, wait_of
 from plait_server.web.problems import Problem
 from plait_server.web.routes import Route
@@ -28,7 +28,7 @@ class Changes:
                 "/v1/changes",
                 self.get,
                 "Read what was committed since a cursor, or wait for it",
-                {200: models.ChangeList},
+                {200: answers.ChangeList},
                 ("bad-header", "bad-query", "cursor-expired", "store-unavailable"),
                 query=("since", "wait", "limit"),
             ),
@@ -50,7 +50,7 @@ class Changes:
 
 def _as_json(revision: RevisionView) -> dict[str, object]:
     body: dict[str, object] = {
-        "document": f"{revision.document.collection}/{revision.document.id}",
+        "document": revision.document.name,
         "revision": revision.revision,
         "kind": revision.kind,
         "author": revision.author,

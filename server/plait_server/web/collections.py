@@ -1,21 +1,23 @@
 """Collections: what holds for their documents."""
 
+from typing import Final
+
 from aiohttp import web
-from pydantic import ValidationError
 
 from plait_merge.values import Json
 from plait_server import wire
 from plait_server.config import Settings
 from plait_server.service import CollectionSettings, IfMatch, Retention, Rules, Service
 from plait_server.service.moment import format_moment
-from plait_server.web import models
 from plait_server.web.conditions import BadHeader, etag, read_tags
-from plait_server.web.documents import causes, revision_of
-from plait_server.web.door import Parser, read_body
+from plait_server.web.door import Parser, only_json, read_body, read_model
 from plait_server.web.edits import JSON, caller_of
-from plait_server.web.pages import only_query
+from plait_server.web.models import answers, bodies
+from plait_server.web.pages import only_query, revision_of
 from plait_server.web.problems import WEAK_TAG_HINT, Problem
 from plait_server.web.routes import RULES, Route
+
+NO_SETTINGS: Final = "These are no settings of a collection."
 
 
 class Collections:
@@ -33,7 +35,7 @@ class Collections:
                 RULES,
                 self.get,
                 "Read what holds for the documents of a collection: policy, schema, strictness, retention",
-                {200: models.CollectionBody, 304: None},
+                {200: answers.CollectionBody, 304: None},
                 ("bad-header", "bad-query", "precondition-failed", "store-unavailable"),
                 query=("revision",),
                 headers=("If-None-Match", "If-Match"),
@@ -43,7 +45,7 @@ class Collections:
                 RULES,
                 self.put,
                 "Set what holds for the documents of a collection from now on",
-                {200: models.CollectionBody, 201: models.CollectionBody},
+                {200: answers.CollectionBody, 201: answers.CollectionBody},
                 (
                     "bad-header",
                     "bad-query",
@@ -57,7 +59,7 @@ class Collections:
                     "outcome-unknown",
                     "unsupported-media-type",
                 ),
-                {JSON: models.CollectionSettings},
+                {JSON: bodies.CollectionSettings},
                 headers=("If-Match", "If-None-Match", "Plait-Author"),
             ),
         )
@@ -77,8 +79,7 @@ class Collections:
 
     async def put(self, request: web.Request) -> web.Response:
         only_query(request)
-        if request.content_type != JSON:
-            raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        only_json(request.content_type)
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
         settings = settings_of(await self._parser.patch(body))
         name, caller = request.match_info["collection"], caller_of(request)
@@ -107,22 +108,17 @@ def _condition_of(request: web.Request) -> IfMatch | None:
 
 def settings_of(content: Json) -> CollectionSettings:
     """Read the settings of a collection from a stranger. Raises Problem."""
-    try:
-        stated = models.CollectionSettings.model_validate(content)
-    except ValidationError as error:
-        raise Problem(
-            "invalid-value", "These are no settings of a collection.", {"errors": causes(error)}
-        ) from error
+    stated = read_model(bodies.CollectionSettings, content, NO_SETTINGS)
     return CollectionSettings(stated.policy, stated.schema_, stated.merge, _retention(stated.retention))
 
 
-def _retention(stated: models.Retention | None) -> Retention | None:
+def _retention(stated: bodies.Retention | None) -> Retention | None:
     if stated is None:
         return None
     if not stated.model_fields_set:
         # By its defaults it would let go all but what is labelled: nobody means that by saying nothing.
         cause = {"detail": "It does not say what to keep; null keeps all.", "pointer": "#/retention"}
-        raise Problem("invalid-value", "These are no settings of a collection.", {"errors": [cause]})
+        raise Problem("invalid-value", NO_SETTINGS, {"errors": [cause]})
     return Retention(stated.revisions, stated.days, stated.labelled)
 
 

@@ -1,17 +1,16 @@
 """Conflicts: the open ones of a document, one in full, and its resolution."""
 
 from aiohttp import web
-from pydantic import ValidationError
 
 from plait_merge.values import Json
 from plait_server.config import Settings
 from plait_server.service import ConflictView, Service
 from plait_server.service.moment import format_moment
-from plait_server.web import models
-from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS, bound_message, causes
-from plait_server.web.door import Parser, read_body
+from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS
+from plait_server.web.door import Parser, bound_message, only_json, read_body, read_model
 from plait_server.web.edits import JSON, EditAnswers, caller_of, check_room, document_of, key_of, lock_of
 from plait_server.web.history import READ_PROBLEMS
+from plait_server.web.models import answers, bodies, refusals
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_response
 from plait_server.web.problems import Problem
 from plait_server.web.requests import trace_of
@@ -34,7 +33,7 @@ class Conflicts:
                 CONFLICTS,
                 self.list,
                 "List the open conflicts of a document",
-                {200: models.ConflictList},
+                {200: refusals.ConflictList},
                 READ_PROBLEMS,
                 query=("limit", "cursor"),
             ),
@@ -43,7 +42,7 @@ class Conflicts:
                 CONFLICT,
                 self.one,
                 "Read a conflict with everything needed to settle it",
-                {200: models.ConflictBody},
+                {200: refusals.ConflictBody},
                 (*READ_PROBLEMS, "revision-compacted"),
                 query=("cursor",),
             ),
@@ -52,7 +51,7 @@ class Conflicts:
                 RESOLUTION,
                 self.resolve,
                 "Settle a conflict by a choice for each part, or by a patch",
-                {200: models.EditResult, 204: None},
+                {200: answers.EditResult, 204: None},
                 (
                     *WRITE_PROBLEMS,
                     *MERGE_PROBLEMS,
@@ -63,7 +62,7 @@ class Conflicts:
                     "already-resolved",
                     "unsupported-media-type",
                 ),
-                {JSON: models.ResolutionBody},
+                {JSON: bodies.ResolutionBody},
                 headers=("Plait-Lock", "Idempotency-Key", "Prefer", "Plait-Author", "traceparent"),
             ),
         )
@@ -85,8 +84,7 @@ class Conflicts:
 
     async def resolve(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
-        if request.content_type != JSON:
-            raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        only_json(request.content_type)
         caller, document = caller_of(request), document_of(request)
         check_room(self._service, request, caller, document)
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
@@ -105,13 +103,8 @@ class Conflicts:
         )
         return await self._answers.respond(request, caller, answer, known_base=True)
 
-    def _stated_resolution(self, content: Json) -> models.ResolutionBody:
-        try:
-            stated = models.ResolutionBody.model_validate(content)
-        except ValidationError as error:
-            raise Problem(
-                "invalid-value", "The body is not a resolution.", {"errors": causes(error)}
-            ) from error
+    def _stated_resolution(self, content: Json) -> bodies.ResolutionBody:
+        stated = read_model(bodies.ResolutionBody, content, "The body is not a resolution.")
         if (stated.choices is None) == (stated.patch is None):
             raise Problem("invalid-value", "Send either choices or a patch.")
         bound_message(stated.message, self._settings)
@@ -121,7 +114,7 @@ class Conflicts:
 def _as_json(conflict: ConflictView) -> dict[str, object]:
     body: dict[str, object] = {
         "id": conflict.id,
-        "document": f"{conflict.document.collection}/{conflict.document.id}",
+        "document": conflict.document.name,
         "author": conflict.author,
         "opened": format_moment(conflict.opened),
         "expires": format_moment(conflict.expires),

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Final, TypeVar
 
 from aiohttp import web
-from pydantic import ValidationError
 
 from plait_merge.pointer import InvalidPointer, array_index, parse_pointer
 from plait_merge.values import ABSENT, Absent, Json
@@ -13,9 +12,8 @@ from plait_server import wire
 from plait_server.config import Settings
 from plait_server.service import Caller, DocumentKey, DocumentView, Edit, EditKind, Hold, Operation, Service
 from plait_server.service.moment import format_moment, parse_moment
-from plait_server.web import models
 from plait_server.web.conditions import BadHeader, etag, read_tags, view_etag
-from plait_server.web.door import Parser, read_body
+from plait_server.web.door import Parser, bound_message, only_json, read_body, read_model
 from plait_server.web.edits import (
     EDIT_HEADERS,
     JSON,
@@ -26,7 +24,8 @@ from plait_server.web.edits import (
     edit_of,
     queued_response,
 )
-from plait_server.web.pages import cursor_of, limit_of, only_query, page_response
+from plait_server.web.models import answers, bodies
+from plait_server.web.pages import cursor_of, limit_of, only_query, page_response, revision_of
 from plait_server.web.problems import WEAK_TAG_HINT, Problem
 from plait_server.web.routes import COLLECTION, DOCUMENT, LABEL_PATTERN, Route
 
@@ -78,7 +77,7 @@ class Documents:
                 DOCUMENT,
                 self.patch,
                 "Edit a document; edits that do not overlap others' are merged",
-                {200: models.EditResult, 202: models.OperationBody, 204: None},
+                {200: answers.EditResult, 202: answers.OperationBody, 204: None},
                 (
                     *WRITE_PROBLEMS,
                     *MERGE_PROBLEMS,
@@ -89,7 +88,7 @@ class Documents:
                     "test-failed",
                     "already-resolved",
                 ),
-                {JSON_PATCH: None, MERGE_PATCH: None, EDIT: models.EditBody},
+                {JSON_PATCH: None, MERGE_PATCH: None, EDIT: bodies.EditBody},
                 headers=EDIT_HEADERS,
             ),
             Route(
@@ -114,7 +113,7 @@ class Documents:
                 DOCUMENT,
                 self.put,
                 "Create a document, or replace it strictly or by merge",
-                {200: models.EditResult, 201: models.EditResult, 202: models.OperationBody, 204: None},
+                {200: answers.EditResult, 201: answers.EditResult, 202: answers.OperationBody, 204: None},
                 (
                     *WRITE_PROBLEMS,
                     *MERGE_PROBLEMS,
@@ -130,7 +129,7 @@ class Documents:
                 DOCUMENT,
                 self.delete,
                 "Delete a document; its history stays",
-                {202: models.OperationBody, 204: None},
+                {202: answers.OperationBody, 204: None},
                 (*WRITE_PROBLEMS, *MERGE_PROBLEMS, "precondition-required"),
                 headers=EDIT_HEADERS,
             ),
@@ -139,7 +138,7 @@ class Documents:
                 COLLECTION,
                 self.post,
                 "Create a document under an id the server chooses",
-                {201: models.EditResult, 202: models.OperationBody},
+                {201: answers.EditResult, 202: answers.OperationBody},
                 (*WRITE_PROBLEMS, "schema-violation", "stale-fence", "unsupported-media-type"),
                 {JSON: None},
                 headers=("Idempotency-Key", "Prefer", "Plait-Author", "traceparent"),
@@ -149,7 +148,7 @@ class Documents:
                 COLLECTION,
                 self.list,
                 "List the documents of a collection",
-                {200: models.DocumentList},
+                {200: answers.DocumentList},
                 ("bad-query", "bad-header", "store-unavailable"),
                 query=("limit", "cursor"),
             ),
@@ -177,10 +176,7 @@ class Documents:
 
     def _stated_edit(self, request: web.Request, content: Json, body: bytes) -> Edit:
         """Read Plait's own media type: what the headers can say may stand in the body too."""
-        try:
-            stated = models.EditBody.model_validate(content)
-        except ValidationError as error:
-            raise Problem("malformed-patch", "The body is not an edit.", {"errors": causes(error)}) from error
+        stated = read_model(bodies.EditBody, content, "The body is not an edit.", "malformed-patch")
         bound_message(stated.message, self._settings)
         plain = edit_of(request, "patch", stated.patch, body)
         named = None if stated.lock is None else Hold(stated.lock.id, stated.lock.fence)
@@ -222,8 +218,7 @@ class Documents:
     async def _document_in(
         self, request: web.Request, caller: Caller, document: DocumentKey | None
     ) -> tuple[Json, bytes]:
-        if _media_type(request) != JSON:
-            raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        only_json(_media_type(request))
         check_room(self._service, request, caller, document)
         settings = self._settings
         body = await read_body(
@@ -292,7 +287,7 @@ class Documents:
         )
         documents = [
             {
-                "document": f"{entry.document.collection}/{entry.document.id}",
+                "document": entry.document.name,
                 "revision": entry.revision,
                 "created": format_moment(entry.created),
                 "updated": format_moment(entry.updated),
@@ -315,32 +310,6 @@ def _agreed(header: str, name: str, in_header: Stated | None, in_body: Stated | 
     if in_header is not None and in_body is not None and in_header != in_body:
         raise BadHeader(header, f"the {name} there and in the body differ.")
     return in_body if in_header is None else in_header
-
-
-def bound_message(message: str | None, settings: Settings) -> None:
-    """Refuse a message over its limit."""
-    most = settings.message_bytes_max
-    if message is not None and len(message.encode()) > most:
-        detail = f"The message is longer than {most} bytes."
-        raise Problem("too-large", detail, {"limit": "message_bytes", "maximum": most})
-
-
-def causes(error: ValidationError) -> list[dict[str, str]]:
-    """List what a model refused, each with a pointer into the body."""
-    return [
-        {"detail": f"{cause['msg']}.", "pointer": "#/" + "/".join(map(str, cause["loc"]))}
-        for cause in error.errors(include_url=False, include_context=False, include_input=False)[:20]
-    ]
-
-
-def revision_of(request: web.Request) -> int | None:
-    """Read ?revision=."""
-    stated = request.query.get("revision")
-    if stated is None:
-        return None
-    if not (stated.isascii() and stated.isdigit() and len(stated) <= 18 and stated[0] != "0"):
-        raise Problem("bad-query", "The parameter revision takes a revision number such as 41.")
-    return int(stated)
 
 
 def _moment_of(request: web.Request) -> int:
@@ -381,7 +350,7 @@ def _member(container: Json, token: str) -> Json | Absent:
 
 
 def _links(view: DocumentView) -> str:
-    path = f"/v1/docs/{view.document.collection}/{view.document.id}"
+    path = f"/v1/docs/{view.document.name}"
     history = f'<{path}/revisions>; rel="version-history"'
     return history if view.head else f'{history}, <{path}>; rel="latest-version"'
 

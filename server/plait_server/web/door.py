@@ -1,22 +1,25 @@
 """Reading a request body: bounded in bytes and in time, and parsed without holding up the loop."""
 
 import asyncio
-from typing import Final
+from typing import Final, TypeVar
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
+from pydantic import BaseModel, ValidationError
 
 from plait_merge.values import Json
 from plait_server import wire
 from plait_server.config import Settings
 from plait_server.service.admission import Room
-from plait_server.web.edits import caller_of
+from plait_server.web.edits import JSON, caller_of
 from plait_server.web.problems import Problem
 
 # A patch wraps its values: the list, the operation, and in Plait's own type the edit around them. A batch
 # wraps its edits in the same way.
 WRAPPED_LEVELS: Final = 3
 BATCH_LEVELS: Final = 5
+CAUSES_MAX: Final = 20
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Bodies:
@@ -77,6 +80,32 @@ def too_large(limit: str, bytes_max: int) -> Problem:
     """The problem of a body over its limit."""
     detail = f"The body is larger than {bytes_max} bytes."
     return Problem("too-large", detail, {"limit": limit, "maximum": bytes_max})
+
+
+def only_json(media_type: str) -> None:
+    """Refuse a body of another media type."""
+    if media_type != JSON:
+        raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+
+
+def read_model(model: type[Model], content: Json, otherwise: str, code: str = "invalid-value") -> Model:
+    """Read a body that was parsed. Raises Problem, which says `otherwise` and has the causes."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        causes = [
+            {"detail": f"{cause['msg']}.", "pointer": "#/" + "/".join(map(str, cause["loc"]))}
+            for cause in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise Problem(code, otherwise, {"errors": causes[:CAUSES_MAX]}) from error
+
+
+def bound_message(message: str | None, settings: Settings) -> None:
+    """Refuse a message over its limit."""
+    most = settings.message_bytes_max
+    if message is not None and len(message.encode()) > most:
+        detail = f"The message is longer than {most} bytes."
+        raise Problem("too-large", detail, {"limit": "message_bytes", "maximum": most})
 
 
 class Parser:

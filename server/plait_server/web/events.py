@@ -43,7 +43,7 @@ class Events:
                 ("bad-header", "bad-query", "overloaded", "store-unavailable"),
                 query=("from",),
                 headers=("Last-Event-ID",),
-                media_type="text/event-stream",
+                media_types=("text/event-stream",),
             ),
         )
 
@@ -63,7 +63,7 @@ class Events:
             await response.prepare(request)
             await response.write(b"retry: %d\n\n" % RETRY_MS)
             connection.admit(caller)
-            asked = {"t": "sub", "id": 0, "doc": f"{document.collection}/{document.id}"}
+            asked = {"t": "sub", "id": 0, "doc": document.name}
             connection.receive(wire.encode(asked if after is None else {**asked, "from": after}))
             await stream.run(self._comment_s)
         finally:

@@ -8,8 +8,8 @@ from aiohttp import web
 from plait_server import wire
 from plait_server.config import Settings
 from plait_server.service import Service
-from plait_server.web import models
 from plait_server.web.documents import PATCH_TYPES
+from plait_server.web.models import answers
 from plait_server.web.pages import PRIVATE, only_query
 from plait_server.web.problems import Problem
 from plait_server.web.routes import FRONT, Route
@@ -94,16 +94,16 @@ class Health:
                 FRONT,
                 self.features,
                 "Versions, limits and features: detect, never guess",
-                {200: models.Features},
+                {200: answers.Features},
                 ("bad-query",),
             ),
-            Route("GET", "/healthz", self.alive, "Tell that the process answers", {200: models.Alive}),
+            Route("GET", "/healthz", self.alive, "Tell that the process answers", {200: answers.Alive}),
             Route(
                 "GET",
                 "/readyz",
                 self.ready,
                 "Tell whether writes are taken",
-                {200: models.Ready},
+                {200: answers.Ready},
                 ("store-unavailable",),
             ),
         )

@@ -9,12 +9,12 @@ from plait_server.config import Settings
 from plait_server.service import RevisionView, Service
 from plait_server.service.history import Leaf
 from plait_server.service.moment import format_moment
-from plait_server.web import models
 from plait_server.web.accept import preferred
 from plait_server.web.conditions import view_etag
-from plait_server.web.documents import is_unchanged, revision_of
+from plait_server.web.documents import is_unchanged
 from plait_server.web.edits import caller_of, document_of
-from plait_server.web.pages import cursor_of, limit_of, only_query, page_response
+from plait_server.web.models import answers
+from plait_server.web.pages import cursor_of, limit_of, only_query, page_response, revision_of
 from plait_server.web.problems import Problem
 from plait_server.web.routes import BLAME, DIFF, REVISION, REVISIONS, Route
 
@@ -37,7 +37,7 @@ class History:
                 REVISIONS,
                 self.list,
                 "List the revisions of a document, newest first",
-                {200: models.RevisionList},
+                {200: answers.RevisionList},
                 READ_PROBLEMS,
                 query=("limit", "cursor"),
             ),
@@ -46,7 +46,7 @@ class History:
                 REVISION,
                 self.one,
                 "Read one revision: its patch, its base, who, when and why",
-                {200: models.RevisionBody},
+                {200: answers.RevisionBody},
                 (*READ_PROBLEMS, "revision-compacted"),
             ),
             Route(
@@ -57,15 +57,16 @@ class History:
                 {200: None, 304: None},
                 (*READ_PROBLEMS, "not-acceptable", "precondition-failed", "revision-compacted"),
                 query=("from", "to"),
+                required=("from",),
                 headers=("Accept", "If-None-Match", "If-Match"),
-                media_type=DIFF_TYPES[0],
+                media_types=DIFF_TYPES,
             ),
             Route(
                 "GET",
                 BLAME,
                 self.blame,
                 "Say who set each part of a document last, and when",
-                {200: models.BlameBody},
+                {200: answers.BlameBody},
                 (*READ_PROBLEMS, "deleted", "revision-compacted"),
                 query=("pointer", "revision", "limit", "cursor"),
             ),
@@ -88,14 +89,14 @@ class History:
     async def diff(self, request: web.Request) -> web.Response:
         only_query(request, "from", "to")
         media_type = preferred(request.headers.get("Accept"), DIFF_TYPES)
-        first, last = _number(request, "from", 0), _number(request, "to", 1)
+        first, last = revision_of(request, "from", 0), revision_of(request, "to")
         if first is None:
             raise Problem("bad-query", "The parameter from says which revision to begin at.")
         history, document = self._service.history, document_of(request)
         compared = await history.compare(caller_of(request), document, first, last)
         n = compared.after.n
         tag = view_etag(n, f"diff {first} {media_type}")
-        path = f"/v1/docs/{document.collection}/{document.id}"
+        path = f"/v1/docs/{document.name}"
         response = web.Response()
         headers = response.headers
         headers["ETag"] = tag
@@ -127,10 +128,14 @@ class History:
             cursor_of(request),
         )
         leaves = [_leaf_as_json(leaf, view.oldest) for leaf in view.leaves]
-        document = f"{view.document.collection}/{view.document.id}"
         return page_response(
             request,
-            {"document": document, "revision": view.revision, "leaves": leaves, "cursor": view.cursor},
+            {
+                "document": view.document.name,
+                "revision": view.revision,
+                "leaves": leaves,
+                "cursor": view.cursor,
+            },
         )
 
 
@@ -147,19 +152,9 @@ def _leaf_as_json(leaf: Leaf, oldest: int) -> dict[str, object]:
     }
 
 
-def _number(request: web.Request, name: str, least: int) -> int | None:
-    """Read a query parameter that names a revision."""
-    stated = request.query.get(name)
-    if stated is None:
-        return None
-    if not (stated.isascii() and stated.isdigit() and len(stated) <= 18) or int(stated) < least:
-        raise Problem("bad-query", f"The parameter {name} takes a revision number such as 41.")
-    return int(stated)
-
-
 def _as_json(revision: RevisionView) -> dict[str, object]:
     body: dict[str, object] = {
-        "document": f"{revision.document.collection}/{revision.document.id}",
+        "document": revision.document.name,
         "revision": revision.revision,
         "kind": revision.kind,
         "author": revision.author,

@@ -1,18 +1,15 @@
 """Labels: names of the revisions of a document."""
 
 from aiohttp import web
-from pydantic import ValidationError
 
 from plait_server import wire
 from plait_server.config import Settings
 from plait_server.service import LabelView, Service
 from plait_server.service.moment import format_moment
-from plait_server.web import models
-from plait_server.web.documents import causes
-from plait_server.web.door import Parser, read_body
+from plait_server.web.door import Parser, only_json, read_body, read_model
 from plait_server.web.edits import JSON, caller_of, document_of
+from plait_server.web.models import answers, bodies
 from plait_server.web.pages import PRIVATE, only_query, page_response
-from plait_server.web.problems import Problem
 from plait_server.web.routes import LABEL, LABELS, Route
 
 
@@ -31,7 +28,7 @@ class Labels:
                 LABELS,
                 self.list,
                 "List the labels of a document, by name",
-                {200: models.LabelList},
+                {200: answers.LabelList},
                 ("bad-header", "bad-query", "store-unavailable"),
             ),
             Route(
@@ -39,7 +36,7 @@ class Labels:
                 LABEL,
                 self.put,
                 "Name a revision, which is kept for it; a label that names another one moves",
-                {200: models.PutLabel, 201: models.PutLabel},
+                {200: answers.PutLabel, 201: answers.PutLabel},
                 (
                     "bad-header",
                     "bad-query",
@@ -51,7 +48,7 @@ class Labels:
                     "store-unavailable",
                     "unsupported-media-type",
                 ),
-                {JSON: models.LabelledRevision},
+                {JSON: bodies.LabelledRevision},
                 headers=("Plait-Author",),
             ),
             Route(
@@ -71,15 +68,10 @@ class Labels:
 
     async def put(self, request: web.Request) -> web.Response:
         only_query(request)
-        if request.content_type != JSON:
-            raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        only_json(request.content_type)
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
-        try:
-            stated = models.LabelledRevision.model_validate(await self._parser.patch(body))
-        except ValidationError as error:
-            raise Problem(
-                "invalid-value", "The body names no revision.", {"errors": causes(error)}
-            ) from error
+        content = await self._parser.patch(body)
+        stated = read_model(bodies.LabelledRevision, content, "The body names no revision.")
         label, before = await self._service.put_label(
             caller_of(request), document_of(request), request.match_info["label"], stated.revision
         )

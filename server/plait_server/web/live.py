@@ -265,7 +265,7 @@ class _Socket:
             self.connection.session.outbox.put(frame)
             self.wake()
         elif not transport.is_closing():
-            transport.write(framed(frame))
+            transport.write(frame.framed or framed(frame))
 
     def wake(self) -> None:
         if self._pumping or self._writing is not None or self._ending is not None:
@@ -290,7 +290,7 @@ class _Socket:
                 if not session.behind:
                     return
                 self.connection.relieved()
-                if not len(outbox):
+                if outbox.empty:
                     return
             elif len(frame.text) <= SHORT_BYTES_MAX:
                 transport.write(framed(frame))

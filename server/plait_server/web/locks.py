@@ -1,24 +1,21 @@
 """Leases: what somebody works on, and nobody else may change meanwhile."""
 
-from typing import Final, TypeVar
+from typing import Final
 
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
 
 from plait_server import wire
 from plait_server.config import Settings
 from plait_server.service import Hold, LockView, Service
 from plait_server.service.moment import format_moment
-from plait_server.web import models
 from plait_server.web.conditions import BadHeader
-from plait_server.web.documents import causes
-from plait_server.web.door import Parser, read_body
+from plait_server.web.door import Model, Parser, only_json, read_body, read_model
 from plait_server.web.edits import JSON, caller_of, document_of, key_of, lock_of
+from plait_server.web.models import answers, bodies
 from plait_server.web.pages import PRIVATE, only_query
 from plait_server.web.problems import Problem
 from plait_server.web.routes import LOCK, LOCKS, Route
 
-Stated = TypeVar("Stated", bound=BaseModel)
 BODY_PROBLEMS: Final = (
     "bad-header",
     "bad-query",
@@ -47,9 +44,9 @@ class Locks:
                 LOCKS,
                 self.post,
                 "Take a lease: nobody else may edit what is there as long as it stands",
-                {201: models.Lock},
+                {201: answers.Lock},
                 (*BODY_PROBLEMS, "locked", "deleted"),
-                {JSON: models.LockBody},
+                {JSON: bodies.LockBody},
                 headers=("Idempotency-Key", "Plait-Author"),
             ),
             Route(
@@ -57,25 +54,27 @@ class Locks:
                 LOCKS,
                 self.list,
                 "List the leases of a document",
-                {200: models.LockList},
+                {200: answers.LockList},
                 ("bad-query", "bad-header", "store-unavailable"),
+                headers=("Plait-Author",),
             ),
             Route(
                 "GET",
                 LOCK,
                 self.get,
                 "Read a lease of one's own",
-                {200: models.Lock},
+                {200: answers.Lock},
                 ("bad-query", "bad-header", "store-unavailable"),
+                headers=("Plait-Author",),
             ),
             Route(
                 "PUT",
                 LOCK,
                 self.put,
                 "Renew a lease",
-                {200: models.Lock},
+                {200: answers.Lock},
                 (*BODY_PROBLEMS, "stale-fence"),
-                {JSON: models.RenewalBody},
+                {JSON: bodies.RenewalBody},
                 headers=("Plait-Author",),
             ),
             Route(
@@ -99,16 +98,14 @@ class Locks:
 
     async def post(self, request: web.Request) -> web.Response:
         body = await self._body(request)
-        stated = await self._stated(models.LockBody, body)
+        stated = await self._stated(bodies.LockBody, body)
         document = document_of(request)
         view = await self._service.locks.acquire(
             caller_of(request), document, stated.pointer, stated.ttl_s, key_of(request, body)
         )
         response = _response(_as_json(view), 201)
         if view.hold is not None:
-            response.headers["Location"] = (
-                f"/v1/docs/{document.collection}/{document.id}/locks/{view.hold.lock}"
-            )
+            response.headers["Location"] = f"/v1/docs/{document.name}/locks/{view.hold.lock}"
         if view.replayed:
             response.headers["Idempotency-Replayed"] = "true"
         return response
@@ -126,7 +123,7 @@ class Locks:
         )
 
     async def put(self, request: web.Request) -> web.Response:
-        stated = await self._stated(models.RenewalBody, await self._body(request))
+        stated = await self._stated(bodies.RenewalBody, await self._body(request))
         hold = Hold(request.match_info["lock"], stated.fence)
         view = await self._service.locks.renew(caller_of(request), document_of(request), hold, stated.ttl_s)
         return _response(_as_json(view))
@@ -138,17 +135,12 @@ class Locks:
 
     async def _body(self, request: web.Request) -> bytes:
         only_query(request)
-        if request.content_type != JSON:
-            raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        only_json(request.content_type)
         return await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
 
-    async def _stated(self, model: type[Stated], body: bytes) -> Stated:
+    async def _stated(self, model: type[Model], body: bytes) -> Model:
         content = await self._parser.patch(body)
-        try:
-            return model.model_validate(content)
-        except ValidationError as error:
-            members = {"errors": causes(error)}
-            raise Problem("invalid-value", "The body does not say what is asked for.", members) from error
+        return read_model(model, content, "The body does not say what is asked for.")
 
 
 def _named(request: web.Request) -> Hold:
@@ -175,7 +167,7 @@ def _response(body: dict[str, object], status: int = 200) -> web.Response:
 
 def _as_json(view: LockView) -> dict[str, object]:
     body: dict[str, object] = {
-        "document": f"{view.document.collection}/{view.document.id}",
+        "document": view.document.name,
         "pointer": view.pointer,
         "revision": view.revision,
         "holder": view.holder,

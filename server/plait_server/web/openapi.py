@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from plait_server import wire
 from plait_server.config import Settings
-from plait_server.web import models
+from plait_server.web.models import refusals
 from plait_server.web.problems import MEDIA_TYPE, PROBLEMS, Kind
 from plait_server.web.routes import (
     BLAME,
@@ -96,8 +96,10 @@ HEADERS: Final = {
 ANSWER_HEADERS: Final = {
     "RateLimit-Policy": 'The quotas of this server, where it has some: "name";q=<requests>;w=<seconds>.',
     "RateLimit": 'What they leave to the caller, where he is known: "name";r=<requests>;t=<seconds>.',
+    "Plait-Should-Retry": "Whether the same request may succeed later: true or false.",
     "Retry-After": "Seconds after which to send the request again; not the same for everybody.",
 }
+QUOTA_HEADERS: Final = ("RateLimit-Policy", "RateLimit")
 HEADER_PATTERNS: Final = {
     "Plait-Base": r'^\s*[0-9]{1,18}\s*(;\s*epoch="[0-9A-Za-z_.~-]{1,64}"\s*)?$',
     "If-Match": TAGS,
@@ -234,7 +236,8 @@ def _parameters(route: Route) -> Iterable[dict[str, Any]]:
         yield {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
     for name in route.query:
         description, schema = QUERY[name]
-        yield {"name": name, "in": "query", "description": description, "schema": schema}
+        parameter = {"name": name, "in": "query", "description": description, "schema": schema}
+        yield {**parameter, "required": True} if name in route.required else parameter
     for name in route.headers:
         schema = {"type": "string"}
         if name in HEADER_PATTERNS:
@@ -244,7 +247,7 @@ def _parameters(route: Route) -> Iterable[dict[str, Any]]:
 
 def _successes(route: Route, served: Mapping[tuple[str, str], str]) -> dict[str, Any]:
     successes = {
-        str(status): _success(status, model, route.media_type, has_body=status not in (101, 204, 304))
+        str(status): _success(status, model, () if status in (101, 204, 304) else route.media_types)
         for status, model in route.answers.items()
     }
     links = _links(LINKS.get((route.method, route.path), ()), served)
@@ -260,12 +263,10 @@ def _links(links: tuple[Link, ...], served: Mapping[tuple[str, str], str]) -> di
     return {name: {"operationId": name, "parameters": each} for name, each in followed.items()}
 
 
-def _success(
-    status: int, model: type[BaseModel] | None, media_type: str, *, has_body: bool
-) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": HTTPStatus(status).phrase, "headers": _told()}
-    if has_body:
-        answer["content"] = {media_type: {"schema": _reference(model)}}
+def _success(status: int, model: type[BaseModel] | None, media_types: tuple[str, ...]) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": HTTPStatus(status).phrase, "headers": _told(QUOTA_HEADERS)}
+    if media_types:
+        answer["content"] = {media_type: {"schema": _reference(model)} for media_type in media_types}
     return answer
 
 
@@ -281,20 +282,20 @@ def _failures(route: Route, problem_base: str) -> dict[str, Any]:
 
 def _failure(kinds: list[Kind], problem_base: str, refusal: type[BaseModel] | None) -> dict[str, Any]:
     if refusal is None and any(kind.code == "merge-conflict" for kind in kinds):
-        refusal = models.ConflictProblem
-    shapes = [_reference(models.ProblemBody), *([_reference(refusal)] if refusal else [])]
+        refusal = refusals.ConflictProblem
+    shapes = [_reference(refusals.ProblemBody), *([_reference(refusal)] if refusal else [])]
     types = {"properties": {"type": {"enum": [problem_base + kind.code for kind in kinds]}}}
     schema = {"allOf": [{"anyOf": shapes} if refusal else shapes[0], types]}
+    retried = any(kind.retry for kind in kinds)
     return {
         "description": "; ".join(f"{kind.code}: {kind.title}" for kind in kinds),
-        "headers": _told(retry=any(kind.retry for kind in kinds)),
+        "headers": _told(name for name in ANSWER_HEADERS if retried or name != "Retry-After"),
         "content": {MEDIA_TYPE: {"schema": schema}},
     }
 
 
-def _told(*, retry: bool = False) -> dict[str, Any]:
+def _told(names: Iterable[str]) -> dict[str, Any]:
     """Refer to the headers of an answer that are no matter of its route."""
-    names = [name for name in ANSWER_HEADERS if retry or name != "Retry-After"]
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
@@ -311,7 +312,7 @@ def _reference(model: type[BaseModel] | None) -> dict[str, Any]:
 
 def _schemas(routes: list[Route]) -> dict[str, Any]:
     used: dict[str, type[BaseModel]] = {
-        model.__name__: model for model in (models.ProblemBody, models.ConflictProblem)
+        model.__name__: model for model in (refusals.ProblemBody, refusals.ConflictProblem)
     }
     for route in routes:
         for model in (*route.answers.values(), *(route.body or {}).values(), route.refusal):

@@ -7,8 +7,8 @@ from plait_server import wire
 from plait_server.config import Settings
 from plait_server.service import Operation, Service
 from plait_server.service.moment import format_moment
-from plait_server.web import models
 from plait_server.web.edits import JSON, RETRY_AFTER_S, caller_of, operation_members, result_of
+from plait_server.web.models import answers
 from plait_server.web.pages import only_query, wait_of
 from plait_server.web.problems import problem_body, problem_of_refusal
 from plait_server.web.requests import request_id_of
@@ -29,7 +29,7 @@ class Operations:
                 OPERATION,
                 self.get,
                 "Read what came of a queued edit, or wait for it",
-                {200: models.OperationBody},
+                {200: answers.OperationBody},
                 ("bad-header", "bad-query", "store-unavailable"),
                 query=("wait",),
             ),

@@ -33,6 +33,17 @@ def limit_of(request: web.Request, settings: Settings) -> int:
     return min(int(stated), settings.page_items_max)
 
 
+def revision_of(request: web.Request, name: str = "revision", least: int = 1) -> int | None:
+    """Read a parameter that names a revision."""
+    stated = request.query.get(name)
+    if stated is None:
+        return None
+    is_number = stated.isascii() and stated.isdigit() and len(stated) <= 18 and str(int(stated)) == stated
+    if not is_number or int(stated) < least:
+        raise Problem("bad-query", f"The parameter {name} takes a revision number such as 41.")
+    return int(stated)
+
+
 def wait_of(request: web.Request, most_s: float) -> float:
     """Read ?wait=, in seconds; more than the most means the most."""
     stated = request.query.get("wait", "0")

@@ -4,16 +4,15 @@ from typing import Final
 
 from aiohttp import web
 from msgspec.structs import replace
-from pydantic import ValidationError
 
 from plait_merge.values import Json
 from plait_server.config import Settings
 from plait_server.service import Answer, Caller, DocumentKey, Edit, Service
-from plait_server.web import models
 from plait_server.web.conditions import BadHeader
-from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS, bound_message, causes
-from plait_server.web.door import Parser, read_body
+from plait_server.web.documents import MERGE_PROBLEMS, WRITE_PROBLEMS
+from plait_server.web.door import Parser, bound_message, only_json, read_body, read_model
 from plait_server.web.edits import JSON, EditAnswers, caller_of, check_room, document_of, edit_of
+from plait_server.web.models import answers, bodies
 from plait_server.web.pages import only_query
 from plait_server.web.problems import Problem
 from plait_server.web.routes import REVERT, Route
@@ -37,7 +36,7 @@ class Reverts:
                 REVERT,
                 self.revert,
                 "Take revisions back and keep later ones, or restore a document to one",
-                {200: models.EditResult, 201: models.EditResult, 202: models.OperationBody, 204: None},
+                {200: answers.EditResult, 201: answers.EditResult, 202: answers.OperationBody, 204: None},
                 (
                     *WRITE_PROBLEMS,
                     *MERGE_PROBLEMS,
@@ -45,7 +44,7 @@ class Reverts:
                     "schema-violation",
                     "unsupported-media-type",
                 ),
-                {JSON: models.RevertBody},
+                {JSON: bodies.RevertBody},
                 headers=(
                     "If-Match",
                     "Plait-Lock",
@@ -59,8 +58,7 @@ class Reverts:
 
     async def revert(self, request: web.Request) -> web.StreamResponse:
         only_query(request)
-        if request.content_type != JSON:
-            raise Problem("unsupported-media-type", f"Send {JSON}.", None, {"Accept": JSON})
+        only_json(request.content_type)
         caller, document = caller_of(request), document_of(request)
         check_room(self._service, request, caller, document)
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
@@ -72,30 +70,27 @@ class Reverts:
         return await self._answers.respond(request, caller, answer, known_base=False)
 
     async def _made(
-        self, caller: Caller, document: DocumentKey, stated: models.RevertBody, edit: Edit
+        self, caller: Caller, document: DocumentKey, stated: bodies.RevertBody, edit: Edit
     ) -> Edit | Answer:
         """Make the edit that was asked for; the answer, if it was made and answered before."""
         history = self._service.history
         match stated:
-            case models.RevertBody(revision=int(n), from_=None, through=None, to=None):
+            case bodies.RevertBody(revision=int(n), from_=None, through=None, to=None):
                 return await history.undoing(caller, document, n, n, edit)
-            case models.RevertBody(revision=None, from_=int(first), through=int(last), to=None):
+            case bodies.RevertBody(revision=None, from_=int(first), through=int(last), to=None):
                 return await history.undoing(caller, document, first, last, edit)
-            case models.RevertBody(revision=None, from_=None, through=None, to=int(n)):
+            case bodies.RevertBody(revision=None, from_=None, through=None, to=int(n)):
                 return await history.restoring(caller, document, n, edit)
             case _:
                 raise Problem("invalid-value", FORMS)
 
-    def _stated(self, content: Json) -> models.RevertBody:
-        try:
-            stated = models.RevertBody.model_validate(content)
-        except ValidationError as error:
-            raise Problem("invalid-value", "The body is not a revert.", {"errors": causes(error)}) from error
+    def _stated(self, content: Json) -> bodies.RevertBody:
+        stated = read_model(bodies.RevertBody, content, "The body is not a revert.")
         bound_message(stated.message, self._settings)
         return stated
 
 
-def _edit(request: web.Request, stated: models.RevertBody, body: bytes) -> Edit:
+def _edit(request: web.Request, stated: bodies.RevertBody, body: bytes) -> Edit:
     """Read how the edit is to be made; what it is made on and what it holds is the service's to say."""
     plain = edit_of(request, "patch", None, body)
     if plain.base is not None or plain.if_none_match:

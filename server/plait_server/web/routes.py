@@ -59,7 +59,8 @@ class Route:
     `answers` maps each success status to the model of its body, or None where it has none or is any
     JSON; `problems` are the codes it can end in besides those every route shares, `refusal` the model of
     its problem documents where they have members of their own; `body` maps the media types it reads to
-    their models; `query` and `headers` name what it looks at.
+    their models; `query` and `headers` name what it looks at, `required` what it cannot do without of the
+    query; `media_types` are what an answer comes in.
     """
 
     method: str
@@ -70,8 +71,9 @@ class Route:
     problems: tuple[str, ...] = ()
     body: dict[str, type[BaseModel] | None] | None = None
     query: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
-    media_type: str = "application/json"
+    media_types: tuple[str, ...] = ("application/json",)
     refusal: type[BaseModel] | None = None
 
 

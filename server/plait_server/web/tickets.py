@@ -9,8 +9,8 @@ from aiohttp import web
 
 from plait_server import errors, wire
 from plait_server.service import Caller
-from plait_server.web import models
 from plait_server.web.edits import caller_of
+from plait_server.web.models import answers
 from plait_server.web.pages import only_query
 from plait_server.web.routes import Route
 
@@ -32,7 +32,7 @@ class Tickets:
                 "/v1/tickets",
                 self.post,
                 "Issue a ticket that opens one live connection, once, within half a minute",
-                {201: models.Ticket},
+                {201: answers.Ticket},
                 ("bad-query", "bad-header", "overloaded"),
                 headers=("Authorization", "Plait-Author"),
             ),

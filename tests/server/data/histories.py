@@ -22,8 +22,9 @@ from plait_server.service import Batch, Caller, CollectionSettings, DocumentKey,
 from plait_server.service.invariants import Finding, check
 from plait_server.store import Address
 from plait_server.store.archive import open_archive
+from plait_server.store.file import hold_file
 from plait_server.store.intake import Intake
-from plait_server.store.sqlite import SqliteStore, hold_file
+from plait_server.store.sqlite import SqliteStore
 from plait_server.wire import encode
 
 ANN = Caller("default", "ann", "ann")

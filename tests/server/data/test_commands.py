@@ -120,14 +120,6 @@ def test_the_commands_are_in_the_help(folder: Path) -> None:
     assert all(command in told for command in ("doctor", "backup", "export", "import"))
 
 
-def test_the_commands_of_the_readme_run_in_their_order(folder: Path) -> None:
-    section = README.read_text().split("\n## Moving data\n")[1].split("\n## ")[0]
-    commands = re.findall(r"^plait (.*?)(?: +#.*)?$", section, re.M)
-    assert len(commands) == 5
-    for command in commands:
-        assert run(folder, *command.split()).returncode == 0, command
-
-
 def test_the_lines_of_the_readme_are_an_import(folder: Path) -> None:
     section = README.read_text().split("\n## Moving data\n")[1].split("\n## ")[0]
     lines = re.findall(r'`(\{"t":.*?\})`', section)

@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from random import Random
 
 import pytest
 from aiohttp import ClientSession
@@ -20,6 +21,12 @@ Start = Callable[..., Awaitable[Server]]
 def thorough() -> int:
     """How many times the usual rounds are run: PLAIT_FAULTS=thorough means ten."""
     return 10 if os.environ.get("PLAIT_FAULTS") == "thorough" else 1
+
+
+@pytest.fixture
+def random() -> Random:
+    """What is left to chance: PLAIT_TEST_SEED chooses the draws."""
+    return Random(int(os.environ.get("PLAIT_TEST_SEED", "1")))
 
 
 @pytest.fixture

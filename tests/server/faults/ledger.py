@@ -78,6 +78,14 @@ def _read(status: int, body: Any, revision: str | None) -> Answer:
     )
 
 
+async def check_ledger(client: ClientSession, ledger: Ledger, again: list[str]) -> None:
+    """Check that what was acknowledged is there once, and that some of it, and what had no answer, may be
+    sent again."""
+    present = await check_documents(client, ledger)
+    await check_replays(client, ledger, again)
+    await settle_the_lost(client, ledger, present)
+
+
 async def check_documents(client: ClientSession, ledger: Ledger) -> dict[str, int]:
     """Check every document that is written on; give the revisions in which the tokens stand."""
     present: dict[str, int] = {}

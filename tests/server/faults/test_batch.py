@@ -1,7 +1,6 @@
 """kill -9 among batches: each is whole or absent, and what was acknowledged is whole."""
 
 import asyncio
-import os
 from itertools import count
 from random import Random
 
@@ -13,10 +12,11 @@ WRITERS = 8
 ANSWERS_BEFORE_KILL = 60
 
 
-async def test_after_every_kill_a_batch_is_whole_or_absent(start: Start, thorough: int) -> None:
+async def test_after_every_kill_a_batch_is_whole_or_absent(
+    start: Start, random: Random, thorough: int
+) -> None:
     """Batches of one to four documents from many writers, killed again and again; PLAIT_TEST_SEED chooses
     the draws."""
-    random = Random(int(os.environ.get("PLAIT_TEST_SEED", "1")))
     tokens, told = count(1), Told()
     server = await start()
     async with server.client() as client:

@@ -44,25 +44,26 @@ OFFLINE = offline_editor.NAME
 
 
 async def test_after_every_kill_everything_holds_and_everybody_has_what_they_were_told(
-    start: Start, tmp_path: Path
+    start: Start, tmp_path: Path, random: Random
 ) -> None:
-    await run(start, tmp_path, cycles(CYCLES))
+    await run(start, tmp_path, random, cycles(CYCLES))
 
 
 async def test_after_every_power_cut_everything_holds_and_everybody_has_what_they_were_told(
-    start: Start, system: FaultySystem, tmp_path: Path
+    start: Start, system: FaultySystem, tmp_path: Path, random: Random
 ) -> None:
     """The disk keeps what was synced, and of the rest what chance leaves. Now and then it failed before."""
-    await run(start, tmp_path, cycles(POWER_CUTS), system)
+    await run(start, tmp_path, random, cycles(POWER_CUTS), system)
 
 
 def cycles(usual: int) -> int:
     return int(os.environ.get("PLAIT_FAULTS_CYCLES", usual))
 
 
-async def run(start: Start, folder: Path, cycles: int, system: FaultySystem | None = None) -> None:
+async def run(
+    start: Start, folder: Path, random: Random, cycles: int, system: FaultySystem | None = None
+) -> None:
     """Go through so many cycles; with a system, the power goes after each."""
-    random = Random(int(os.environ.get("PLAIT_TEST_SEED", "1")))
     prefix = () if system is None else system.prefix
     (folder / "plait.toml").write_text(compacting.SETTINGS)
     server = await start(prefix=prefix)

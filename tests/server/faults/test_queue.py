@@ -1,7 +1,6 @@
 """The server is killed, or ended, while edits are queued: each accepted one ends exactly once, in order."""
 
 import asyncio
-import os
 import resource
 import time
 from itertools import count
@@ -20,13 +19,13 @@ END_S_MAX = 10.0
 
 
 async def test_what_was_accepted_ends_exactly_once_and_in_order_however_often_the_server_is_killed(
-    start: Start, tmp_path: Path, thorough: int
+    start: Start, tmp_path: Path, random: Random, thorough: int
 ) -> None:
     """Killed between accepting and deciding, in the middle of it and after it; also while it catches up.
 
     When to kill is drawn at random; PLAIT_TEST_SEED chooses the draws.
     """
-    random, tokens, register = Random(int(os.environ.get("PLAIT_TEST_SEED", "1"))), count(1), Register()
+    tokens, register = count(1), Register()
     server, left = await start(), []
     async with server.client() as client:
         await create_documents(client, DOCUMENTS)

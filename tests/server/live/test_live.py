@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import ClientSession
 
+from address import address_of
 from plait_server.web.connections import Runner
 from server.live.client import Copies, Live, connected, create, edit, opened, replace
 
@@ -338,13 +339,12 @@ async def test_presence_is_told_to_the_others_moves_with_edits_and_ends(client: 
 
 async def raw(client: ClientSession) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Open a WebSocket by hand, to send what no library would."""
-    url = client._base_url
-    assert url is not None
-    reader, writer = await asyncio.open_connection(url.host, url.port)
+    host, port = address_of(client)
+    reader, writer = await asyncio.open_connection(host, port)
     key = base64.b64encode(os.urandom(16)).decode()
     writer.write(
         (
-            f"GET /v1/live HTTP/1.1\r\nHost: {url.host}:{url.port}\r\nUpgrade: websocket\r\n"
+            f"GET /v1/live HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
             "Sec-WebSocket-Extensions: permessage-deflate\r\n"
             "Sec-WebSocket-Protocol: plait.v1.json\r\n\r\n"

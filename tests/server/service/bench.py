@@ -150,6 +150,14 @@ async def turns(count: int = 50) -> None:
         await asyncio.sleep(0)
 
 
+async def reverted(
+    service: Service, caller: Caller, document: DocumentKey, making: Awaitable[Edit | Answer]
+) -> Answer:
+    """Make the edit that history gives to take something back; or give the answer to it, made before."""
+    made = await making
+    return made if isinstance(made, Answer) else await service.edit(caller, document, made)
+
+
 async def decided(awaitable: Awaitable[Answer]) -> str:
     """Give the outcome of an edit, or the code of what it was refused with."""
     try:

@@ -215,7 +215,7 @@ async def test_a_document_of_another_tenant_is_not_there(service: Service) -> No
         history.blame(stranger, other, "", None, 5, None),
         history.compare(stranger, other, 0, 1),
         history.at(stranger, other, 2**50),
-        history.undo(stranger, other, 1, 1, Edit(kind="patch")),
-        history.restore(stranger, other, 1, Edit(kind="patch")),
+        history.undoing(stranger, other, 1, 1, Edit(kind="patch")),
+        history.restoring(stranger, other, 1, Edit(kind="patch")),
     ):
         assert (await refusal(asked)).code == "not-found"

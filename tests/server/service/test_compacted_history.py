@@ -6,7 +6,7 @@ import pytest
 
 from plait_server.errors import PlaitServerError
 from plait_server.service import CollectionSettings, Edit, Retention, Service
-from server.service.bench import ANN, BOB, ORDER, Bench, put, refusal, replacing
+from server.service.bench import ANN, BOB, ORDER, Bench, put, refusal, replacing, reverted
 
 PLAIN = Edit(kind="patch")
 MINUTE_S = 60
@@ -75,8 +75,8 @@ async def test_a_labelled_revision_can_be_compared_and_restored_alone(bench: Ben
     assert await blamed(service, 20) == dict.fromkeys(map("/{}".format, wanted), -20)
     compared = await service.history.compare(ANN, ORDER, 20, None)
     assert (await service.history.diff(compared)).startswith(b"[{")
-    assert await code(service.history.undo(ANN, ORDER, 20, 20, PLAIN)) == "revision-compacted"
-    await service.history.restore(ANN, ORDER, 20, PLAIN)
+    assert await code(service.history.undoing(ANN, ORDER, 20, 20, PLAIN)) == "revision-compacted"
+    await reverted(service, ANN, ORDER, service.history.restoring(ANN, ORDER, 20, PLAIN))
     assert (await service.read(ANN, ORDER)).value == wanted
 
 
@@ -90,9 +90,9 @@ async def test_what_is_gone_is_said_to_be_gone(bench: Bench) -> None:
         for asked in (
             history.compare(ANN, ORDER, 31, 41),
             history.compare(ANN, ORDER, 41, 1),
-            history.undo(ANN, ORDER, 31, 31, PLAIN),
-            history.undo(ANN, ORDER, 32, 33, PLAIN),
-            history.restore(ANN, ORDER, 31, PLAIN),
+            history.undoing(ANN, ORDER, 31, 31, PLAIN),
+            history.undoing(ANN, ORDER, 32, 33, PLAIN),
+            history.restoring(ANN, ORDER, 31, PLAIN),
             history.at(ANN, ORDER, begun + 25 * 60_000),
             history.at(ANN, ORDER, begun - 1),
         ):
@@ -101,7 +101,7 @@ async def test_what_is_gone_is_said_to_be_gone(bench: Bench) -> None:
         assert await history.at(ANN, ORDER, begun + 31 * 60_000) == 32
         assert await history.at(ANN, ORDER, begun + 33 * 60_000 + 1) == 34
         await bench.reopen()
-    await bench.service.history.undo(ANN, ORDER, 37, 41, PLAIN)
+    await reverted(bench.service, ANN, ORDER, bench.service.history.undoing(ANN, ORDER, 37, 41, PLAIN))
     value = (await bench.service.read(ANN, ORDER)).value
     assert value == (await bench.service.read(ANN, ORDER, 36)).value
 

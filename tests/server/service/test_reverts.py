@@ -33,6 +33,7 @@ from server.service.bench import (
     decided,
     put,
     refusal,
+    reverted,
 )
 
 PLAIN = Edit(kind="patch")
@@ -47,11 +48,15 @@ async def value_of(service: Service, revision: int | None = None) -> Any:
 
 
 async def undo(service: Service, first: int, last: int | None = None, **how: Any) -> Answer:
-    return await service.history.undo(ANN, ORDER, first, last or first, Edit(kind="patch", **how))
+    edit = Edit(kind="patch", **how)
+    return await reverted(
+        service, ANN, ORDER, service.history.undoing(ANN, ORDER, first, last or first, edit)
+    )
 
 
 async def restore(service: Service, to: int, **how: Any) -> Answer:
-    return await service.history.restore(ANN, ORDER, to, Edit(kind="patch", **how))
+    edit = Edit(kind="patch", **how)
+    return await reverted(service, ANN, ORDER, service.history.restoring(ANN, ORDER, to, edit))
 
 
 async def make_history(service: Service) -> None:

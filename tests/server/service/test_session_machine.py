@@ -99,7 +99,7 @@ class Sessions(RuleBasedStateMachine):
             told = Publication(document, revision, rev_frame(name, n - 1, [revision]))
             at_once = self.session.published(told)
             if at_once is not None:
-                assert not len(self.session.outbox)
+                assert self.session.outbox.empty
                 self.session.outbox.put(at_once)
         return revision
 
@@ -239,7 +239,7 @@ class Sessions(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Once everything was done and read, every copy is at the head."""
-        while self.loads or self.submits or self.answers or len(self.session.outbox):
+        while self.loads or self.submits or self.answers or not self.session.outbox.empty:
             if self.submits:
                 self.decide(True)
             if self.answers:

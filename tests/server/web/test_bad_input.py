@@ -9,6 +9,7 @@ import pytest
 from aiohttp import ClientResponse, ClientSession
 from yarl import URL
 
+from address import address_of
 from plait_server.web.health import PUBLISHED_LIMITS
 
 Serve = Callable[..., Awaitable[ClientSession]]
@@ -26,6 +27,12 @@ async def client(client: ClientSession) -> ClientSession:
     async with client.put(DOC, json=VALUE, headers={"If-None-Match": "*"}) as answer:
         assert answer.status == 201
     return client
+
+
+def as_it_is(client: ClientSession, path: str) -> URL:
+    """Make a URL of a path that is sent as it is written here."""
+    host, port = address_of(client)
+    return URL(f"http://{host}:{port}{path}", encoded=True)
 
 
 async def refused(client: ClientSession, answer: ClientResponse, status: int, code: str) -> dict[str, Any]:
@@ -397,9 +404,7 @@ async def test_how_long_a_message_may_be_is_a_setting(serve: Serve) -> None:
 )
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "POST"])
 async def test_a_path_that_names_nothing_is_404(client: ClientSession, method: str, path: str) -> None:
-    base = client._base_url
-    assert base is not None
-    answer = await client.request(method, URL(f"{base.origin()}{path}", encoded=True))
+    answer = await client.request(method, as_it_is(client, path))
     await refused(client, answer, 404, "not-found")
 
 
@@ -422,9 +427,7 @@ async def test_a_path_that_names_nothing_is_404(client: ClientSession, method: s
 async def test_a_path_that_names_nothing_says_what_a_name_may_be(
     client: ClientSession, method: str, path: str, word: str
 ) -> None:
-    base = client._base_url
-    assert base is not None
-    answer = await client.request(method, URL(f"{base.origin()}{path}", encoded=True))
+    answer = await client.request(method, as_it_is(client, path))
     assert word in (await refused(client, answer, 404, "not-found"))["detail"]
 
 
@@ -443,11 +446,7 @@ async def test_a_path_that_names_nothing_says_what_a_name_may_be(
     ],
 )
 async def test_an_odd_query_of_a_document_is_400(client: ClientSession, query: str) -> None:
-    base = client._base_url
-    assert base is not None
-    await refused(
-        client, await client.get(URL(f"{base.origin()}{DOC}{query}", encoded=True)), 400, "bad-query"
-    )
+    await refused(client, await client.get(as_it_is(client, f"{DOC}{query}")), 400, "bad-query")
 
 
 @pytest.mark.parametrize(
@@ -465,11 +464,7 @@ async def test_an_odd_query_of_a_document_is_400(client: ClientSession, query: s
 )
 @pytest.mark.parametrize("path", ["/v1/docs/orders", f"{DOC}/revisions", f"{DOC}/conflicts"])
 async def test_an_odd_query_of_a_list_is_400(client: ClientSession, path: str, query: str) -> None:
-    base = client._base_url
-    assert base is not None
-    await refused(
-        client, await client.get(URL(f"{base.origin()}{path}{query}", encoded=True)), 400, "bad-query"
-    )
+    await refused(client, await client.get(as_it_is(client, f"{path}{query}")), 400, "bad-query")
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "AAAA", "-1", "9" * 400])

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from aiohttp import ClientSession
 
+from address import address_of
 from plait_server.web.connections import Runner
 
 Serve = Callable[..., Awaitable[ClientSession]]
@@ -18,9 +19,7 @@ PUT = b"PUT /v1/docs/c/1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r
 
 async def talk(client: ClientSession, *sent: bytes, until_closed: bool = True) -> bytes:
     """Send bytes over a fresh connection and read until the server hangs up."""
-    url = client._base_url
-    assert url is not None
-    reader, writer = await asyncio.open_connection(url.host, url.port)
+    reader, writer = await asyncio.open_connection(*address_of(client))
     try:
         for piece in sent:
             writer.write(piece)

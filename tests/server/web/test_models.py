@@ -6,9 +6,9 @@ import pytest
 from aiohttp import ClientResponse, ClientSession
 from pydantic import BaseModel
 
-from plait_server.web import models
 from plait_server.web.application import ROUTES
 from plait_server.web.connections import Runner
+from plait_server.web.models import refusals
 from plait_server.web.openapi import template
 from plait_server.web.routes import BLAME, CONFLICTS, DIFF, LABEL, LABELS, OPERATION, RESOLUTION, REVERT
 
@@ -59,7 +59,7 @@ class Walk:
         assert code in (*self._routes[method, route].problems, "not-found")
         described = self._routes[method, route].refusal
         if described is None or "edit" not in body.get("errors", [{}])[0]:
-            described = models.ConflictProblem if code == "merge-conflict" else models.ProblemBody
+            described = refusals.ConflictProblem if code == "merge-conflict" else refusals.ProblemBody
         check(described, body)
         assert answer.content_type == "application/problem+json"
 

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from aiohttp import ClientSession
 
@@ -80,6 +81,54 @@ async def test_every_reference_leads_somewhere(description: dict[str, Any]) -> N
 async def test_every_operation_has_a_name_of_its_own(description: dict[str, Any]) -> None:
     names = [operation["operationId"] for _, _, operation in operations(description)]
     assert len(set(names)) == len(names)
+
+
+async def test_a_query_parameter_is_required_where_nothing_is_answered_without_it(
+    client: ClientSession, description: dict[str, Any]
+) -> None:
+    """Each is asked of what is not there, so whatever is missing in the query is the first thing wrong."""
+    names = {
+        "collection": "c",
+        "id": "1",
+        "revision": "1",
+        "conflict": "c",
+        "lock": "l",
+        "operation": "0" * 26,
+    }
+    bare = set()
+    for path, method, _ in operations(description):
+        if method == "get":
+            async with client.get(path.format(**names)) as answer:
+                if answer.status == 400 and (await answer.json())["type"].endswith(":bad-query"):
+                    bare.add(path)
+    required = {
+        path
+        for path, _, operation in operations(description)
+        if any(each["in"] == "query" and each.get("required") for each in operation["parameters"])
+    }
+    assert bare == required == {"/v1/docs/{collection}/{id}/diff"}
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"),
+    [
+        ("/v1/docs/c/1/revert", "RevertBody"),
+        ("/v1/docs/c/1/conflicts/c/resolution", "ResolutionBody"),
+        ("/v1/batch", "BatchEdit"),
+        ("/v1/collections/c", "Retention"),
+    ],
+)
+async def test_a_body_that_says_nothing_is_neither_described_nor_taken(
+    client: ClientSession, description: dict[str, Any], path: str, schema: str
+) -> None:
+    nothing: dict[str, Any] = {"document": "c/1"} if schema == "BatchEdit" else {}
+    described = description["components"]["schemas"][schema]
+    whole = {**described, "components": description["components"]}
+    assert not jsonschema_rs.is_valid(whole, nothing)
+    body = {"BatchEdit": {"edits": [nothing]}, "Retention": {"retention": nothing}}.get(schema, nothing)
+    ask = client.put if schema == "Retention" else client.post
+    async with ask(path, json=body) as answer:
+        assert answer.status == 422, await answer.text()
 
 
 async def test_the_base_of_problem_types_can_be_set(client: ClientSession) -> None:

@@ -4,6 +4,8 @@ import asyncio
 
 from aiohttp import ClientSession
 
+from address import address_of
+
 BODY = b'{"n": 1}'
 
 
@@ -19,9 +21,7 @@ def put(name: str, *fields: str, version: str = "1.1") -> bytes:
 
 async def exchange(client: ClientSession, *requests: bytes) -> tuple[list[list[str]], bytes]:
     """Send requests at once; give the lines of each head, and what is left when the server hangs up."""
-    url = client._base_url
-    assert url is not None
-    reader, writer = await asyncio.open_connection(url.host, url.port)
+    reader, writer = await asyncio.open_connection(*address_of(client))
     heads = []
     try:
         writer.write(b"".join(requests))
