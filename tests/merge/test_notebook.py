@@ -59,7 +59,7 @@ def test_a_source_may_be_one_string() -> None:
     )
     outcome = merge(base, theirs, yours)
     assert isinstance(outcome, Merged), outcome
-    assert outcome.value["cells"][0]["source"] == "A\nb\nC\n"
+    assert outcome.value == notebook({**code("", 1, ""), "source": "A\nb\nC\n"})
 
 
 def test_of_two_runs_that_differ_in_versions_only_the_newer_one_counts() -> None:

@@ -38,10 +38,10 @@ def test_edits_of_one_place_do_not() -> None:
 
 @given(texts, texts, texts)
 def test_lines_of_a_text_merge_as_the_text_does(base: str, theirs: str, yours: str) -> None:
-    lines = [text.splitlines(keepends=True) for text in (base, theirs, yours)]
-    merged_lines = merge_lines(*lines)
+    parts, here, there = (text.splitlines(keepends=True) for text in (base, theirs, yours))
+    lines = merge_lines(parts, here, there)
     whole = merged(base, theirs, yours, "lines")
-    assert (None if merged_lines is None else "".join(merged_lines)) == whole
+    assert (None if lines is None else "".join(lines)) == whole
 
 
 def test_a_change_both_made_counts_once() -> None:
