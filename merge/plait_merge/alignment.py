@@ -171,7 +171,7 @@ class Aligner:
 
         Two are one if half of the names in the larger are in common, half of all scalars, and half of those
         that no other member has: records of one kind look alike. What looks like two others is neither.
-        O(size of base and of what has come).
+        O(size of base and of what has come), and none past the bound on comparisons.
         """
         here = {name: self._leaves(base[name]) for name in gone if type(base[name]) is dict}
         there = {name: self._leaves(target[name]) for name in come if type(target[name]) is dict}
@@ -179,8 +179,11 @@ class Aligner:
         if len(own.keys() & own_there.keys()) < OWN_LEAVES_MIN:
             return []
         for name, part in base.items():
+            if self._comparisons_left < 0:
+                return []
             if name not in here:
                 for leaf in self._each_leaf(name, part):
+                    self._comparisons_left -= 1
                     own.pop(leaf, None)
                     own_there.pop(leaf, None)
         owned, owned_there = Counter(own.values()), Counter(own_there.values())

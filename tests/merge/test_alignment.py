@@ -268,6 +268,18 @@ def test_what_looks_like_two_new_members_is_neither() -> None:
     assert {operation["op"] for operation in diff(base, target)} == {"remove", "add"}
 
 
+def test_renamed_members_at_every_depth_are_looked_for_within_bounds() -> None:
+    rest: Json = {str(number): number for number in range(40_000)}
+    base, target = rest, {**rest, "more": 1}
+    for depth in range(60):
+        own = {"x": f"x{depth}", "y": f"y{depth}", "z": f"z{depth}"}
+        base, target = {"in": base, "old": {**own, "n": 1}}, {"in": target, "new": {**own, "n": 2}}
+    before = time.process_time()
+    patch = diff(base, target)
+    assert time.process_time() - before < 2
+    assert same(apply(base, patch), target)
+
+
 def test_moves_between_arrays_find_their_places() -> None:
     def card(number: int) -> Json:
         return {"number": number, "title": f"card {number}", "text": "x"}
