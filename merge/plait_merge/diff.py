@@ -52,7 +52,6 @@ class _Differ:
         self.limits = limits
         self.operations: list[Operation] = []
         self.aligner = aligner
-        self.same = aligner.sameness.same
         self.has_long_pointers = False
         self.gone: list[Loose] = []
         self.come: list[Loose] = []
@@ -64,7 +63,7 @@ class _Differ:
                 self._remove(())
         elif base is ABSENT:
             self._add((), target)
-        elif not self.same(base, target):
+        elif type(base) is type(target) is dict or not self.aligner.sameness.same(base, target):
             self._compare((), (), base, target)
         return self.operations
 
@@ -118,15 +117,18 @@ class _Differ:
     def _compare_members(
         self, path: Tokens, place: Tokens, base: dict[str, Json], target: dict[str, Json]
     ) -> None:
-        same = self.same
         gone, come = len(self.gone), len(self.come)
-        for name, old in base.items():
-            new = target.get(name, ABSENT)
+        left = len(base)
+        for name in self.aligner.sameness.changed(base, target):
+            old, new = base[name], target.get(name, ABSENT)
             if new is ABSENT:
+                left -= 1
                 self._remove((*path, name))
                 self._lose(place, name, old)
-            elif not same(old, new):
+            else:
                 self._compare((*path, name), (*place, name), old, new)
+        if left == len(target):
+            return
         for name, new in target.items():
             if name not in base:
                 self._add((*path, name), new)

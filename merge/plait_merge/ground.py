@@ -19,7 +19,6 @@ from plait_merge.keys import NAMING, Key, keys_of, named
 from plait_merge.order import NEIGHBOURS, places_in_order
 from plait_merge.pointer import Tokens, format_pointer
 from plait_merge.policy import DEFAULT, Policy
-from plait_merge.sameness import FEW
 from plait_merge.values import ABSENT, Json, LimitExceeded
 
 Origins: TypeAlias = dict[int, list[int | None]]
@@ -43,13 +42,16 @@ class Ground:
         """Raises LimitExceeded("depth"). What a policy counts twice or sorts out itself is no part of it."""
         self._aligner = aligner
         self._policy = policy
+        self._agreement_counts_once = policy is None or not policy.counts
         self._same = aligner.sameness.same
         self._origins: Origins = {}
         self._made: list[Json] = []  # kept, so that no id comes back as another's
         self.keys: dict[Tokens, Key] = {}
         self.orders: list[Order] = []
         self._strict: dict[int, Key] = {}
-        self.value = self._common(base, theirs, yours, ())
+        # Of an object the members are compared; to compare the whole before would only be to do it twice.
+        is_changed = type(base) is dict or not (self._same(base, theirs) or self._same(base, yours))
+        self.value = self._common(base, theirs, yours, ()) if is_changed else base
 
     def strict_keys(self) -> dict[Tokens, Key]:
         """Give the keys of arrays of the ground in which two new elements may not have one. O(ground)."""
@@ -90,11 +92,9 @@ class Ground:
         return tuple(path), there
 
     def _common(self, base: Json, theirs: Json, yours: Json, path: Tokens) -> Json:
-        """Give base with what both sides inserted alike; base itself where that is nothing."""
+        """Give base, which both sides changed, with what they inserted alike."""
         kind = type(base)
         if kind is not type(theirs) or kind is not type(yours) or (kind is not dict and kind is not list):
-            return base
-        if self._same(base, theirs) or self._same(base, yours):
             return base
         if len(path) >= self._aligner.depth_max:
             raise LimitExceeded("depth", format_pointer(path))
@@ -105,27 +105,39 @@ class Ground:
     def _common_members(
         self, base: dict[str, Json], theirs: dict[str, Json], yours: dict[str, Json], path: Tokens
     ) -> Json:
-        changed: dict[str, Json] = {}
+        sameness = self._aligner.sameness
+        compare = sameness.compare if self._agreement_counts_once else sameness.compare_each
+        ground = base.copy()
+        is_base = True
+        here: list[str] = []
+        there: list[str] = []
         for name, old in base.items():
-            if type(old) is dict or type(old) is list:
-                here, there = theirs.get(name, ABSENT), yours.get(name, ABSENT)
-                if len(old) > FEW and self._aligner.sameness.are_untouched(old, here, there):
-                    changed[name] = here
-                    continue
-                new = self._common(old, here, there, (*path, name))
-                if new is not old:
-                    changed[name] = new
+            one, other = theirs.get(name, ABSENT), yours.get(name, ABSENT)
+            new, is_theirs, is_yours = compare(old, one, other)
+            if not is_theirs:
+                here.append(name)
+            if not is_yours:
+                there.append(name)
+                if not is_theirs:
+                    new = self._common(old, one, other, (*path, name))
+            if new is not old:
+                ground[name] = new
+                is_base = False
         for name, new in theirs.items():
+            if name in base or type(new) is not list:
+                continue
             other = yours.get(name)
-            if type(new) is list and type(other) is list and name not in base and not self._same(new, other):
+            if type(other) is list and not self._same(new, other):
                 shared = self._extended(new, other, (*path, name))
                 if shared is not None:
-                    changed[name] = shared
-        if not changed:
-            return base
-        ground = {**base, **changed}
-        for side in (theirs, yours):
-            self._aligner.sameness.differ(ground, side)
+                    ground[name] = shared
+                    here.append(name)
+                    there.append(name)
+                    is_base = False
+        if is_base:
+            ground = base
+        sameness.note(ground, theirs, here)
+        sameness.note(ground, yours, there)
         return ground
 
     def _common_elements(self, base: list[Json], theirs: list[Json], yours: list[Json], path: Tokens) -> Json:

@@ -48,7 +48,7 @@ def rebase(
     if not _is_touched(chain, operations, policy) or (
         policy is None and adds_up(base, joined.from_iterable(chain), operations)
     ):
-        return carry(base, head, operations, limits=limits)
+        return _carried(base, head, applied, operations, limits)
     outcome = compare_places(base, chain, operations, policy)
     if outcome is None:
         return _woven(head, Weave(base, chain, operations, policy), limits)
@@ -64,11 +64,7 @@ def carry(
     """
     operations = _read(yours, limits)
     try:
-        value = apply_operations(base, operations, limits)
-        if head is base:
-            return _forward(base, value, operations)
-        kept = tuple(operation for operation in operations if operation.op != "test")
-        return _forward(head, apply_operations(head, kept, limits), kept)
+        return _carried(base, head, apply_operations(base, operations, limits), operations, limits)
     except (Inapplicable, LimitExceeded) as refusal:
         return refusal
 
@@ -121,6 +117,23 @@ def _applied(
     try:
         return Rebased(apply_operations(head, read_patch(patch, limits), limits), patch, notes)
     except LimitExceeded as refusal:
+        return refusal
+
+
+def _carried(
+    base: Json | Absent,
+    head: Json | Absent,
+    applied: Json | Absent,
+    operations: tuple[Operation, ...],
+    limits: Limits,
+) -> Rebased | Inapplicable | LimitExceeded:
+    """Rebase what gives *applied* on base to a head that nobody it concerns has touched since."""
+    if head is base:
+        return _forward(base, applied, operations)
+    kept = tuple(operation for operation in operations if operation.op != "test")
+    try:
+        return _forward(head, apply_operations(head, kept, limits), kept)
+    except (Inapplicable, LimitExceeded) as refusal:
         return refusal
 
 

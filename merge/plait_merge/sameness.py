@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from io import BytesIO
+from operator import is_
 from pickle import Pickler
 from typing import Final
 
@@ -25,10 +25,10 @@ class Sameness:
     """
 
     def __init__(self) -> None:
-        self._buffer = BytesIO()
-        self._pickler = _pickler(self._buffer)
-        self._serial: dict[tuple[int, int, int], bytes] = {}
+        self._renew()
+        self._serial: dict[tuple[int, int, int], list[bytes]] = {}
         self._known: dict[tuple[int, int], bool] = {}
+        self._changed: dict[tuple[int, int], list[str]] = {}
 
     def same(self, old: Json, new: Json) -> bool:
         """Tell whether two values are equal as JSON."""
@@ -47,34 +47,67 @@ class Sameness:
             known = self._known[pair] = self._equal(old, new, (id(old), -1, -1))
         return known
 
-    def are_untouched(self, base: Json, theirs: Json, yours: Json) -> bool:
-        """Tell whether two sides have left a container as it was, which takes half as long as to ask twice.
+    def compare(self, base: Json, theirs: Json, yours: Json) -> tuple[Json, bool, bool]:
+        """Give what there is to compare both sides with; say whether theirs and whether yours is the same.
 
-        What both have made true of 1 passes as well, so it is theirs or yours that is to be taken on. There
-        is nothing to merge in it.
+        It is base, or where a side has left a large container alone, what the sides have in common: they are
+        compared with each other, and only by `==` with base, which takes half as long as to compare both
+        with base. So what both have made true of 1 is no change, as it may be where an edit of both is one.
         """
-        if base is theirs or base is yours:
-            return False  # to be seen without a look inside
-        if type(base) is not type(theirs) or type(base) is not type(yours) or len(base) != len(yours):
-            return False
-        pairs = (id(base), id(theirs)), (id(base), id(yours))
-        if pairs[0] in self._known or pairs[1] in self._known:
-            return False
+        kind = type(base)
+        is_large = (kind is dict or kind is list) and len(base) > FEW
+        if not is_large or not kind is type(theirs) is type(yours) or base is theirs or base is yours:
+            return self.compare_each(base, theirs, yours)
         try:
-            if base != theirs:
-                self._known[pairs[0]] = False
-                return False
-            if self._serialized(theirs) != self._serialized(yours):
-                return False
+            if base == theirs:
+                serial = self._serialized(theirs)
+                if serial == self._serialized(yours):
+                    return theirs, True, True
+                left, other = theirs, yours
+            elif base == yours:
+                serial = self._serialized(yours)
+                left, other = yours, theirs
+            else:
+                return base, False, False
+            names = _differing(base, other) if kind is dict else []
+            if names:
+                ground = _undone(base, other, names)
+                if self._serialized(ground) == serial:
+                    self.note(ground, other, names)
+                    return ground, left is theirs, left is yours
+            is_left = serial == self._serialized(base) or same(base, left)
         except RecursionError:
-            self._pickler = _pickler(self._buffer)
-            return False
-        self._known[id(theirs), id(yours)] = True
-        return True
+            self._renew()
+            return self.compare_each(base, theirs, yours)
+        if left is yours:
+            return base, False, is_left
+        return base, is_left, self.same(base, yours)
 
-    def differ(self, old: Json, new: Json) -> None:
-        """Take it as known that a container is not the same as another, or worth a look."""
-        self._known[id(old), id(new)] = False
+    def compare_each(self, base: Json, theirs: Json, yours: Json) -> tuple[Json, bool, bool]:
+        """Do so where what both changed alike counts, too."""
+        return base, self.same(base, theirs), self.same(base, yours)
+
+    def changed(self, old: dict[str, Json], new: dict[str, Json]) -> list[str]:
+        """List the members of an object that another one has not, or not the same."""
+        known = self._changed.get((id(old), id(new)))
+        if known is not None:
+            return known
+        if len(old) > FEW and not any(map(is_, old.values(), new.values())):
+            try:
+                names = _differing(old, new)
+                # Where most differ, there is not much to be written.
+                if 2 * len(names) < len(old) and self._serialized(old) == self._serialized(
+                    _undone(old, new, names)
+                ):
+                    return names
+            except RecursionError:
+                self._renew()
+        same, get = self.same, new.get
+        return [name for name, part in old.items() if not same(part, get(name, ABSENT))]
+
+    def note(self, old: dict[str, Json], new: dict[str, Json], changed: list[str]) -> None:
+        """Take it as known which members another object has not, or not the same, or may not have."""
+        self._changed[id(old), id(new)] = changed
 
     def equal_ends(self, old: list[Json], new: list[Json]) -> tuple[int, int]:
         """Count the same elements at the front of two arrays, and those at the end after them."""
@@ -126,20 +159,48 @@ class Sameness:
         try:
             if old != new:
                 return False
-            if key is None:
+            serial = None if key is None else self._serial.get(key)
+            if serial is None:
                 serial = self._serialized(old)
-            elif (serial := self._serial.get(key, b"")) == b"":
-                serial = self._serial[key] = self._serialized(old)
+                if key is not None:
+                    self._serial[key] = serial
             return serial == self._serialized(new) or same(old, new)
-        except RecursionError:  # deeper than Python compares or writes; the loop of `same` has no such bound
-            self._pickler = _pickler(self._buffer)
+        except RecursionError:
+            self._renew()
             return same(old, new)
 
-    def _serialized(self, value: Json) -> bytes:
-        self._buffer.seek(0)
-        self._buffer.truncate()
+    def _serialized(self, value: Json) -> list[bytes]:
         self._pickler.dump(value)
-        return self._buffer.getvalue()
+        pieces = self._pieces.copy()
+        self._pieces.clear()
+        return pieces
+
+    def _renew(self) -> None:
+        """Begin anew, as after a value deeper than Python compares or writes: `same` knows no such bound."""
+        self._pieces = _Pieces()
+        self._pickler = Pickler(self._pieces, 4)
+        self._pickler.fast = True  # no memo: which parts are one object must not show
+
+
+class _Pieces(list[bytes]):
+    """Where a pickler writes to; what it writes is the same in the same pieces."""
+
+    write = list.append
+
+
+def _differing(old: dict[str, Json], new: dict[str, Json]) -> list[str]:
+    """List the members that another object has not, or not equal in the sense of `==`."""
+    get = new.get
+    return [name for name, part in old.items() if (other := get(name, ABSENT)) is not part and part != other]
+
+
+def _undone(old: dict[str, Json], new: dict[str, Json], names: list[str]) -> dict[str, Json]:
+    """Give the members of the old object as the new one has them, but for some that stay."""
+    undone = old | new | {name: old[name] for name in names}
+    if len(undone) > len(old):
+        for name in new.keys() - old.keys():
+            del undone[name]
+    return undone
 
 
 def _are_few_same(old: Json, new: Json) -> bool | None:
@@ -168,9 +229,3 @@ def _are_few_same(old: Json, new: Json) -> bool | None:
         elif not same(part, other):
             return False
     return True
-
-
-def _pickler(buffer: BytesIO) -> Pickler:
-    pickler = Pickler(buffer, 4)
-    pickler.fast = True  # no memo: which parts are one object must not show
-    return pickler

@@ -576,11 +576,20 @@ class Strand:
         for node in self._moves:
             if self._may_be_back(node):
                 arrays.setdefault(node.up, []).append(node)  # type: ignore[arg-type]
-        for nodes in arrays.values():
+        for body, nodes in arrays.items():
             # One that is back makes room for its neighbour to be: sweep both ways.
-            nodes.sort(key=self.position, reverse=True)
-            for node in (*nodes, *reversed(nodes)):
+            ordered = self._in_order(body, nodes)
+            for node in (*reversed(ordered), *ordered):
                 self._unmove(node)
+
+    def _in_order(self, body: Node, moved: list[Node]) -> list[Node]:
+        """Put elements that moved in one array in the order they stand in. Each gap is looked at once."""
+        places: dict[Node, tuple[Any, int]] = {}
+        for node in moved:
+            if node not in places:
+                gap: Any = self.views[node].at
+                places.update({there: (gap, n) for n, there in enumerate(self.run(body, gap))})
+        return sorted(moved, key=places.__getitem__)
 
     def _may_be_back(self, node: Node) -> bool:
         view = self.views.get(node)
@@ -602,12 +611,14 @@ class Strand:
             return
         order = self.views[body.owner].order
         assert order is not None
-        index = self.position(node)
         assert isinstance(node.at, int)
-        if bisect_left(order, (node.at, 0), key=self._rank) in (index, index + 1):
-            order[index] = node.at
-            view.moved = False
-            view.at = node.at
+        home = bisect_left(order, (node.at, 0), key=self._rank)
+        for index in (home, home - 1):
+            if 0 <= index < len(order) and order[index] is node:
+                order[index] = node.at
+                view.moved = False
+                view.at = node.at
+                break
 
     def forget(self, node: Node) -> set[Node]:
         """Take *node*, and all that came in with it, as it was at first; return all these."""

@@ -384,6 +384,26 @@ def test_sameness_is_what_same_says(base: Json, theirs: Json, yours: Json) -> No
         assert sameness.differing([base, theirs] * 10, [base, yours] * 10) == expected
 
 
+@given(*[st.dictionaries(st.sampled_from("abcd"), VALUES, max_size=4)] * 3, st.sampled_from([0, 20]))
+def test_what_a_side_changed_is_what_same_says(base: Json, theirs: Json, yours: Json, rest: int) -> None:
+    base, theirs, yours = (
+        parsed({"0": side, **dict.fromkeys(range(rest), "x"), **side}) for side in (base, theirs, yours)
+    )
+    sameness = Sameness()
+    assert sameness.changed(base, theirs) == changed(base, theirs)
+    ground, is_theirs, is_yours = sameness.compare(base, theirs, yours)
+    assert (is_theirs, is_yours) == (same(ground, theirs), same(ground, yours))
+    for side in (theirs, yours):
+        assert sameness.changed(ground, side) == changed(ground, side)
+    for name in base.keys() | ground.keys():
+        old, now = base.get(name, ABSENT), ground.get(name, ABSENT)
+        assert same(old, now) or same(theirs.get(name, ABSENT), yours.get(name, ABSENT))
+
+
+def changed(old: dict[str, Json], new: dict[str, Json]) -> list[str]:
+    return [name for name, part in old.items() if not same(part, new.get(name, ABSENT))]
+
+
 def test_true_and_one_stay_apart_however_large_the_rest() -> None:
     base = {"flags": {str(n): True for n in range(50)}, "z": 0}
     theirs, yours = parsed(base), parsed(base)

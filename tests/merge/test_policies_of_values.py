@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from merge.test_diff import parsed
 from plait_merge import Conflicted, Json, Merged, Policy, merge
 
 
@@ -160,6 +161,15 @@ def test_equal_insertions_stay_two_where_equal_edits_do() -> None:
     assert conflicts(base, theirs, theirs, rules) == [("edit_edit", "/stock/0/n")]
     yours: Json = {"stock": [{"id": 1, "n": 5}], "tags": ["a", "b", "c"]}
     assert merged(base, theirs, yours, rules) == {**theirs, "tags": ["a", "b", "c"]}
+
+
+def test_true_made_of_one_by_both_is_an_edit_of_both_where_edits_are_counted() -> None:
+    """However large the object around it, which is compared as a whole where an edit of both is one."""
+    base: Json = {"stock": {"n": 1, **{str(shelf): "full" for shelf in range(20)}}}
+    side: Json = {"stock": {**base["stock"], "n": True}}
+    assert conflicts(base, side, parsed(side), {"/stock/n": {"scalar": "exclusive"}}) == [
+        ("edit_edit", "/stock/n")
+    ]
 
 
 def test_texts_are_merged_inside_of_aligned_elements() -> None:

@@ -27,7 +27,6 @@ from plait_server.data.line import (
     HistoryLine,
     Label,
     RevisionLine,
-    name_of,
     write_line,
     written,
 )
@@ -211,7 +210,7 @@ def _document_lines(
             if n == 0:
                 return
             raise ExportFailed(
-                f"Revision {n} of {name_of(head.address)} is compacted away by now: begin a new export."
+                f"Revision {n} of {head.address.document} is compacted away by now: begin a new export."
             )
     if header.history:
         yield from _history_lines(archive, head, n, seqs)
@@ -223,7 +222,7 @@ def _history_lines(
     archive: Archive, head: HeadRecord, n: int, seqs: "array[int]"
 ) -> Iterator[HistoryLine | RevisionLine]:
     yield HistoryLine(
-        document=name_of(head.address),
+        document=head.address.document,
         head=n,
         tenant=written(head.address.tenant),
         oldest=head.oldest,
@@ -265,7 +264,7 @@ def _value_at(archive: Archive, head: HeadRecord, n: int) -> Raw:
     """Give the value of a revision that is the first after a gap."""
     snapshot = archive.snapshot(head.address, n)
     if snapshot is None or snapshot.n != n:
-        raise ExportFailed(f"Revision {n} of {name_of(head.address)} cannot be read; ask `plait doctor`.")
+        raise ExportFailed(f"Revision {n} of {head.address.document} cannot be read; ask `plait doctor`.")
     return Raw(snapshot.value)
 
 
@@ -273,7 +272,7 @@ def _value_lines(archive: Archive, head: HeadRecord, n: int) -> Iterator[Documen
     revision = replay(archive.stored(head, n))[-1]
     if revision.value is not ABSENT:
         yield DocumentLine(
-            document=name_of(head.address),
+            document=head.address.document,
             value=Raw(encode(revision.value)),
             tenant=written(head.address.tenant),
             author=revision.record.author,

@@ -35,7 +35,6 @@ from plait_server.data.line import (
     Lines,
     Refused,
     RevisionLine,
-    name_of,
     read_moment,
 )
 from plait_server.data.progress import Advance, counted, progress
@@ -333,7 +332,7 @@ class Import:
         hint = ""
         if self._on_existing is OnExisting.FAIL:
             hint = " --on-existing skip leaves such documents, append adds what is new."
-        raise self._refused(f"{name_of(address)} is in the store, and {difference}.{hint}")
+        raise self._refused(f"{address.document} is in the store, and {difference}.{hint}")
 
     def _note(self, document: Incoming) -> None:
         """Count a document that is in the store now, and sync from time to time."""

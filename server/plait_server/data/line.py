@@ -202,11 +202,6 @@ def written(tenant: str) -> str:
     return TENANT if tenant == TENANT else tenant
 
 
-def name_of(address: Address) -> str:
-    """Name a document as a line does."""
-    return f"{address.collection}/{address.id}"
-
-
 def _address(tenant: str, document: str) -> Address:
     collection, _, id = document.partition("/")
     return Address(tenant, collection, id)

@@ -99,13 +99,13 @@ class Backlogs:
             return Backlog(after, None)
         upto = revisions[-1].n
         frame = self._shared(
-            document.address, after, upto, lambda: rev_frame(_name(document.address), after, revisions)
+            document.address, after, upto, lambda: rev_frame(document.address.document, after, revisions)
         )
         return Backlog(upto, frame)
 
     def _snapshot(self, document: OpenDocument, head: Revision, reason: Reason | None) -> Backlog:
         frame = self._shared(
-            document.address, None, head.n, lambda: _snapshot_frame(_name(document.address), head)
+            document.address, None, head.n, lambda: _snapshot_frame(document.address.document, head)
         )
         return Backlog(head.n, frame, reason)
 
@@ -125,7 +125,3 @@ def _snapshot_frame(name: str, head: Revision) -> Frame:
     if not head.live:
         return frame_of(Snapshot(doc=name, rev=head.n, deleted=True))
     return frame_of(Snapshot(doc=name, rev=head.n, value=Raw(head.body), deleted=UNSET))
-
-
-def _name(address: Address) -> str:
-    return f"{address.collection}/{address.id}"

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from plait_server import errors
 from plait_server.service.frame import Frame
-from plait_server.service.request import Caller, DocumentKey
+from plait_server.service.request import Caller, DocumentKey, address_of
 from plait_server.service.service import Service
 from plait_server.service.session import (
     Announce,
@@ -158,11 +158,13 @@ class Connection:
             case Load():
                 return self._load_at_once(intent)
             case Follow(document):
-                self._followed.add(self._address(document))
-                self._hub.follow(self._address(document), self)
+                address = address_of(self._caller, document)
+                self._followed.add(address)
+                self._hub.follow(address, self)
             case Leave(document):
-                self._followed.discard(self._address(document))
-                self._hub.leave(self._address(document), self, self.session.id)
+                address = address_of(self._caller, document)
+                self._followed.discard(address)
+                self._hub.leave(address, self, self.session.id)
             case Announce():
                 self._announce(intent)
             case Authenticate(token):
@@ -216,7 +218,12 @@ class Connection:
         caller, document = self._caller, announce.document
         since = self._service.revisions_since(caller, document, announce.revision)
         self._hub.presence.announce(
-            self._address(document), self.session.id, caller.author, announce.state, self._hub.clock(), since
+            address_of(self._caller, document),
+            self.session.id,
+            caller.author,
+            announce.state,
+            self._hub.clock(),
+            since,
         )
         self._hub.announce()
 
@@ -225,9 +232,6 @@ class Connection:
         caller = self.session.caller
         assert caller is not None
         return caller
-
-    def _address(self, document: DocumentKey) -> Address:
-        return Address(self._caller.tenant, document.collection, document.id)
 
     def _begin(self, job: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(job)

@@ -73,7 +73,7 @@ class Hub:
     def follow(self, address: Address, follower: Follower) -> None:
         """Let a connection hear of every revision of a document from now on, and who is there."""
         self._followers.setdefault(address, {})[follower] = None
-        document = _name(address)
+        document = address.document
         for session, place in self.presence.here(address):
             frame = frame_of(
                 Present(doc=document, session=session, author=place.author, state=dict(place.state))
@@ -98,7 +98,7 @@ class Hub:
         followers = self._followers.get(address)
         if not followers:
             return
-        frame = rev_frame(_name(address), revision.n - 1, (revision,))
+        frame = rev_frame(address.document, revision.n - 1, (revision,))
         publication = Publication(DocumentKey(address.collection, address.id), revision, frame)
         for follower in list(followers):
             follower.published(publication)
@@ -120,7 +120,7 @@ class Hub:
     def _announce(self) -> None:
         self._announcing = None
         for address, session, author, state in self.presence.changes():
-            document = _name(address)
+            document = address.document
             plain = None if state is None else dict(state)
             frame = frame_of(Present(doc=document, session=session, author=author, state=plain))
             for follower in list(self._followers.get(address, ())):
@@ -175,7 +175,3 @@ class Hub:
             self._announcing.cancel()
         self._ticking.cancel()
         await asyncio.gather(self._ticking, return_exceptions=True)
-
-
-def _name(address: Address) -> str:
-    return f"{address.collection}/{address.id}"

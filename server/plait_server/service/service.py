@@ -47,7 +47,7 @@ from plait_server.service.locks import Locks, load_leases
 from plait_server.service.queue import Queue
 from plait_server.service.quota import Quotas
 from plait_server.service.replay import Replay
-from plait_server.service.request import Batch, Caller, DocumentKey, Edit, IdempotencyKey, IfMatch
+from plait_server.service.request import Batch, Caller, DocumentKey, Edit, IdempotencyKey, IfMatch, address_of
 from plait_server.service.revision import CommittedRevision, Revision
 from plait_server.service.rules import CollectionSettings, Rules
 from plait_server.service.session import Backlog
@@ -195,7 +195,7 @@ class Service:
 
     async def _carried(self, caller: Caller, document: DocumentKey, edit: Edit, ancestor: Ancestor) -> Json:
         """Rebase an edit from what its author saw to the revision his edit before it led to."""
-        opened = await self._documents.open(_address(caller, document))
+        opened = await self._documents.open(address_of(caller, document))
         base, revisions = await self._documents.span(opened, ancestor.base, ancestor.revision)
         committed = revisions[-1] if revisions else base
         since = revisions[:-1] if ancestor.changed else revisions
@@ -225,7 +225,7 @@ class Service:
         self, caller: Caller, document: DocumentKey, revision: int | None
     ) -> Sequence[Revision]:
         """Give the committed revisions after one, as far as they are in memory."""
-        opened = self._documents.get(_address(caller, document))
+        opened = self._documents.get(address_of(caller, document))
         if opened is None or revision is None or opened.at(revision) is None:
             return ()
         return opened.since(revision, opened.head.n)
@@ -234,13 +234,13 @@ class Service:
         self, caller: Caller, document: DocumentKey, after: int | None, epoch: str | None
     ) -> Backlog | None:
         """Give what came after a revision, or a snapshot, where that needs no waiting. Raises NotFound."""
-        return self._backlogs.at_once(_address(caller, document), after, epoch)
+        return self._backlogs.at_once(address_of(caller, document), after, epoch)
 
     async def backlog(
         self, caller: Caller, document: DocumentKey, after: int | None, epoch: str | None
     ) -> Backlog:
         """Give what came after a revision, or a snapshot. Raises NotFound, StoreUnavailable."""
-        return await self._backlogs.load(_address(caller, document), after, epoch)
+        return await self._backlogs.load(address_of(caller, document), after, epoch)
 
     async def changes(
         self, caller: Caller, cursor: str | None, limit: int, wait_s: float
@@ -322,7 +322,7 @@ class Service:
         self, caller: Caller, document: DocumentKey, limit: int, cursor: str | None
     ) -> HistoryPage:
         """List revisions, newest first, also those of a deleted document. Raises NotFound, BadQuery."""
-        address = _address(caller, document)
+        address = address_of(caller, document)
         extent = await self._store.extent(address)
         if extent is None:
             raise _no_document()
@@ -343,7 +343,7 @@ class Service:
 
     async def revision(self, caller: Caller, document: DocumentKey, n: int) -> RevisionView:
         """Give one revision. Raises NotFound, RevisionCompacted."""
-        address, records = _address(caller, document), []
+        address, records = address_of(caller, document), []
         if 1 <= n <= REVISION_MAX:
             records = await self._store.revisions(address, above=n - 1, upto=n, limit=1)
         if not records:
@@ -381,7 +381,7 @@ class Service:
         limit, bytes_max = self._bounded(limit), self.limits.page_bytes_max
         await self._existing(caller, document)
         records = await self._store.conflicts(
-            _address(caller, document),
+            address_of(caller, document),
             before=_ascii(cursor),
             limit=limit + 1,
             now=self._now(),
@@ -471,14 +471,14 @@ class Service:
     async def _kept(self, caller: Caller, document: DocumentKey, conflict: str) -> ConflictRecord:
         record = None
         if conflict.isascii():
-            record = await self._store.conflict(_address(caller, document), conflict)
+            record = await self._store.conflict(address_of(caller, document), conflict)
         if record is None:
             raise errors.NotFound("There is no such conflict.")
         return record
 
     async def _existing(self, caller: Caller, document: DocumentKey) -> OpenDocument:
         """Open a document that was created once."""
-        opened = await self._documents.open(_address(caller, document))
+        opened = await self._documents.open(address_of(caller, document))
         if opened.head.n == 0:
             self._documents.release(opened)
             raise _no_document()
@@ -528,10 +528,6 @@ class Service:
 
     def _identifier(self) -> str:
         return identifier(self._now(), self._random_bytes)
-
-
-def _address(caller: Caller, document: DocumentKey) -> Address:
-    return Address(caller.tenant, document.collection, document.id)
 
 
 def _no_document() -> errors.NotFound:

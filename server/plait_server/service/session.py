@@ -612,7 +612,7 @@ class Session:
         if id is not None:
             described["id"] = id
         if document is not None:
-            described["doc"] = f"{document.collection}/{document.id}"
+            described["doc"] = document.name
         self.outbox.put(Frame("problem", wire.encode({**described, **self._describe(error, document)})))
 
     def _put(

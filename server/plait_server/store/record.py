@@ -18,6 +18,11 @@ class Address(NamedTuple):
     collection: str
     id: str
 
+    @property
+    def document(self) -> str:
+        """What the document is called everywhere: collection/id."""
+        return f"{self.collection}/{self.id}"
+
 
 class RevisionRecord(Struct, frozen=True):
     """One revision. `seq` is given by the store: 0 until it is committed."""

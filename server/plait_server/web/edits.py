@@ -171,7 +171,7 @@ class EditAnswers:
         """Answer an edit; `known_base` says that the caller had stated what it edited."""
         if isinstance(answer, Operation):
             return queued_response(answer)
-        document = f"{answer.document.collection}/{answer.document.id}"
+        document = answer.document.name
         created = answer.outcome == "created"
         prefer = request.headers.get(_PREFER)
         wanted = read_return(prefer) if prefer is not None else None
@@ -235,7 +235,7 @@ def operation_members(operation: Operation) -> dict[str, object]:
     document = operation.document
     return {
         "operation": operation.id,
-        "document": f"{document.collection}/{document.id}",
+        "document": document.name,
         "status": operation.status,
         "accepted": format_moment(operation.accepted),
     }
