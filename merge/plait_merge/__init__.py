@@ -9,7 +9,7 @@ from plait_merge.blame import Blame, Follower
 from plait_merge.diff import diff
 from plait_merge.merge import merge
 from plait_merge.mergepatch import merge_patch
-from plait_merge.notebook import NOTEBOOK, is_notebook
+from plait_merge.notebook import NOTEBOOK, NOTEBOOK_DEFAULT, is_notebook
 from plait_merge.outcome import Conflict, Conflicted, Dependent, Facet, Merged, Note, Rebased
 from plait_merge.patch import Inapplicable, MalformedPatch, Operation, apply, apply_operations, read_patch
 from plait_merge.pointer import InvalidPointer, Tokens, array_index, format_pointer, parse_pointer
@@ -33,6 +33,7 @@ __all__ = [
     "CONFLICT",
     "LIMITS",
     "NOTEBOOK",
+    "NOTEBOOK_DEFAULT",
     "Absent",
     "Blame",
     "ChoiceError",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict, deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from plait_merge.elementkey import Keys, key_of
@@ -21,6 +21,9 @@ Past it elements that are unique on both sides are anchors, and only what stands
 
 LIKENESS_COMPARISONS_MAX: Final = 100_000
 """How many parts one aligner may compare to see what is alike; past it, position pairs elements."""
+
+OWN_LEAVES_MIN: Final = 2
+"""How many scalars that no other member has make a member known again under another name."""
 
 Pair: TypeAlias = tuple[int, int]
 """Where one element stands in base, and in target."""
@@ -161,6 +164,41 @@ class Aligner:
             )
         return known
 
+    def renamed(
+        self, base: dict[str, Json], target: dict[str, Json], gone: Collection[str], come: Collection[str]
+    ) -> list[tuple[str, str]]:
+        """Pair objects that have gone from one with those that have come to it: edited, under another name.
+
+        Two are one if half of the names in the larger are in common, half of all scalars, and half of those
+        that no other member has: records of one kind look alike. What looks like two others is neither.
+        O(size of base and of what has come), and none past the bound on comparisons.
+        """
+        here = {name: self._leaves(base[name]) for name in gone if type(base[name]) is dict}
+        there = {name: self._leaves(target[name]) for name in come if type(target[name]) is dict}
+        own, own_there = _owners(here), _owners(there)
+        if len(own.keys() & own_there.keys()) < OWN_LEAVES_MIN:
+            return []
+        for name, part in base.items():
+            if self._comparisons_left < 0:
+                return []
+            if name not in here:
+                for leaf in self._each_leaf(name, part):
+                    self._comparisons_left -= 1
+                    own.pop(leaf, None)
+                    own_there.pop(leaf, None)
+        owned, owned_there = Counter(own.values()), Counter(own_there.values())
+        shared = Counter([(name, own_there[leaf]) for leaf, name in own.items() if leaf in own_there])
+        pairs = [
+            (old, new)
+            for (old, new), count in shared.items()
+            if count >= OWN_LEAVES_MIN
+            and 2 * count >= max(owned[old], owned_there[new])
+            and 2 * (here[old] & there[new]).total() >= max(here[old].total(), there[new].total())
+            and 2 * len(base[old].keys() & target[new].keys()) >= max(len(base[old]), len(target[new]))
+        ]
+        found = Counter([name for pair in pairs for name in pair])
+        return [(old, new) for old, new in pairs if found[old] == found[new] == 1]
+
     def form(self, value: Json) -> Hashable:
         """Give what is equal for values that are the same; raises LimitExceeded("depth")."""
         return self._forms.of(value)
@@ -289,17 +327,18 @@ class Aligner:
 
     def _leaves(self, container: Json) -> Counter[Hashable]:
         """Count the scalars in a container, each with the name of the member it is in, or in an array of."""
-        leaves: Counter[Hashable] = Counter()
-        waiting: list[tuple[str, Json]] = [("", container)]
+        return Counter(self._each_leaf("", container))
+
+    def _each_leaf(self, name: str, value: Json) -> Iterator[Hashable]:
+        waiting: list[tuple[str, Json]] = [(name, value)]
         while waiting:
             name, value = waiting.pop()
-            parts = value.items() if type(value) is dict else [(name, part) for part in value]
-            for within, part in parts:
-                if (type(part) is dict or type(part) is list) and part:
-                    waiting.append((within, part))
-                else:
-                    leaves[within, self._forms.of(part)] += 1
-        return leaves
+            if (type(value) is not dict and type(value) is not list) or not value:
+                yield name, self._forms.of(value)
+            elif type(value) is dict:
+                waiting += value.items()
+            else:
+                waiting += [(name, part) for part in value]
 
     def _recognized(self, gone: Row[Json], come: Row[Json]) -> set[Pair]:
         """Pair objects that share a member no other of them has, if it holds enough to be known again."""
@@ -340,6 +379,12 @@ class Aligner:
         if type(old) is dict:
             return sum([name in new and form(part) == form(new[name]) for name, part in old.items()])
         return (Counter(map(form, old)) & Counter(map(form, new))).total()
+
+
+def _owners(members: dict[str, Counter[Hashable]]) -> dict[Hashable, str]:
+    """Map the leaves that are in one member only to that."""
+    counts = Counter([leaf for leaves in members.values() for leaf in leaves])
+    return {leaf: name for name, leaves in members.items() for leaf in leaves if counts[leaf] == 1}
 
 
 def _paired(

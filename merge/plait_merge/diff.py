@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from plait_merge.alignment import Aligner, Alignment, Pair, TooWide
 from plait_merge.patch import Operation, apply_operations
 from plait_merge.pointer import Tokens, format_pointer
-from plait_merge.transfer import CANDIDATES_MAX, Loose, is_recognizable, transfers
+from plait_merge.transfer import CANDIDATES_MAX, Loose, equal_pairs, is_recognizable, transfers
 from plait_merge.values import ABSENT, LIMITS, Json, LimitExceeded, Limits
 
 
@@ -16,7 +16,8 @@ def diff(base: Json, target: Json, limits: Limits = LIMITS) -> list[dict[str, Js
 
     Objects are compared member by member, exactly. Elements of arrays are aligned: by an inferred key, else
     equal ones keep their place or move; those alike are edited inside, the rest is removed and added. What is
-    gone from one container and has come to another as it was has moved. An array that differs in more than
+    gone from one container and has come to another as it was has moved, and so has a member that came back
+    under another name, edited, if it is known by what only it holds. An array that differs in more than
     can be aligned is replaced whole, and so is a container that would take more operations than a patch may
     have, or longer pointers. Values in the patch are shared with the target.
 
@@ -54,6 +55,7 @@ class _Differ:
         self.has_long_pointers = False
         self.gone: list[Loose] = []
         self.come: list[Loose] = []
+        self.reshaped: list[tuple[Tokens, dict[str, Json], dict[str, Json]]] = []  # by place, in base
 
     def operations_between(self, base: Json, target: Json) -> list[Operation]:
         if target is ABSENT:
@@ -71,10 +73,27 @@ class _Differ:
             return []
         form = self.aligner.form
         gone, come = ([(form(loose.value), loose) for loose in side] for side in (self.gone, self.come))
-        moves = transfers(gone, come)
+        pairs = equal_pairs(gone, come)
+        moves = transfers(pairs + self._renamed(pairs))
         if any(self._is_long(pointer) for o in moves for pointer in (o.path, o.source or ())):
             return []
         return moves
+
+    def _renamed(self, moved: list[tuple[Loose, Loose]]) -> list[tuple[Loose, Loose]]:
+        """Pair members of one object that have gone and come, and have not moved as they were."""
+        known = {loose.path for pair in moved for loose in pair}
+        pairs: list[tuple[Loose, Loose]] = []
+        for place, base, target in self.reshaped:
+            gone, come = (
+                {
+                    name: Loose((*place, name), False, part)
+                    for name, part in one.items()
+                    if name not in other and is_recognizable(part) and (*place, name) not in known
+                }
+                for one, other in ((base, target), (target, base))
+            )
+            pairs += [(gone[old], come[new]) for old, new in self.aligner.renamed(base, target, gone, come)]
+        return pairs
 
     def _compare(self, path: Tokens, place: Tokens, base: Json, target: Json) -> None:
         """Add what makes base, now at *path* and at *place* at first, the target, which is not the same."""
@@ -84,7 +103,7 @@ class _Differ:
             return
         if len(path) >= self.limits.depth_max:
             raise LimitExceeded("depth", format_pointer(path))
-        before = len(self.operations), len(self.gone), len(self.come)
+        before = len(self.operations), len(self.gone), len(self.come), len(self.reshaped)
         if kind is dict:
             self._compare_members(path, place, base, target)
         else:
@@ -92,11 +111,13 @@ class _Differ:
         if len(self.operations) - before[0] > self.limits.operations_max or self.has_long_pointers:
             self.has_long_pointers = False
             del self.operations[before[0] :], self.gone[before[1] :], self.come[before[2] :]
+            del self.reshaped[before[3] :]
             self._replace(path, target)
 
     def _compare_members(
         self, path: Tokens, place: Tokens, base: dict[str, Json], target: dict[str, Json]
     ) -> None:
+        gone, come = len(self.gone), len(self.come)
         left = len(base)
         for name in self.aligner.sameness.changed(base, target):
             old, new = base[name], target.get(name, ABSENT)
@@ -112,6 +133,8 @@ class _Differ:
             if name not in base:
                 self._add((*path, name), new)
                 self._find(place, name, new)
+        if len(self.gone) > gone and len(self.come) > come:
+            self.reshaped.append((place, base, target))
 
     def _compare_elements(self, path: Tokens, place: Tokens, base: list[Json], target: list[Json]) -> None:
         """Remove from the back, move, add from the front, and last edit inside, at final indices."""

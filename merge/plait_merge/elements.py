@@ -12,6 +12,7 @@ from plait_merge.policy import Policy, Rule
 from plait_merge.strand import BASE, Node
 from plait_merge.subject import Element, subject_tokens
 from plait_merge.values import Json
+from plait_merge.version import newer
 
 if TYPE_CHECKING:
     from plait_merge.overlap import Overlaps
@@ -133,6 +134,8 @@ def _is_decided(rule: Rule, theirs: Json, yours: Json) -> bool:
     """Say whether a rule decides between two values both sides added at one member."""
     if rule.resolver is not None or rule.scalar in ("theirs", "yours"):
         return True
+    if rule.scalar == "newest":
+        return newer(theirs, yours) is not None
     return rule.scalar in ("max", "min", "sum") and is_number(theirs) and is_number(yours)
 
 

@@ -182,9 +182,8 @@ class Ground:
         is_list = rule.array == "list" or (rule.array == "keyed" and self._aligner.is_keyless(base))
         if not is_list or rule.order == "strict" or policy.counts_within(path):
             return False
-        around = [policy.at(path[:end]) for end in range(len(path))]
-        inside = policy.at((*path, "-"))
-        return not any("atomic" in (one.object, one.array) for one in (*around, inside))
+        rules = [policy.at(path[:end]) for end in range(len(path))] + [policy.at((*path, "-"))]
+        return not any(one.object == "atomic" or one.array in ("atomic", "lines") for one in rules)
 
     def _sides(self, base: list[Json], theirs: list[Json], yours: list[Json]) -> tuple[Alignment, Alignment]:
         """Align both sides; a name that one side removed was not renamed by the other. Raises TooWide."""
@@ -233,6 +232,8 @@ class Ground:
                 after = [base[i] for i in anchors[at : at + NEIGHBOURS]]
                 here, mine = [theirs[j] for j in run], [yours[k] for k in there[gap]]
                 places = places_in_order(before, here, mine, after)
+                if places is None and gap < 0 and anchors[:1] == [0]:
+                    places = [0] * len(mine)  # a list that grows at its front has the newer in front
                 if places is not None:
                     self.orders.append(Order(here, mine, places))
 

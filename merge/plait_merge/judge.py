@@ -98,7 +98,8 @@ class _Bench:
     def _equal(self, clash: Clash, values: Values) -> Verdict | None:
         """Both made the same of something atomic, by edits that differ."""
         node = clash.subject
-        if clash.kind != "edit_edit" or not isinstance(node, Node) or not self._weave.overlaps.is_whole(node):
+        is_edit = clash.kind in ("edit_edit", "text")
+        if not is_edit or not isinstance(node, Node) or not self._weave.overlaps.is_whole(node):
             return None
         is_within = all(effect.act is not Act.PLACE for effect in clash.effects)
         return Verdict("theirs", None) if is_within and same(values.theirs, values.yours) else None

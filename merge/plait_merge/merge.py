@@ -10,6 +10,7 @@ from plait_merge.alignment import Aligner
 from plait_merge.diff import diff, operations_between
 from plait_merge.ground import Ground, Order
 from plait_merge.keys import Key
+from plait_merge.notebook import NOTEBOOK_DEFAULT, is_notebook
 from plait_merge.outcome import Conflict, Conflicted, Facet, Merged, Note, Patch
 from plait_merge.patch import Inapplicable, Operation, Replay, apply, read_patch
 from plait_merge.pointer import Tokens, array_index, format_pointer, parse_pointer
@@ -29,8 +30,11 @@ def merge(
     """Merge what *theirs* and *yours* made of *base*.
 
     Which element of an array became which is guessed (alignment.py), the same way for both sides; where the
-    patches are known, `rebase` knows. What both inserted alike counts once (ground.py).
+    patches are known, `rebase` knows. What both inserted alike counts once (ground.py). Of notebooks,
+    known by their shape, the policy is NOTEBOOK_DEFAULT where none is given.
     """
+    if policy is None and all(map(is_notebook, (base, theirs, yours))):
+        policy = NOTEBOOK_DEFAULT
     unbound = replace(limits, operations_max=_ANY, pointer_bytes_max=_ANY)
     aligner = Aligner(limits.depth_max)
     if policy is not None and policy.names:

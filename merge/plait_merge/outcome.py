@@ -53,6 +53,7 @@ NoteKind = Literal[
     "yours",
     "max",
     "min",
+    "newest",
     "sum",
     "text",
     "deep",

@@ -73,7 +73,7 @@ class Overlaps:
         if self.policy is None or node.up is None or type(node.raw) not in (dict, list):
             return False
         rule = self.rule(node)
-        return (rule.object if type(node.raw) is dict else rule.array) == "atomic"
+        return (rule.object if type(node.raw) is dict else rule.array) in ("atomic", "lines")
 
     # Two arrivals at one member.
 
@@ -192,7 +192,7 @@ class Overlaps:
                 self.agree(other, mine)
                 self.twins[self.yours.strand.body(node)] = self.theirs.strand.body(node)
             else:
-                self.clash(self._kind_of_edits(node), node, other, mine)
+                self.clash(self.kind_of_edits(node), node, other, mine)
 
     def _adds_up(self, node: Node) -> bool:
         """Say whether the same value set by both is more than once that value: counters, and `exclusive`."""
@@ -202,10 +202,10 @@ class Overlaps:
             return False
         return counts_twice(self.rule(node), node.raw, self.yours.strand.body(node).raw)
 
-    def _kind_of_edits(self, node: Node) -> Kind:
+    def kind_of_edits(self, node: Node) -> Kind:
         if self.policy is None:
             return "edit_edit"
-        values = Values(node.raw, self.theirs.strand.body(node).raw, self.yours.strand.body(node).raw)
+        values = Values(node.raw, self.theirs.strand.value(node), self.yours.strand.value(node))
         return "text" if is_text(self.rule(node), values) else "edit_edit"
 
     def _same_content(self, node: Node) -> bool:

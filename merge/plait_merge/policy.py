@@ -46,11 +46,11 @@ class Rule:
 
     object: Literal["merge", "atomic"] = "merge"
     replace: Literal["opaque", "deep"] = "opaque"
-    array: Literal["list", "keyed", "set", "log", "atomic"] = "list"
+    array: Literal["list", "keyed", "set", "log", "lines", "atomic"] = "list"
     key: tuple[str, ...] = ()
     order: Literal["free", "strict"] = "free"
     keys: Literal["infer", "off", "strict"] = "infer"
-    scalar: Literal["conflict", "theirs", "yours", "max", "min", "sum", "exclusive"] = "conflict"
+    scalar: Literal["conflict", "theirs", "yours", "max", "min", "newest", "sum", "exclusive"] = "conflict"
     text: Literal["lines", "words", "characters"] | None = None
     resolver: str | None = None
 
@@ -172,7 +172,7 @@ class Policy:
         return rule
 
 
-_GROUPS: Final = {"object": ("atomic",), "array": ("atomic", "keyed", "set")}
+_GROUPS: Final = {"object": ("atomic",), "array": ("atomic", "keyed", "set", "lines")}
 
 
 def _by_head(rules: _Rules) -> Mapping[str, _Rules]:
@@ -287,10 +287,10 @@ def _read_rule(rule: Json, at: str, resolvers: Mapping[str, Resolver]) -> Iterat
 _WORDS: Final = {
     "object": ("merge", "atomic"),
     "replace": ("opaque", "deep"),
-    "array": ("list", "set", "log", "atomic"),
+    "array": ("list", "set", "log", "lines", "atomic"),
     "order": ("free", "strict"),
     "keys": ("infer", "off", "strict"),
-    "scalar": ("conflict", "theirs", "yours", "max", "min", "sum", "exclusive"),
+    "scalar": ("conflict", "theirs", "yours", "max", "min", "newest", "sum", "exclusive"),
     "string": ("atomic",),
 }
 _UNITS: Final = ("lines", "words", "characters")

@@ -51,11 +51,28 @@ def merge_text(
     if yours == base:
         return theirs
     cut = _CUTS[unit]
-    parts = cut(base)
+    merged = _merged(cut(base), cut(theirs), cut(yours), unit, allowance)
+    return None if merged is None else "".join(merged)
+
+
+def merge_lines(
+    base: list[str], theirs: list[str], yours: list[str], allowance: Allowance | None = None
+) -> list[str] | None:
+    """Merge the lines of one text, as `merge_text` does one that is not yet cut."""
+    return _merged(base, theirs, yours, "lines", allowance)
+
+
+def _merged(
+    parts: Sequence[str],
+    theirs: Sequence[str],
+    yours: Sequence[str],
+    unit: Unit,
+    allowance: Allowance | None,
+) -> list[str] | None:
     allowance = Allowance() if allowance is None else allowance
     edits: list[Edit] = []
     for side, text in enumerate((theirs, yours)):
-        edits += _edits(parts, cut(text), unit, side, allowance)
+        edits += _edits(parts, text, unit, side, allowance)
     merged: list[str] = []
     done = 0
     for place in _places(sorted(edits)):
@@ -67,7 +84,7 @@ def merge_text(
         merged += texts.pop()
         done = end
     merged += parts[done:]
-    return "".join(merged)
+    return merged
 
 
 def _places(edits: Sequence[Edit]) -> Iterator[list[Edit]]:

@@ -33,14 +33,21 @@ def is_recognizable(value: Json) -> bool:
     return (type(value) is dict or type(value) is list) and has_more_parts(value, PARTS_MIN - 1)
 
 
-def transfers(gone: list[tuple[Hashable, Loose]], come: list[tuple[Hashable, Loose]]) -> list[Operation]:
-    """Give the moves, one after the other, that take what has gone to where an equal value has come.
+def equal_pairs(
+    gone: list[tuple[Hashable, Loose]], come: list[tuple[Hashable, Loose]]
+) -> list[tuple[Loose, Loose]]:
+    """Pair what has gone with an equal value that has come.
 
     Each comes with what is equal for values that are the same. Known again is only what occurs once among
     those that have gone, and once among those that have come.
     """
     here, there = _once(gone), _once(come)
-    waiting = [(old, there[form]) for form, old in here.items() if form in there]
+    return [(old, there[form]) for form, old in here.items() if form in there]
+
+
+def transfers(pairs: list[tuple[Loose, Loose]]) -> list[Operation]:
+    """Give the moves, one after the other, that take each of what has gone to where it has come."""
+    waiting = list(pairs)
     if len(waiting) > TRANSFERS_MAX:
         return []
     moves: list[Operation] = []

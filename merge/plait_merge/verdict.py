@@ -7,8 +7,9 @@ from typing import NamedTuple
 from plait_merge.number import Number, is_number, total
 from plait_merge.outcome import Choice, Kind, NoteKind
 from plait_merge.policy import Rule
-from plait_merge.text import Allowance, merge_text
+from plait_merge.text import Allowance, merge_lines, merge_text
 from plait_merge.values import ABSENT, Absent, Json, LimitExceeded, check_value
+from plait_merge.version import newer
 
 
 class Verdict(NamedTuple):
@@ -27,18 +28,25 @@ class Values(NamedTuple):
 
 
 def decide(kind: Kind, rule: Rule, values: Values, allowance: Allowance | None = None) -> Verdict | None:
-    """Decide between two values of one place by themselves: as texts, as numbers, or for one side."""
-    return _by_text(kind, rule, values, allowance) or _by_number(kind, rule, values) or _by_side(rule)
+    """Decide between two values of one place by themselves: as texts, numbers, versions, or for one side."""
+    return (
+        _by_text(kind, rule, values, allowance)
+        or _by_number(kind, rule, values)
+        or _by_version(kind, rule, values)
+        or _by_side(rule)
+    )
 
 
 def _by_text(kind: Kind, rule: Rule, values: Values, allowance: Allowance | None) -> Verdict | None:
     base, theirs, yours = values
-    if kind != "text" or rule.text is None:
+    if kind != "text":
         return None
-    assert isinstance(base, str)
-    assert isinstance(theirs, str)
-    assert isinstance(yours, str)
-    text = merge_text(base, theirs, yours, rule.text, allowance)
+    text: Json = None
+    if isinstance(base, str) and isinstance(theirs, str) and isinstance(yours, str):
+        assert rule.text is not None
+        text = merge_text(base, theirs, yours, rule.text, allowance)
+    elif isinstance(base, list) and isinstance(theirs, list) and isinstance(yours, list):
+        text = merge_lines(base, theirs, yours, allowance)
     return None if text is None else Verdict({"value": text}, "text")
 
 
@@ -55,6 +63,13 @@ def _by_number(kind: Kind, rule: Rule, values: Values) -> Verdict | None:
         return None
     counted = _checked(total(theirs, yours, -started))
     return None if counted is None else Verdict({"value": counted}, "sum")
+
+
+def _by_version(kind: Kind, rule: Rule, values: Values) -> Verdict | None:
+    if rule.scalar != "newest" or kind not in ("edit_edit", "add_add", "text"):
+        return None
+    side = newer(values.theirs, values.yours)
+    return None if side is None else Verdict(side, "newest")
 
 
 def _by_side(rule: Rule) -> Verdict | None:
@@ -80,8 +95,12 @@ def counts_twice(rule: Rule, base: Json | Absent, value: Json | Absent) -> bool:
 
 
 def is_text(rule: Rule, values: Values) -> bool:
-    """Say whether three values are texts to be merged."""
-    return rule.text is not None and all(type(value) is str for value in values)
+    """Say whether three values are texts to be merged: strings, or arrays of the lines of one."""
+    if all(type(value) is str for value in values):
+        return rule.text is not None
+    return rule.array == "lines" and all(
+        isinstance(value, list) and {str}.issuperset(map(type, value)) for value in values
+    )
 
 
 def _checked(number: Number | None) -> Number | None:

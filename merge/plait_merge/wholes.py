@@ -27,7 +27,7 @@ def clash_over_wholes(overlaps: Overlaps) -> None:
             wholes[node] = {*other, *mine}
     overlaps.clashes = [clash for clash in overlaps.clashes if not _is_covered(clash, wholes)]
     for node in wholes:
-        overlaps.clash("edit_edit", node, *here[node], *there[node])
+        overlaps.clash(overlaps.kind_of_edits(node), node, *here[node], *there[node])
 
 
 def _inside_wholes(overlaps: Overlaps, side: Effects) -> dict[Node, dict[Effect, None]]:

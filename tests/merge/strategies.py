@@ -434,11 +434,12 @@ def scene_policies(draw: st.DrawFn, sums: bool = True, sides: bool = True) -> Po
     words: dict[str, list[Json]] = {
         "object": ["merge", "atomic"],
         "replace": ["deep"],
-        "array": ["list", "set", "log", "atomic", {"keyed": ["a"]}, {"keyed": ["a", "b"]}],
+        "array": ["list", "set", "log", "lines", "atomic", {"keyed": ["a"]}, {"keyed": ["a", "b"]}],
         "order": ["strict"],
         "scalar": [
             "max",
             "min",
+            "newest",
             "exclusive",
             *(["sum"] if sums else []),
             *(["theirs", "yours"] if sides else []),

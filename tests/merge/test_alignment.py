@@ -198,6 +198,13 @@ def test_without_an_order_around_theirs_come_first() -> None:
     assert merged(base, theirs, yours) == [*base, "owl", "fox"]
 
 
+def test_what_grows_at_its_front_has_the_newer_in_front() -> None:
+    base = ["3 May", "1 May"]
+    assert merged(base, ["5 May", *base], ["7 May", "6 May", *base]) == ["7 May", "6 May", "5 May", *base]
+    assert merged(base, ["5 May", "1 May"], ["3 May", "1 May", "0 May"]) == ["5 May", "1 May", "0 May"]
+    assert merged([], ["5 May"], ["7 May"]) == ["5 May", "7 May"]
+
+
 def test_a_side_that_kept_no_order_is_not_sorted() -> None:
     base = ["ant", "bee", "cow", "yak"]
     theirs = ["ant", "bee", "cow", "yak", "zebra"]
@@ -227,6 +234,50 @@ def test_a_renamed_member_is_a_move() -> None:
 def test_what_says_little_of_itself_is_not_known_again() -> None:
     patch = diff({"a": {"type": "string"}}, {"b": {"type": "string"}})
     assert short(patch) == ["remove /a", 'add /b {"type": "string"}']
+
+
+def records(**brands: str) -> Json:
+    """Records of one kind, which look alike but for a brand and its number."""
+    return {
+        name: {"kind": "fuel", "open": True, "country": "xx", "brand": brand, "number": f"Q{brand}"}
+        for name, brand in brands.items()
+    }
+
+
+def test_a_member_that_was_edited_and_renamed_is_known_by_what_only_it_holds() -> None:
+    base = records(a="Ant", b="Bee", c="Cow")
+    theirs = {"a": base["a"], "b": base["b"], "kine": {**base["c"], "country": "yy"}}
+    yours = {**base, "c": {**base["c"], "open": False}}
+    assert short(diff(base, parsed(theirs))) == ["move /c /kine", "replace /kine/country yy"]
+    for one, other in ((theirs, yours), (yours, theirs)):
+        value = merged(base, one, other)
+        assert value == {**theirs, "kine": {**base["c"], "country": "yy", "open": False}}
+
+
+def test_another_record_of_the_same_kind_is_no_renamed_one() -> None:
+    """Most of it is equal, and so it is with all the others."""
+    base = records(a="Ant", b="Bee", c="Cow")
+    theirs = records(a="Ant", b="Bee", d="Dog")
+    yours = {**base, "c": {**base["c"], "open": False}}
+    assert kinds(base, theirs, yours) == [("remove_edit", "/c")]
+
+
+def test_what_looks_like_two_new_members_is_neither() -> None:
+    base = {"both": {"w": 1, "x": 2, "y": 3, "z": 4}, "more": 0}
+    target = {"left": {"w": 1, "x": 2, "a": 5, "b": 6}, "right": {"y": 3, "z": 4, "a": 7, "b": 8}, "more": 0}
+    assert {operation["op"] for operation in diff(base, target)} == {"remove", "add"}
+
+
+def test_renamed_members_at_every_depth_are_looked_for_within_bounds() -> None:
+    rest: Json = {str(number): number for number in range(40_000)}
+    base, target = rest, {**rest, "more": 1}
+    for depth in range(60):
+        own = {"x": f"x{depth}", "y": f"y{depth}", "z": f"z{depth}"}
+        base, target = {"in": base, "old": {**own, "n": 1}}, {"in": target, "new": {**own, "n": 2}}
+    before = time.process_time()
+    patch = diff(base, target)
+    assert time.process_time() - before < 2
+    assert same(apply(base, patch), target)
 
 
 def test_moves_between_arrays_find_their_places() -> None:

@@ -179,3 +179,59 @@ def test_texts_are_merged_inside_of_aligned_elements() -> None:
     yours = [{"sku": "a", "text": "one two 3"}, {"sku": "b", "text": ""}]
     value = merged(base, theirs, yours, rules)
     assert {line["sku"]: line["text"] for line in value} == {"a": "1 two 3", "b": ""}
+
+
+LINES = {"/code": {"array": "lines"}}
+
+
+def code(*text: str) -> Json:
+    return {"code": [f"{line}\n" for line in text]}
+
+
+def test_lines_of_a_text_that_touch_conflict() -> None:
+    """In a list two insertions at one place are both kept; in a program that is a guess."""
+    base = code("a", "b", "c", "d")
+    for theirs, yours in (
+        (code("a", "x", "b", "c", "d"), code("a", "y", "b", "c", "d")),
+        (code("A", "b", "c", "d"), code("a", "B", "c", "d")),
+        (code("a", "c", "d"), code("a", "b", "y", "c", "d")),
+    ):
+        assert conflicts(base, theirs, yours, LINES) == [("text", "/code")]
+    assert merged(base, code("a", "x", "b", "c", "d"), code("a", "y", "b", "c", "d"), {}) == code(*"axybcd")
+
+
+def test_lines_of_a_text_with_something_between_them_merge() -> None:
+    base = code("a", "b", "c", "d")
+    value = merged(base, code("A", "b", "c", "d"), code("a", "b", "c", "x", "d"), LINES)
+    assert value == code("A", "b", "c", "x", "d")
+    assert merged(base, code("a", "d"), code("a", "d"), LINES) == code("a", "d")
+
+
+def test_what_is_no_text_is_one_thing_under_lines() -> None:
+    base, theirs, yours = ({"code": [number, "b", "c"]} for number in (1, 2, 3))
+    assert conflicts(base, theirs, yours, LINES) == [("edit_edit", "/code")]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "yours", "chosen"),
+    [
+        ("1.10.0", "1.9.5", "1.10.0"),
+        ("^1.2.3", "^1.2.4", "^1.2.4"),
+        ("on 3.7.2, with 0.4.10", "on 3.7.2, with 0.4.9", "on 3.7.2, with 0.4.10"),
+        ("1.2.3", "1.2.3.1", "1.2.3.1"),
+        ("1" + "0" * 5000 + ".0.1", "9.0.1", "1" + "0" * 5000 + ".0.1"),
+        ("0.5", "0.6", None),  # may be anything
+        ("^1.2.3", "~1.2.4", None),
+        ("1.2.3 and 2.0.0", "1.2.4 and 1.9.9", None),
+        ("1.02.3", "1.2.3", None),
+        (3, 4, None),
+    ],
+)
+def test_the_newest_of_two_versions(theirs: Json, yours: Json, chosen: Json) -> None:
+    """Where nothing else differs, and all versions are newer on one side."""
+    rules = {"/v": {"scalar": "newest"}}
+    for one, other in ((theirs, yours), (yours, theirs)):
+        if chosen is None:
+            assert conflicts({"v": "1.0.0"}, {"v": one}, {"v": other}, rules) == [("edit_edit", "/v")]
+        else:
+            assert merged({"v": "1.0.0"}, {"v": one}, {"v": other}, rules) == {"v": chosen}

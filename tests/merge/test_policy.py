@@ -139,7 +139,8 @@ REFUSED: list[tuple[Any, str, str]] = [
     (
         {"rules": {"/a": {"scalar": "summ"}}},
         "/rules/~1a/scalar",
-        "'summ' is no word for \"scalar\"; known are conflict, theirs, yours, max, min, sum, exclusive",
+        "'summ' is no word for \"scalar\"; known are"
+        " conflict, theirs, yours, max, min, newest, sum, exclusive",
     ),
     ({"rules": {"/a": {"scalar": None}}}, "/rules/~1a/scalar", 'None is no word for "scalar"'),
     ({"rules": {"/a": {"object": {}}}}, "/rules/~1a/object", 'an object is no word for "object"'),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from plait_merge.text import DIFFERENCES_MAX, Unit, merge_text
+from plait_merge.text import DIFFERENCES_MAX, Unit, merge_lines, merge_text
 
 UNITS: tuple[Unit, ...] = ("lines", "words", "characters")
 units = st.sampled_from(UNITS)
@@ -34,6 +34,14 @@ def test_edits_of_one_place_do_not() -> None:
         assert merged("foo", "foobar", "foobuh", unit) is None
         assert merged("x foo", "x bar", "x buh", unit) is None
         assert merged("x foo", "x bar", "x ", unit) is None
+
+
+@given(texts, texts, texts)
+def test_lines_of_a_text_merge_as_the_text_does(base: str, theirs: str, yours: str) -> None:
+    parts, here, there = (text.splitlines(keepends=True) for text in (base, theirs, yours))
+    lines = merge_lines(parts, here, there)
+    whole = merged(base, theirs, yours, "lines")
+    assert (None if lines is None else "".join(lines)) == whole
 
 
 def test_a_change_both_made_counts_once() -> None:

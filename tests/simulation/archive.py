@@ -92,7 +92,7 @@ def _fill_rest(connection: sqlite3.Connection, disk: Disk) -> None:
         if o.done is not None:
             done = (o.answer, o.done, o.expires, o.address.tenant, o.id)
             connection.execute(sql.FINISH_OPERATION, done)
-    connection.execute("UPDATE store SET fence = ?", (disk.fence,))
+    connection.execute("UPDATE store SET fence = ?, time = ?", (disk.fence, disk.time))
     for lock in disk.locks.values():
         place = (lock.pointer, lock.revision, lock.holder, lock.caller, lock.ttl_ms, lock.expires)
         connection.execute(sql.INSERT_LOCK, (*lock.address, lock.id, *place, lock.fence))

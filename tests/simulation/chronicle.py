@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
+
+from jsonschema_rs import Draft202012Validator
 
 from plait_merge import ABSENT, Absent, Json, parse_pointer
 from plait_server.service.fold import Fold, Unfit, check_base
@@ -43,9 +46,8 @@ class Chronicle:
         batch: Sequence[Commit],
         results: Sequence[CommitResult],
         locks: Sequence[LockRecord],
-        now: int,
     ) -> None:
-        """Take what a batch made durable at a moment at which these leases were in the store.
+        """Take what a batch made durable at a moment at which these leases stood.
 
         Raises Violation where it leads on from nothing, or is written under somebody else's lease.
         """
@@ -54,7 +56,7 @@ class Chronicle:
                 continue
             record, address = commit.revision, commit.address
             for lock in locks:
-                if lock.address == address and lock.expires > now and lock.caller != record.caller:
+                if lock.address == address and lock.caller != record.caller:
                     _check_untouched(lock, record)
             self._append(address, record)
 
@@ -108,6 +110,17 @@ def _check_untouched(lock: LockRecord, record: RevisionRecord) -> None:
                 f"revision {record.n} of {record.caller} writes {operation['path']!r} of {place(held[0])} "
                 f"under the lease of {lock.caller} on {lock.pointer!r}, fence {lock.fence}",
             )
+
+
+def check_fits(value: Json | Absent, settings: Sequence[bytes]) -> None:
+    """Check that a value fits one of the settings by which it may have been decided, as they are stored."""
+    if value is not ABSENT and not any(_validator(body).is_valid(value) for body in settings):
+        raise Violation("schema", f"{value} does not fit what holds: {settings}")
+
+
+@cache
+def _validator(settings: bytes) -> Draft202012Validator:
+    return Draft202012Validator(decode(settings)["schema"] or {})
 
 
 def place(address: Address) -> str:

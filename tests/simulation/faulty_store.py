@@ -39,6 +39,10 @@ class Surroundings(Protocol):
         """End the process."""
         ...
 
+    def asked(self, function: str, arguments: Sequence[Any]) -> None:
+        """Hear of a function of the store at the moment it is called."""
+        ...
+
     def written(self, batch: Sequence[Commit], results: Sequence[CommitResult]) -> None:
         """Hear of commits at the moment they are durable."""
         ...
@@ -60,6 +64,10 @@ class FaultyStore:
         return self._store.epoch
 
     @property
+    def time(self) -> int:
+        return self._store.time
+
+    @property
     def name(self) -> str:
         return self._store.name
 
@@ -71,9 +79,11 @@ class FaultyStore:
         function = getattr(self._store, name)
 
         async def read(*arguments: Any, **named: Any) -> Any:
+            self._surroundings.asked(name, arguments)
             return await self._between(lambda: function(*arguments, **named))
 
         async def write(*arguments: Any, **named: Any) -> Any:
+            self._surroundings.asked(name, arguments)
             async with self._writing:
                 return await self._write(name, lambda: function(*arguments, **named))
 

@@ -15,9 +15,10 @@ from plait_merge import ABSENT, Absent, Json, same
 from plait_server import errors
 from plait_server.service import Answer, BatchAnswer, Caller, DocumentView
 from plait_server.service.attempt import STORED_REFUSALS
-from plait_server.store import Address
+from plait_server.store import Address, Commit
 from plait_server.wire import decode
 from simulation.chronicle import Chronicle, Violation, place
+from simulation.promises import Promises
 
 TALLY = "tally/1"
 """Only appended to and counted in: each edit of it can be seen in its value."""
@@ -35,6 +36,14 @@ class Request:
     token: str | None = None
     counts: int = 0
     decided: "Reply | None" = None
+    before: "list[Reply]" = field(default_factory=list)
+    """What it was answered earlier, when its key was free again since."""
+    is_typed: bool = False
+    """Whether a replica makes it, and takes care of its answer."""
+
+    @property
+    def scope(self) -> tuple[str, str]:
+        return self.caller.subject, self.key
 
     def __str__(self) -> str:
         return f"{self.key} ({self.does})"
@@ -99,9 +108,10 @@ def _part_of(caller: Caller, answer: Answer) -> Part:
 
 @dataclass(slots=True)
 class Ledger:
-    """All requests of a run, and the chronicle they are compared with."""
+    """All requests of a run, and the chronicle and the promises they are compared with."""
 
     chronicle: Chronicle
+    promises: Promises
     requests: dict[tuple[str, str], Request] = field(default_factory=dict)
     written: set[str] = field(default_factory=set)
     """Every string that anybody ever submitted."""
@@ -112,7 +122,7 @@ class Ledger:
     """Those of the leases that somebody was told to have."""
 
     def enter(self, request: Request) -> Request:
-        self.requests[request.caller.subject, request.key] = request
+        self.requests[request.scope] = request
         if request.token is not None:
             self.written.add(request.token)
         return request
@@ -124,11 +134,22 @@ class Ledger:
             self._check_part(request, part)
         if reply.refusal is not None:
             self._check_refusal(request, reply.refusal)
-        decided = request.decided
-        if decided is not None and not reply.is_for_now:
-            _check_equal(request, decided, reply)
-        if decided is None and reply.is_final:
+        if reply.is_for_now or not self.promises.binds(request.scope):
+            return
+        if any(_difference(before, reply) is None for before in request.before):
+            return
+        if request.decided is not None and (difference := _difference(request.decided, reply)):
+            raise Violation("again", f"{request} was answered {difference[0]}, then {difference[1]}")
+        if request.decided is None and reply.is_final:
             request.decided = reply
+
+    def committed(self, commit: Commit) -> None:
+        """Look at a commit that is durable now: whoever has a key anew is answered anew."""
+        self.promises.committed(commit)
+        request = None if commit.key is None else self.requests.get((commit.key.caller, commit.key.key))
+        if request is not None and request.decided is not None:
+            request.before.append(request.decided)
+            request.decided = None
 
     def _check_part(self, request: Request, part: Part) -> None:
         chronicle, address, n = self.chronicle, part.address, part.revision
@@ -221,17 +242,23 @@ class Ledger:
 
     def _check_effects(self, request: Request) -> None:
         """Check that a request had its effect once, or none."""
-        made = Counter(address for address, _ in self.chronicle.by_key(request.caller.subject, request.key))
-        if made and max(made.values()) > 1:
+        made = Counter(address for address, _ in self._made(request))
+        lives = self.promises.lives[request.scope]
+        if made and max(made.values()) > lives:
             raise Violation("once", f"{request} made more than one revision: {made}")
-        if made and len(request.addresses) > 1 and set(made) != set(request.addresses):
+        if made and len(request.addresses) > 1 and made.keys() != set(request.addresses):
             raise Violation("whole", f"{request} was made in part: {[*map(place, made)]}")
-        decided = request.decided
-        if decided is None:
-            return
-        accepted = Counter(part.address for part in decided.parts if part.outcome in MADE_REVISIONS)
+        answers = [*request.before, *([request.decided] if request.decided is not None else [])]
+        if not answers or len(answers) < lives:
+            return  # somebody was never answered
+        parts = [part for answer in answers for part in answer.parts]
+        accepted = Counter(part.address for part in parts if part.outcome in MADE_REVISIONS)
         if made != accepted:
-            raise Violation("once", f"{request} was answered {decided.outcome!r} and made {made}")
+            raise Violation("once", f"{request} was answered {answers[-1].outcome!r} and made {made}")
+
+    def _made(self, request: Request) -> list[tuple[Address, int]]:
+        """Give the revisions that a request made."""
+        return self.chronicle.by_key(*request.scope)
 
     def _check_tally(self) -> None:
         address = Address("acme", *TALLY.split("/"))
@@ -240,9 +267,7 @@ class Ledger:
             return
         assert isinstance(value, dict)
         made = [
-            request
-            for request in self.requests.values()
-            if any(at == address for at, _ in self.chronicle.by_key(request.caller.subject, request.key))
+            request for request in self.requests.values() for at, _ in self._made(request) if at == address
         ]
         expected = Counter(request.token for request in made if request.token and not request.counts)
         if Counter(value["log"]) != expected:
@@ -252,19 +277,20 @@ class Ledger:
             raise Violation("tally", f"it counts {value['n']}, and {counted} were counted")
 
 
-def _check_equal(request: Request, decided: Reply, reply: Reply) -> None:
-    """Check that an answer is the one that was given before."""
-    first, again = decided.refusal, reply.refusal
-    if type(first) is not type(again):
-        raise Violation("again", f"{request} was answered {decided.outcome!r}, then {reply.outcome!r}")
-    for before, after in zip(decided.parts, reply.parts, strict=True):
+def _difference(first: Reply, again: Reply) -> tuple[object, object] | None:
+    """Say in what an answer differs from the one that was given before."""
+    if type(first.refusal) is not type(again.refusal):
+        return first.outcome, again.outcome
+    for before, after in zip(first.parts, again.parts, strict=True):
         patches = {before.patch, after.patch} - {None}
-        if (before.outcome, before.revision, before.address) != (
+        same = (before.outcome, before.revision, before.address) == (
             after.outcome,
             after.revision,
             after.address,
-        ) or (len(patches) > 1):
-            raise Violation("again", f"{request} was answered {before}, then {after}")
+        )
+        if not same or len(patches) > 1:
+            return before, after
+    return None
 
 
 def _strings(value: Json | Absent) -> Iterator[str]:

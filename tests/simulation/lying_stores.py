@@ -4,7 +4,17 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from plait_server.store import Address, Commit, CommitResult, Committed, HeldLock, KeyRecord, LockRecord
+from plait_server.store import (
+    Address,
+    CollectionRecord,
+    Commit,
+    CommitResult,
+    Committed,
+    HeldLock,
+    KeyRecord,
+    LockRecord,
+)
+from plait_server.wire import decode, encode
 from simulation.memory_store import Disk, MemoryStore
 
 
@@ -87,6 +97,32 @@ class Misremembering(MemoryStore):
         return record if record is None else replace(record, answer=others[0].answer)
 
 
+class Impatient(MemoryStore):
+    """What is kept for a time goes before that is over."""
+
+    async def prune(self, now: int, conflicts_max: int) -> None:
+        await super().prune(now + 86_400_000 * 8, conflicts_max)
+        self.disk.time = now
+
+
+class Timeless(MemoryStore):
+    """How late it was is not kept: each process goes by the clock on the wall at its start."""
+
+    @property
+    def time(self) -> int:
+        return 0
+
+
+class Lenient(MemoryStore):
+    """The settings of a collection lose their schema in a restart."""
+
+    async def collections(self) -> list[CollectionRecord]:
+        return [
+            replace(record, body=encode({**decode(record.body), "schema": None}))
+            for record in await super().collections()
+        ]
+
+
 LYING = (
     Forgetting,
     WithoutKeys,
@@ -97,4 +133,7 @@ LYING = (
     Rewriting,
     Unsnapped,
     Misremembering,
+    Impatient,
+    Timeless,
+    Lenient,
 )

@@ -65,6 +65,7 @@ class Disk:
     """Everything that is durable."""
 
     epoch: str = "epoch-1"
+    time: int = 0
     seq: int = 0
     fence: int = 0
     documents: dict[Address, Kept] = field(default_factory=dict)
@@ -94,6 +95,10 @@ class MemoryStore:
     @property
     def epoch(self) -> str:
         return self.disk.epoch
+
+    @property
+    def time(self) -> int:
+        return self.disk.time
 
     # Commits
 
@@ -288,6 +293,7 @@ class MemoryStore:
         return _bounded(found[:limit], bytes_max)
 
     async def prune(self, now: int, conflicts_max: int) -> None:
+        self.disk.time = max(self.disk.time, now)
         keys = self.disk.keys
         for scope in [scope for scope, record in keys.items() if record.expires <= now]:
             del keys[scope]
@@ -365,18 +371,18 @@ class MemoryStore:
     # Queued edits
 
     async def accept_operations(
-        self, operations: Sequence[OperationRecord]
+        self, operations: Sequence[OperationRecord], now: int
     ) -> list[OperationRecord | KeyTaken]:
-        return [self._accept(operation) for operation in operations]
+        return [self._accept(operation, now) for operation in operations]
 
-    def _accept(self, operation: OperationRecord) -> OperationRecord | KeyTaken:
+    def _accept(self, operation: OperationRecord, now: int) -> OperationRecord | KeyTaken:
         disk, tenant = self.disk, operation.address.tenant
         if operation.key is not None:
             taken = disk.keys.get((tenant, operation.caller, operation.key))
-            if taken is not None and taken.expires > operation.accepted:
+            if taken is not None and taken.expires > now:
                 return KeyTaken(taken)
         stored = disk.operations.get((tenant, operation.id))
-        if stored is None or (stored.expires is not None and stored.expires <= operation.accepted):
+        if stored is None or (stored.expires is not None and stored.expires <= now):
             disk.place += 1
             stored = replace(operation, place=disk.place, key=None)
             disk.operations[tenant, operation.id] = stored

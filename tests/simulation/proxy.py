@@ -28,11 +28,14 @@ class Proxy:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        job = asyncio.current_task()
-        assert job is not None
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        job = asyncio.create_task(self._relay(reader, writer))
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
+        # Also where it is cancelled before its first step.
+        job.add_done_callback(lambda _: writer.transport.abort())
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream, to_server = await asyncio.open_connection(self._host, self._port)
         sending = asyncio.create_task(_carry(reader, to_server))
         try:
@@ -40,8 +43,7 @@ class Proxy:
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
-            for end in (writer, to_server):
-                end.transport.abort()
+            to_server.transport.abort()
 
     async def _carry_back(self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left = self._bytes_until_cut()

@@ -26,6 +26,8 @@ ACTS = {
     "revert": 3,
     "restore": 2,
     "settle": 4,
+    "again": 4,
+    "ask_for": 3,
     "read": 6,
     "look_back": 3,
     "follow": 8,
@@ -48,6 +50,7 @@ FAULTS = {
     "dies after": 4,
     "dies": 2,
     "restarts": 2,
+    "clock": 3,
 }
 FAULTS_PERCENT = 14
 

@@ -15,15 +15,16 @@ from plait_server.service.invariants import check
 from plait_server.store.archive import Archive
 from simulation.archive import empty_archive, fill
 from simulation.chronicle import Violation, place
+from simulation.client import DOCUMENTS
 from simulation.loop import SimulatedLoop, Stuck
 from simulation.memory_store import Disk, MemoryStore
-from simulation.person import DOCUMENTS, Person
+from simulation.person import Person
 from simulation.schedule import WORLD, Schedule, Step, name_of
 from simulation.world import Listener, World
 
 QUIET_S = 3.0
 """Longer than the slowest write."""
-HEALING_S = 100.0
+HEALING_S = 200.0
 """So long, in simulated time, it may take until everybody has an answer once all works."""
 OpenStore = Callable[[Disk], Any]
 
@@ -97,6 +98,8 @@ def _disturb(world: World, step: Step) -> None:
         case "restarts":
             if world.process is not None:
                 world.process.begin(world.process.close())
+        case "clock":
+            world.set_clock(Random(step.roll))
         case "refused" | "unknown" | "unknown, lost" | "dies before" | "dies after" | "slow":
             world.faults.append(step.act)
 

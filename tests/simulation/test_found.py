@@ -1,5 +1,6 @@
 """What the simulation found in the real code, each as the shortest story there is."""
 
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
 from random import Random
@@ -22,7 +23,15 @@ from plait_server.service import (
 from plait_server.service.frame import Frame
 from plait_server.service.hub import Follower
 from plait_server.service.session import Publication
-from plait_server.store import Address, Commit, CommitResult, HeldLock, LockRecord
+from plait_server.store import (
+    Address,
+    Commit,
+    CommitResult,
+    HeldLock,
+    KeyTaken,
+    LockRecord,
+    OperationRecord,
+)
 from plait_server.wire import decode, encode
 from simulation.loop import SimulatedLoop
 from simulation.memory_store import Disk, MemoryStore
@@ -168,6 +177,38 @@ async def test_no_lease_is_granted_on_a_document_that_was_given_up_meanwhile() -
     with pytest.raises(errors.Locked):
         await service.edit(BOB, HERE, put({"a": 1}, base=1))
     await service.edit(ANN, HERE, put({"a": 1}, base=1, lock=lock.hold))
+    await service.close()
+
+
+class UnsureOfQueued(MemoryStore):
+    """The next queued edit is durable, and the store cannot say so; then it can take none."""
+
+    troubles: list[errors.PlaitServerError]
+
+    async def accept_operations(
+        self, operations: Sequence[OperationRecord], now: int
+    ) -> list[OperationRecord | KeyTaken]:
+        trouble = self.troubles.pop(0) if self.troubles else None
+        if isinstance(trouble, errors.StoreUnavailable):
+            raise trouble
+        accepted = await super().accept_operations(operations, now)
+        if trouble is not None:
+            raise trouble
+        return accepted
+
+
+@simulated
+async def test_a_queued_edit_that_is_there_is_decided_though_it_could_not_be_accepted_again() -> None:
+    store = UnsureOfQueued(Disk())
+    store.troubles = [errors.OutcomeUnknown("It failed."), errors.StoreUnavailable("The disk is full.")]
+    service = await Service.open(store)
+    await service.edit(ANN, HERE, put({}, if_none_match=True))
+    edit = patched({"op": "add", "path": "/a", "value": 1}, key=IdempotencyKey("k", "f"))
+    for refusal in (errors.OutcomeUnknown, errors.StoreUnavailable):
+        with pytest.raises(refusal):
+            await service.queue.submit(ANN, HERE, edit)
+    await asyncio.sleep(10)
+    assert (await service.read(ANN, HERE)).value == {"a": 1}
     await service.close()
 
 

@@ -14,11 +14,9 @@ from simulation.schedule import schedule_of
 from simulation.simulation import play
 from simulation.story import LINES_MAX, shrink, tell
 
-SEEDS = 1_000
+SEEDS = 2_000
 PART = 250
-FOUND = (1933, 7612, 8192)
-"""Seeds that something was found with, as schedules are drawn now; `test_found` has what was before."""
-LIES_SEEDS_MAX = 150
+LIES_SEEDS_MAX = 250
 
 
 def check(seed: int) -> None:
@@ -31,11 +29,6 @@ def check(seed: int) -> None:
 def test_nothing_is_lost_doubled_or_half_applied_whatever_happens(first: int) -> None:
     for seed in range(first, first + PART):
         check(seed)
-
-
-@pytest.mark.parametrize("seed", FOUND)
-def test_what_was_found_once_is_not_found_again(seed: int) -> None:
-    check(seed)
 
 
 @pytest.mark.parametrize("seed", range(5))

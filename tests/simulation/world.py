@@ -14,19 +14,25 @@ from plait_server import errors
 from plait_server.service import Caller, DocumentKey, LiveLimits, Service, ServiceLimits
 from plait_server.service.connection import Connection
 from plait_server.service.frame import Frame
-from plait_server.store import Address, Commit, CommitResult, LockRecord
+from plait_server.service.limits import Rates
+from plait_server.store import Address, Commit, CommitResult, Committed, LockRecord
 from plait_server.wire import decode
-from simulation.chronicle import Chronicle, Violation
+from simulation.chronicle import Chronicle, Violation, check_fits
 from simulation.faulty_store import Fault, FaultyStore
 from simulation.ledger import Ledger
 from simulation.loop import Party
 from simulation.memory_store import Disk, MemoryStore
+from simulation.meter import Meter
+from simulation.promises import Promises
 
 TENANT = "acme"
 WALL_S = 1_800_000_000.0
 DELAYS_S = (0.0, 0.0, 0.001, 0.001, 0.002, 0.004, 0.015, 0.08)
+STEPS_S = (-400 * 86_400.0, -3_600.0, 0.0, 1.0, 30 * 86_400.0)
 EVEN_S = (0.001,)
 ANSWER_TIMEOUT_S = 20.0
+SHORT_S = 90
+"""A short time to keep something for: longer than people try again."""
 Message = TypeVar("Message")
 Result = TypeVar("Result")
 
@@ -53,13 +59,16 @@ class World(Party):
         random = Random(f"{seed}/world")
         self.disk = Disk()
         self.chronicle = Chronicle()
-        self.ledger = Ledger(self.chronicle)
         self.limits = _limits(random)
+        self.promises = Promises(self.limits, lambda: self.now_s)
+        self.ledger = Ledger(self.chronicle, self.promises)
         self.pace = Pace(Random(f"{seed}/pace"), EVEN_S if is_even else DELAYS_S)
         self.trace: list[tuple[float, str, str]] = []
         self.violation: Violation | None = None
         self.faults: deque[Fault] = deque()
         """What comes to the next writes."""
+        self.set_by_s = 0.0
+        """How far the clock on the wall is ahead."""
         self.process: Process | None = None
         self.rules: dict[str, int] = {}
         """The settings of a collection that somebody was told are in force."""
@@ -73,7 +82,13 @@ class World(Party):
         return get_running_loop().time()
 
     def wall_s(self) -> float:
-        return WALL_S + self.now_s
+        """Give the time on the wall, where it is set now and then."""
+        return WALL_S + self.set_by_s + self.now_s
+
+    def set_clock(self, random: Random) -> None:
+        """Let the clock on the wall step."""
+        self.set_by_s = random.choice(STEPS_S)
+        self.note("the wall", f"its clock is {self.set_by_s:g} s ahead")
 
     def note(self, who: str, what: str) -> None:
         """Write down what happens, for the story."""
@@ -111,6 +126,8 @@ class Process(Party):
         self.world = world
         self.service: Service | None = None
         self.alive = True
+        self.meter = Meter(lambda: world.now_s)
+        self._begun_s = world.now_s
         self._random_bytes = random_bytes
         self._calls: dict[Future[Any], Party] = {}
         self._links: dict[Link, None] = {}
@@ -123,8 +140,12 @@ class Process(Party):
             limits=world.limits,
             clock=world.wall_s,
             random_bytes=self._random_bytes,
-            monotonic=get_running_loop().time,
+            monotonic=self._uptime_s,
         )
+
+    def _uptime_s(self) -> float:
+        """Give a time that begins with the process: the next one can make nothing of it."""
+        return self.world.now_s - self._begun_s
 
     # What the disk asks
 
@@ -138,25 +159,45 @@ class Process(Party):
         self.world.note("the disk", f"{write}: {fault}")
         return fault
 
+    def asked(self, function: str, arguments: Sequence[Any]) -> None:
+        promises = self.world.promises
+        if function in ("put_lock", "renew_lock"):
+            promises.granting(arguments[0])
+        elif function == "locks":
+            promises.reviving(self.world.disk.locks.values(), int(self.world.wall_s() * 1000))
+        elif function == "finish_operation":
+            promises.finished(arguments[1].id)
+
     def written(self, batch: Sequence[Commit], results: Sequence[CommitResult]) -> None:
         world = self.world
         with world.watching():
             locks = [lock for lock in world.disk.locks.values() if self._stands(lock)]
-            world.chronicle.note(batch, results, locks, int(world.wall_s() * 1000))
+            world.chronicle.note(batch, results, locks)
         for commit, result in zip(batch, results, strict=True):
+            if isinstance(result, Committed):
+                with world.watching():
+                    world.ledger.committed(commit)
             revision, address = commit.revision, commit.address
             if revision is None:
                 continue
             name = f"{address.collection}/{address.id}"
             world.note("the disk", f"{name} {revision.n} {revision.key}: {type(result).__name__}")
-            if revision.policy is not None and revision.policy < world.rules.get(address.collection, 0):
+            in_force = world.rules.get(address.collection, 0)
+            if revision.policy is not None and revision.policy < in_force:
                 world.fail(Violation("rules", f"{name} {revision.n} was decided under earlier settings"))
+            if isinstance(result, Committed) and in_force:
+                settings = world.disk.collections[TENANT, address.collection][in_force - 1 :]
+                with world.watching():
+                    check_fits(
+                        world.chronicle.value(address, revision.n), [record.body for record in settings]
+                    )
 
     def _stands(self, lock: LockRecord) -> bool:
-        """Say whether somebody was told of a lease, and it can be led on to the head: else it may end early,
-        in a restart."""
+        """Say whether somebody was told of a lease whose time is not over, and it can be led on to the head:
+        else it may end early, in a restart."""
         kept = self.world.disk.documents[lock.address]
-        return lock.fence in self.world.ledger.fences and lock.revision >= kept.oldest
+        is_told = lock.fence in self.world.ledger.fences
+        return is_told and lock.revision >= kept.oldest and self.world.promises.lasts(lock)
 
     def die(self) -> None:
         """End at once: whatever runs here has no effect any more."""
@@ -334,6 +375,7 @@ class Link:
         self._connection.admit(self._caller)
 
     def _arrived(self, frame: bytes) -> None:
+        self._process.meter.asked_live(self._party.name)
         self._inbox.append(frame)
         self._listen()
 
@@ -435,6 +477,10 @@ def _limits(random: Random) -> ServiceLimits:
         answers_recent_max=draw((1, 1_000)),
         missed_revisions_max=draw((0, 2, 100)),
         offload_bytes_min=draw((0, 16_384, 16_384)),
+        idempotency_ttl_s=draw((SHORT_S, 86_400)),
+        conflict_ttl_s=draw((SHORT_S, 604_800)),
+        rates=Rates(caller=draw(("", "", "", "12/5 second"))),
+        operation_ttl_s=draw((SHORT_S, 86_400)),
         compaction_interval_s=draw((0.5, 5)),
         live=LiveLimits(
             queue_frames_max=draw((4, 256)),

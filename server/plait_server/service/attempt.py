@@ -44,6 +44,7 @@ from plait_server.service.replay import Replay
 from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey
 from plait_server.service.revision import Revision, join_missed
 from plait_server.service.rules import Rules
+from plait_server.service.store_time import StoreTime
 from plait_server.store import (
     AlreadyDone,
     AlreadySettled,
@@ -91,7 +92,9 @@ class Pipeline(Struct, frozen=True):
     limits: ServiceLimits
     epoch: str
     clock: Callable[[], float]
-    """Seconds since 1970."""
+    """Seconds since 1970, for people: it may step."""
+    time: StoreTime
+    """What is kept expires by it."""
     random_bytes: Callable[[int], bytes]
 
     async def answer_before(self, caller: Caller, key: IdempotencyKey | None) -> Answer | None:
@@ -100,6 +103,13 @@ class Pipeline(Struct, frozen=True):
         if key is None or stored is None:
             return None
         return await self.replay.answer(caller, read_answer(stored, key))
+
+    def done(
+        self, operation: str, answer: StoredAnswer, key: IdempotencyKey | None, at: int
+    ) -> OperationDone:
+        """Give what the store is to keep of a queued edit that came to an answer at some moment."""
+        expires = self.time.now() + int(self.limits.operation_ttl_s * 1000)
+        return operation_done(operation, answer, key, at, expires)
 
 
 class Attempt(Struct):
@@ -259,10 +269,9 @@ class Attempt(Struct):
             settles = edit.resolves
         if edit.key is not None and (self.refusal is None or isinstance(self.refusal, STORED_REFUSALS)):
             answer = encode_answer(self.stored_answer())
-            self.key_record = answer_to_keep(self.pipeline, self.caller, edit.key, answer, at)
+            self.key_record = answer_to_keep(self.pipeline, self.caller, edit.key, answer)
         if self.operation is not None and not isinstance(self.refusal, PASSING):
-            ttl_s = self.pipeline.limits.operation_ttl_s
-            self.done = operation_done(self.operation, self.stored_answer(), edit.key, at, ttl_s)
+            self.done = self.pipeline.done(self.operation, self.stored_answer(), edit.key, at)
         if record or conflict or settles or self.key_record or self.done:
             commit = Commit(
                 self.document.address,
@@ -320,7 +329,7 @@ class Attempt(Struct):
             head=self.tip.n,
             body=encode(kept),
             opened=at,
-            expires=at + int(pipeline.limits.conflict_ttl_s * 1000),
+            expires=pipeline.time.now() + int(pipeline.limits.conflict_ttl_s * 1000),
         )
 
     def stored_answer(self) -> StoredAnswer:
@@ -437,9 +446,8 @@ class Attempt(Struct):
         return "merged" if late else "applied"
 
 
-def answer_to_keep(
-    pipeline: Pipeline, caller: Caller, key: IdempotencyKey, answer: bytes, at: int
-) -> KeyRecord:
+def answer_to_keep(pipeline: Pipeline, caller: Caller, key: IdempotencyKey, answer: bytes) -> KeyRecord:
     """Make the record of an idempotency key from the answer as it is kept."""
-    expires = at + int(pipeline.limits.idempotency_ttl_s * 1000)
-    return KeyRecord(caller.subject, key.key, key.fingerprint, answer, at, expires)
+    now = pipeline.time.now()
+    expires = now + int(pipeline.limits.idempotency_ttl_s * 1000)
+    return KeyRecord(caller.subject, key.key, key.fingerprint, answer, now, expires)

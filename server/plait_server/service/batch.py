@@ -209,7 +209,7 @@ class _BatchAttempt(Struct):
         pipeline, attempts, refused = self.pipeline, self.attempts, self._refused
         at = int(pipeline.clock() * 1000)
         records = [None if refused else attempt.revise(at) for attempt in attempts]
-        self._keep_answer(refused, at)
+        self._keep_answer(refused)
         if not any(records) and self.key_record is None:
             return
         # Also those that change nothing: a guard holds when the others are written, or nothing is.
@@ -220,7 +220,7 @@ class _BatchAttempt(Struct):
             self.result = pipeline.committer.put(commit, document, attempt.revision, self.result)
             key = None
 
-    def _keep_answer(self, refused: Sequence[int], at: int) -> None:
+    def _keep_answer(self, refused: Sequence[int]) -> None:
         """Note what is to be kept under the key: the answers, or all refusals where those are answers."""
         key, attempts = self.batch.key, self.attempts
         if key is None:
@@ -231,7 +231,7 @@ class _BatchAttempt(Struct):
             if not _is_stored(refusals):
                 return
         answers = StoredAnswers(tuple([attempt.stored_answer() for attempt in attempts]), tuple(refused))
-        self.key_record = answer_to_keep(self.pipeline, self.caller, key, encode_answer(answers), at)
+        self.key_record = answer_to_keep(self.pipeline, self.caller, key, encode_answer(answers))
 
     async def answer(self) -> BatchAnswer | None:
         """Wait until the answer may be given, and give it. Raises BatchRefused.

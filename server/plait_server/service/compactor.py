@@ -18,6 +18,7 @@ from plait_server import errors
 from plait_server.service.collections import Collections
 from plait_server.service.documents import Documents
 from plait_server.service.rules import Retention
+from plait_server.service.store_time import StoreTime
 from plait_server.store import Address, Extent, Floor, Store
 
 STEP_ROWS: Final = 250
@@ -47,14 +48,14 @@ class Compactor:
         collections: Collections,
         interval_s: float,
         clock: Callable[[], float],
-        monotonic: Callable[[], float],
+        time: StoreTime,
     ) -> None:
         self._store = store
         self._documents = documents
         self._collections = collections
         self._interval_s = interval_s
         self._clock = clock
-        self._monotonic = monotonic
+        self._time = time
         self._grown: dict[Address, None] = {}
         self._changed = False
         self._woken = asyncio.Event()
@@ -154,12 +155,12 @@ class Compactor:
         async with self._removing:
             if self._collections.of(address.tenant, address.collection) is not rules:
                 return None
-            started = self._monotonic()
+            started = self._time.monotonic()
             moved = await self._store.compact(address, floor, value, spare_labelled=retention.labelled)
         if not moved:
             return None
         self._documents.forget(address, floor.n)
-        return self._monotonic() - started
+        return self._time.monotonic() - started
 
     async def _floor(self, address: Address, retention: Retention, extent: Extent) -> Floor | None:
         floor = await self._store.floor(
@@ -174,7 +175,8 @@ class Compactor:
         return floor
 
     def _now(self) -> int:
-        return int(self._clock() * 1000)
+        """Give the time that revisions are old by: a clock that steps forward makes none of them older."""
+        return min(int(self._clock() * 1000), self._time.on_the_wall(self._time.now()))
 
 
 def is_due(retention: Retention, extent: Extent, now: int) -> bool:

@@ -33,6 +33,7 @@ from plait_server.service.refusal import bad_choice, inapplicable, malformed, to
 from plait_server.service.request import DocumentKey, MergeMode
 from plait_server.service.revision import Revision, join_missed
 from plait_server.service.rules import Rules
+from plait_server.service.store_time import StoreTime
 from plait_server.store import ConflictRecord
 from plait_server.wire import encode
 
@@ -61,6 +62,7 @@ def read_kept(record: ConflictRecord) -> Kept:
 def view_conflict(
     document: DocumentKey,
     record: ConflictRecord,
+    time: StoreTime,
     members: dict[str, object] | None = None,
     cursor: str | None = None,
 ) -> ConflictView:
@@ -70,7 +72,7 @@ def view_conflict(
         document=document,
         author=record.author,
         opened=record.opened,
-        expires=record.expires,
+        expires=time.on_the_wall(record.expires),
         base_revision=record.base,
         head_revision=record.head,
         resolved=record.resolved,

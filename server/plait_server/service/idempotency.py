@@ -5,13 +5,13 @@ constraint decides. So a fresh key costs no read.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
 
 from msgspec import Struct, json
 
 from plait_merge import Json
 from plait_server.errors import IdempotencyInProgress, IdempotencyKeyReused, PlaitServerError
 from plait_server.service.request import Caller, DocumentKey, IdempotencyKey
+from plait_server.service.store_time import StoreTime
 from plait_server.store import KeyRecord, Store
 
 Scope = tuple[str, str, str]
@@ -80,10 +80,10 @@ def stored_refusal(
 class IdempotencyKeys:
     """The keys of all callers. Scope: tenant, caller, key."""
 
-    def __init__(self, store: Store, recent_max: int, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, recent_max: int, time: StoreTime) -> None:
         self._store = store
         self._recent_max = recent_max
-        self._clock = clock
+        self._time = time
         self._under_way: dict[Scope, str] = {}
         self._recent: OrderedDict[Scope, KeyRecord] = OrderedDict()
 
@@ -94,7 +94,7 @@ class IdempotencyKeys:
         """
         scope = (caller.tenant, caller.subject, key.key)
         record = self._recent.get(scope)
-        if record is not None and record.expires > self._clock() * 1000:
+        if record is not None and record.expires > self._time.now():
             return record
         fingerprint = self._under_way.get(scope)
         if fingerprint is None:
@@ -117,7 +117,7 @@ class IdempotencyKeys:
 
     async def stored(self, caller: Caller, key: IdempotencyKey) -> KeyRecord | None:
         """Ask the store for the key. Raises StoreUnavailable."""
-        return await self._store.key(caller.tenant, caller.subject, key.key, int(self._clock() * 1000))
+        return await self._store.key(caller.tenant, caller.subject, key.key, self._time.now())
 
 
 def read_answer(record: KeyRecord, key: IdempotencyKey) -> StoredAnswer:

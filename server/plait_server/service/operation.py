@@ -91,8 +91,8 @@ def keyed_id(caller: Caller, key: IdempotencyKey) -> str:
 
 
 def operation_done(
-    operation: str, stored: StoredAnswer, key: IdempotencyKey | None, at: int, ttl_s: float
+    operation: str, stored: StoredAnswer, key: IdempotencyKey | None, at: int, expires: int
 ) -> OperationDone:
-    """Give what the store is to keep of a queued edit that came to an answer at some moment."""
+    """Write up what came of a queued edit at some moment."""
     answer = replace(stored, fingerprint=None if key is None else key.fingerprint)
-    return OperationDone(operation, encode_answer(answer), at, at + int(ttl_s * 1000))
+    return OperationDone(operation, encode_answer(answer), at, expires)

@@ -108,7 +108,7 @@ class Queue:
         record = None if queued is None else _remembered(queued)
         if record is None:
             record = await self._store.operation(caller.tenant, id)
-        if record is None or (record.expires is not None and record.expires <= self._now()):
+        if record is None or (record.expires is not None and record.expires <= self._pipeline.time.now()):
             raise errors.NotFound("There is no such operation, or none any more.")
         return _waiting(record) if record.answer is None else await self._finished(caller, record)
 
@@ -224,19 +224,23 @@ class Queue:
             quiet = quiet + 1 if len(self._arriving) == before else 0
 
     async def _accept_batch(self, batch: Sequence[Queued]) -> None:
+        newest = self._newest
         try:
             if self._is_unsure:
                 await self.load()
-                self._is_unsure = False
-            results = await self._store.accept_operations([queued.record for queued in batch])
+            records = [queued.record for queued in batch]
+            results = await self._store.accept_operations(records, self._pipeline.time.now())
         except errors.PlaitServerError as error:
-            # What is there although nobody could say so has its turn as soon as it is found.
+            # What is there although nobody could say so has its turn as soon as it is found. What was found
+            # now was passed over where it arrived again: it is looked for once more.
             self._is_unsure = self._is_unsure or isinstance(error, errors.OutcomeUnknown)
+            self._newest = newest
             self._turn_away(batch, error)
         except Exception as error:
             log.exception("The store failed in a way it should not")
             self._turn_away(batch, errors.StoreUnavailable(f"The store failed: {type(error).__name__}."))
         else:
+            self._is_unsure = False
             for queued, result in zip(batch, results, strict=True):
                 self._settle(queued, result)
 

@@ -1,6 +1,7 @@
 """The service: what the web layer may call. Every function takes the caller first."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -51,6 +52,7 @@ from plait_server.service.request import Batch, Caller, DocumentKey, Edit, Idemp
 from plait_server.service.revision import CommittedRevision, Revision
 from plait_server.service.rules import CollectionSettings, Rules
 from plait_server.service.session import Backlog
+from plait_server.service.store_time import StoreTime, store_time
 from plait_server.store import Address, ChangeRow, ConflictRecord, Hold, RevisionRecord, Store
 
 log = logging.getLogger(__name__)
@@ -72,14 +74,16 @@ class Service:
         leases: dict[Address, Leases],
         limits: ServiceLimits,
         clock: Callable[[], float],
+        time: StoreTime,
         random_bytes: Callable[[int], bytes],
         on_committed: Callable[[CommittedRevision], None] | None,
-        monotonic: Callable[[], float],
     ) -> None:
+        monotonic = time.monotonic
         self.limits = limits
         self.epoch = store.epoch
         self._store = store
         self._clock = clock
+        self._time = time
         self._random_bytes = random_bytes
         self.hub = Hub(limits.live, monotonic)
         self.quotas = Quotas(limits.rates, monotonic, random_bytes) if limits.rates.given else None
@@ -95,12 +99,13 @@ class Service:
             self._documents,
             collections,
             self._committer,
-            IdempotencyKeys(store, limits.answers_recent_max, clock),
+            IdempotencyKeys(store, limits.answers_recent_max, time),
             self._replay,
             self.locks,
             limits,
             store.epoch,
             clock,
+            time,
             random_bytes,
         )
         self._editor = Editor(pipeline)
@@ -109,7 +114,7 @@ class Service:
         self._batch_editor = BatchEditor(self._editor)
         self._labels = Labels(store, self._documents, limits.labels_max)
         self.compactor = Compactor(
-            store, self._documents, collections, limits.compaction_interval_s, clock, monotonic
+            store, self._documents, collections, limits.compaction_interval_s, clock, time
         )
         self._compaction = asyncio.create_task(self.compactor.run(), name="compaction")
         self._housekeeping = asyncio.create_task(self._keep_house(), name="housekeeping")
@@ -127,22 +132,26 @@ class Service:
     ) -> "Service":
         """Open the service over an open store, which it closes at the end.
 
-        `clock` gives seconds since 1970; `on_committed` hears of every durable revision, in order for
-        each document, and must not block. `monotonic` gives seconds that only go forward. Raises
-        StoreRefused where the settings of a collection can no longer be used, or leases or queued edits not
-        be read.
+        `clock` gives seconds since 1970, for people: it may step. `monotonic` gives seconds that only go
+        forward: what is kept expires by them. `on_committed` hears of every durable revision, in order for
+        each document, and must not block. Raises StoreRefused where the settings of a collection can no
+        longer be used, or leases or queued edits not be read.
         """
         collections = await Collections.open(store, limits, clock)
         try:
             leases = await load_leases(store, monotonic(), int(clock() * 1000))
         except (errors.Unavailable, ValueError) as error:
             raise errors.StoreRefused(f"The leases cannot be read: {error}") from error
-        service = cls(store, collections, leases, limits, clock, random_bytes, on_committed, monotonic)
+        time = store_time(store.time, clock, monotonic)
+        service = cls(store, collections, leases, limits, clock, time, random_bytes, on_committed)
         try:
             await service.queue.load()
         except errors.Unavailable as error:
             await service.close()
             raise errors.StoreRefused(f"The queued edits cannot be read: {error.detail}") from error
+        if not store.time:
+            with contextlib.suppress(errors.Unavailable):
+                await service._expire()
         return service
 
     async def close(self) -> None:
@@ -154,6 +163,8 @@ class Service:
             await asyncio.gather(task, return_exceptions=True)
         await self._committer.close()
         await self.hub.close()
+        with contextlib.suppress(errors.Unavailable):
+            await self._expire()
         await self._store.close()
 
     def ready(self) -> Readiness:
@@ -384,10 +395,10 @@ class Service:
             address_of(caller, document),
             before=_ascii(cursor),
             limit=limit + 1,
-            now=self._now(),
+            now=self._time.now(),
             bytes_max=bytes_max,
         )
-        items = [view_conflict(document, record) for record in records[:limit]]
+        items = [view_conflict(document, record, self._time) for record in records[:limit]]
         is_cut = len(records) > limit or sum(record.weight for record in records) > bytes_max
         return Page(items, items[-1].id if is_cut else None)
 
@@ -412,7 +423,7 @@ class Service:
         )
         following = first + self.limits.conflicts_shown_max
         is_last = following >= len(conflicted.conflicts)
-        return view_conflict(document, record, members, None if is_last else str(following))
+        return view_conflict(document, record, self._time, members, None if is_last else str(following))
 
     async def resolve(
         self,
@@ -500,12 +511,16 @@ class Service:
 
     async def _prune(self) -> None:
         try:
-            await self._store.prune(self._now(), self.limits.conflicts_total_max)
+            await self._expire()
             await self._tell_what_stands()
         except errors.Unavailable as error:
             self._committer.failure = error
         else:
             self._committer.failure = None
+
+    async def _expire(self) -> None:
+        """Drop what has expired, and let the store know how late it is."""
+        await self._store.prune(self._time.now(), self.limits.conflicts_total_max)
 
     async def _tell_what_stands(self) -> None:
         """Tell those who follow what is durable after all, where a commit left that open."""

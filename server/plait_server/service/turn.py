@@ -18,7 +18,7 @@ from plait_server.service.attempt import PASSING, Attempt, Pipeline
 from plait_server.service.decision import ruled
 from plait_server.service.document import OpenDocument
 from plait_server.service.idempotency import StoredAnswer, decode_answer, stored_refusal
-from plait_server.service.operation import Queued, operation_done, read_edit
+from plait_server.service.operation import Queued, read_edit
 from plait_server.store import AlreadyDone, Committed, HeadMoved, KeyTaken, OperationDone, Store
 
 log = logging.getLogger(__name__)
@@ -117,8 +117,7 @@ async def _conclude(
         outcome = await _outcome(pipeline, queued, proposal)
         if not isinstance(outcome, StoredAnswer):
             return outcome
-        at, ttl_s = int(pipeline.clock() * 1000), pipeline.limits.operation_ttl_s
-        done = operation_done(queued.record.id, outcome, queued.key, at, ttl_s)
+        done = pipeline.done(queued.record.id, outcome, queued.key, int(pipeline.clock() * 1000))
         await store.finish_operation(queued.record.address.tenant, done)
     except PASSING:
         return _Verdict.AGAIN

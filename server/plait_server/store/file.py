@@ -85,8 +85,8 @@ def refuse_foreign_log(path: Path) -> None:
         )
 
 
-def prepare(connection: sqlite3.Connection, schema: Schema, pages_max: int | None = None) -> str:
-    """Set a new connection of the writer up and bring the schema to its version; answer the epoch.
+def prepare(connection: sqlite3.Connection, schema: Schema, pages_max: int | None = None) -> tuple[str, int]:
+    """Set a new connection of the writer up and bring the schema to its version; give epoch and time.
 
     `pages_max` bounds the size of the file. Raises Strange and sqlite3.Error.
     """
@@ -99,8 +99,8 @@ def prepare(connection: sqlite3.Connection, schema: Schema, pages_max: int | Non
     if pages_max is not None:
         execute(f"PRAGMA max_page_count = {pages_max}")
     in_transaction(connection, lambda connection: _migrate(connection, schema))
-    epoch: str = execute("SELECT epoch FROM store").fetchone()[0]
-    return epoch
+    epoch, time = execute("SELECT epoch, time FROM store").fetchone()
+    return epoch, time
 
 
 def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:

@@ -17,24 +17,26 @@ Row = tuple[object, ...]
 
 
 def accept_operations(
-    connection: sqlite3.Connection, operations: Sequence[OperationRecord]
+    connection: sqlite3.Connection, operations: Sequence[OperationRecord], now: int
 ) -> list[OperationRecord | KeyTaken]:
     """Write operations in this order, within a transaction; give each as it is stored.
 
-    Where there is one with the same id, not expired when the new one was accepted, that one stays and is
-    given. One whose idempotency key has an answer is not written.
+    Where there is one with the same id, not expired, that one stays and is given. One whose idempotency key
+    has an answer is not written.
     """
-    return [_accept(connection, operation) for operation in operations]
+    return [_accept(connection, operation, now) for operation in operations]
 
 
-def _accept(connection: sqlite3.Connection, operation: OperationRecord) -> OperationRecord | KeyTaken:
+def _accept(
+    connection: sqlite3.Connection, operation: OperationRecord, now: int
+) -> OperationRecord | KeyTaken:
     address = operation.address
     if operation.key is not None:
         scope = (address.tenant, operation.caller, operation.key)
         row = connection.execute(sql.KEY, scope).fetchone()
-        if row is not None and (record := KeyRecord(*row)).expires > operation.accepted:
+        if row is not None and (record := KeyRecord(*row)).expires > now:
             return KeyTaken(record)
-    connection.execute(sql.DROP_EXPIRED_OPERATION, (address.tenant, operation.id, operation.accepted))
+    connection.execute(sql.DROP_EXPIRED_OPERATION, (address.tenant, operation.id, now))
     row = (*address, operation.id, operation.caller, operation.author, operation.body, operation.accepted)
     inserted = connection.execute(sql.INSERT_OPERATION, row)
     if inserted.rowcount == 1:

@@ -47,6 +47,11 @@ class Store(Protocol):
         """What an acknowledgement survives, for people."""
         ...
 
+    @property
+    def time(self) -> int:
+        """How late it was in this store, in ms, when `prune` was last told; 0 where it never was."""
+        ...
+
     async def commit(self, batch: Sequence[Commit]) -> list[CommitResult]:
         """Write a batch in one durable transaction; answer for each commit, in order.
 
@@ -136,12 +141,12 @@ class Store(Protocol):
         ...
 
     async def accept_operations(
-        self, operations: Sequence[OperationRecord]
+        self, operations: Sequence[OperationRecord], now: int
     ) -> list[OperationRecord | KeyTaken]:
         """Write edits to be decided later, in this order, in one durable transaction; give each as stored.
 
-        Where there is one with the same id, not expired when the new one was accepted, that one stays and is
-        given. One whose idempotency key has an answer is not written. Raises OutcomeUnknown as `commit` does.
+        Where there is one with the same id, not expired, that one stays and is given. One whose idempotency
+        key has an answer is not written. Raises OutcomeUnknown as `commit` does.
         """
         ...
 
@@ -183,7 +188,7 @@ class Store(Protocol):
 
     async def prune(self, now: int, conflicts_max: int) -> None:
         """Drop what has expired (keys, conflicts, finished operations), and the oldest conflicts beyond
-        `conflicts_max`.
+        `conflicts_max`; keep `now` as the `time` of the store, which never goes back.
 
         Takes a bounded step: call it from time to time.
         """

@@ -5,7 +5,8 @@ CREATE TABLE store (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     epoch TEXT NOT NULL,            -- random; new after a restore from backup
     schema_version INTEGER NOT NULL,
-    fence INTEGER NOT NULL DEFAULT 0 -- the newest fencing number of a lease; only grows
+    fence INTEGER NOT NULL DEFAULT 0, -- the newest fencing number of a lease; only grows
+    time INTEGER NOT NULL DEFAULT 0 -- how late it was when last looked at, for what expires; only grows
 );
 
 CREATE TABLE documents (

@@ -110,6 +110,10 @@ class SqliteStore:
         return self._writer.epoch
 
     @property
+    def time(self) -> int:
+        return self._writer.time
+
+    @property
     def name(self) -> str:
         return f"SQLite {sqlite3.sqlite_version}"
 
@@ -121,6 +125,7 @@ class SqliteStore:
 
     async def prune(self, now: int, conflicts_max: int) -> None:
         await self._writer.write(lambda connection: _prune(connection, now, conflicts_max))
+        self._writer.time = max(self._writer.time, now)
 
     async def load(self, address: Address, revision: int | None = None) -> StoredDocument | None:
         return await self._readers.read(lambda connection: load_document(connection, address, revision))
@@ -189,10 +194,10 @@ class SqliteStore:
         return [CollectionRecord(*row) for row in await self._readers.fetch(sql.COLLECTIONS, ())]
 
     async def accept_operations(
-        self, operations: Sequence[OperationRecord]
+        self, operations: Sequence[OperationRecord], now: int
     ) -> list[OperationRecord | KeyTaken]:
         return await self._writer.write(
-            lambda connection: accept_operations(connection, operations),
+            lambda connection: accept_operations(connection, operations, now),
             written=lambda connection: accepted_operations(connection, operations),
         )
 
@@ -276,6 +281,7 @@ def _prune(connection: sqlite3.Connection, now: int, conflicts_max: int) -> None
     connection.execute(sql.PRUNE_CONFLICTS, (now, PRUNE_ROWS))
     connection.execute(sql.TRIM_CONFLICTS, (PRUNE_ROWS, conflicts_max))
     prune_operations(connection, now, PRUNE_ROWS)
+    connection.execute(sql.NOTE_TIME, (now,))
 
 
 def _put_collection(connection: sqlite3.Connection, record: CollectionRecord) -> bool:

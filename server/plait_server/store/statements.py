@@ -61,6 +61,7 @@ WHERE tenant = ? AND collection = ? AND document = ? AND id = ? AND resolved IS 
 STANDING_LOCK = """
 SELECT 1 FROM locks WHERE tenant = ? AND collection = ? AND document = ? AND id = ? AND fence = ?
 """
+NOTE_TIME = "UPDATE store SET time = ?1 WHERE time < ?1"
 NEXT_FENCE = "UPDATE store SET fence = fence + 1 RETURNING fence"
 INSERT_LOCK = """
 INSERT INTO locks (

@@ -47,12 +47,15 @@ class Writer:
         self._connection: aiosqlite.Connection | None = None
         self._batches: BatchWriter
         self.epoch = ""
+        self.time = 0
 
     async def open(self) -> None:
         """Open the file, making or migrating it. Raises sqlite3.Error and Strange."""
         options = self._options
         connection = self._connection = await connect(self._path, options.factory)
-        self.epoch = await run(connection, prepare, connection._conn, options.schema, options.pages_max)
+        self.epoch, self.time = await run(
+            connection, prepare, connection._conn, options.schema, options.pages_max
+        )
         self._batches = BatchWriter(
             connection._conn, options.conflicts_open_max, options.conflicts_open_bytes_max
         )

@@ -32,6 +32,16 @@ class Clock:
         return self.now
 
 
+class Passing:
+    """Seconds that go forward by themselves, and further when told to."""
+
+    def __init__(self) -> None:
+        self.skipped_s = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.skipped_s
+
+
 class TroubledStore:
     """A store whose commits can be held back and made to fail; everything else is the real one's.
 
@@ -65,12 +75,12 @@ class TroubledStore:
         return results
 
     async def accept_operations(
-        self, operations: Sequence[OperationRecord]
+        self, operations: Sequence[OperationRecord], now: int
     ) -> list[OperationRecord | KeyTaken]:
         self.acceptances.append(len(operations))
         if self.acceptance_failures:
             raise self.acceptance_failures.pop(0)
-        accepted = await self._store.accept_operations(operations)
+        accepted = await self._store.accept_operations(operations, now)
         if self.acceptance_losses:
             raise self.acceptance_losses.pop(0)
         return accepted
@@ -101,14 +111,20 @@ class Bench:
     def __init__(self, path: Path, stack: AsyncExitStack) -> None:
         self.path = path
         self.clock = Clock()
+        self.passing = Passing()
         self.store: TroubledStore
         self.service: Service
         self.committed: list[tuple[str, int]] = []
         self._stack = stack
         self._counter = itertools.count(1)
 
+    def let_pass(self, seconds: float) -> None:
+        """Let time pass, on the wall too."""
+        self.clock.now += seconds
+        self.passing.skipped_s += seconds
+
     async def open(
-        self, limits: ServiceLimits | None = None, monotonic: Callable[[], float] = time.monotonic
+        self, limits: ServiceLimits | None = None, monotonic: Callable[[], float] | None = None
     ) -> Service:
         self.store = TroubledStore(await SqliteStore.open(self.path))
         self.service = await Service.open(
@@ -117,13 +133,13 @@ class Bench:
             clock=self.clock,
             random_bytes=lambda count: next(self._counter).to_bytes(count, "big"),
             on_committed=lambda each: self.committed.append((each.address.id, each.revision.n)),
-            monotonic=monotonic,
+            monotonic=monotonic or self.passing,
         )
         self._stack.push_async_callback(self.service.close)
         return self.service
 
     async def reopen(
-        self, limits: ServiceLimits | None = None, monotonic: Callable[[], float] = time.monotonic
+        self, limits: ServiceLimits | None = None, monotonic: Callable[[], float] | None = None
     ) -> Service:
         await self.service.close()
         return await self.open(limits, monotonic)

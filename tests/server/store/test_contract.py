@@ -309,6 +309,16 @@ async def test_pruning_drops_what_expired_and_the_oldest_conflicts(store: Store)
     assert await store.key("acme", "ann-token", "old", NOW) is None
 
 
+async def test_a_store_knows_how_late_it_was_and_it_never_gets_earlier(reopen: OpenStore) -> None:
+    store = await reopen()
+    assert store.time == 0
+    for now in (NOW, NOW - 1):
+        await store.prune(now, conflicts_max=1)
+        assert store.time == NOW
+        store = await reopen()
+        assert store.time == NOW
+
+
 async def test_reads_go_on_during_a_write(store: Store) -> None:
     await store.commit([edit(0)])
     writes = asyncio.gather(*(store.commit([edit(n)]) for n in range(1, 30)))

@@ -25,8 +25,8 @@ def done(id: str, answer: bytes = b"{}", expires: int = NOW + 1_000) -> Operatio
     return OperationDone(id, answer, NOW + 1, expires)
 
 
-async def accept(store: Store, *operations: OperationRecord) -> list[OperationRecord]:
-    accepted = await store.accept_operations(operations)
+async def accept(store: Store, *operations: OperationRecord, now: int = NOW) -> list[OperationRecord]:
+    accepted = await store.accept_operations(operations, now)
     return [each for each in accepted if isinstance(each, OperationRecord)]
 
 
@@ -57,9 +57,9 @@ async def test_an_edit_is_accepted_once_for_each_id_of_a_tenant(store: Store) ->
     assert first == same
     assert elsewhere.place > first.place
     await store.finish_operation("acme", done("a"))
-    [late] = await accept(store, replace(operation("a"), accepted=NOW + 999))
+    [late] = await accept(store, operation("a"), now=NOW + 999)
     assert (late.place, late.answer) == (first.place, b"{}")
-    [again] = await accept(store, replace(operation("a"), accepted=NOW + 1_000))
+    [again] = await accept(store, operation("a"), now=NOW + 1_000)
     assert (again.place > elsewhere.place, again.done) == (True, None)
 
 
@@ -99,7 +99,7 @@ async def test_an_edit_whose_key_has_an_answer_is_not_accepted(store: Store) -> 
     await store.commit([edit(0, key=key("k", b"1")), edit(1, key=key("old", expires=NOW))])
     keyed = [replace(operation(name), key=name) for name in ("k", "old", "new")]
     stranger = replace(operation("b", Address("other", "orders", "1")), key="k")
-    taken, *accepted = await store.accept_operations([*keyed, stranger])
+    taken, *accepted = await store.accept_operations([*keyed, stranger], NOW)
     assert isinstance(taken, KeyTaken)
     assert taken.record.answer == b"1"
     assert await waiting(store) == ["old", "new", "b"]
