@@ -132,10 +132,13 @@ async def test_a_beginning_others_told_of_is_none(join: Join) -> None:
 async def test_nothing_is_told_twice_or_missed_over_many_connections(
     join: Join, client: ClientSession
 ) -> None:
-    """Print the seed to see it again."""
+    """Most are cut before much came; now and then one lasts as long as what was missed needs. Print the seed
+    to see it again."""
     print(f"PLAIT_TEST_SEED={SEED}")
     chance = random.Random(SEED)
-    proxy = Proxy(*address_of(client), lambda: chance.randrange(200, 4_000))
+    proxy = Proxy(
+        *address_of(client), lambda: chance.randrange(200, 4_000) if chance.random() < 0.9 else 65_536
+    )
     await proxy.open()
     order = await _filled(join, 3)
     async with ClientSession(proxy.url) as cut:
