@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import gc
 import importlib
 import importlib.util
 import json
@@ -38,11 +37,6 @@ command.add_typer(config_command, name="config")
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="Settings file.", show_default="plait.toml if it is there")
 ]
-
-
-YOUNG_OBJECTS_MAX = 10_000
-"""The garbage collector looks for cycles after so many new objects. Nothing on the way of an edit is in one:
-with Python's own 700, the looking takes a thirtieth of the CPU of an edit."""
 
 
 class StartRefused(Exception):
@@ -101,7 +95,6 @@ def serve(
     flags = {name: value for name, value in locals().items() if name != "config"}
     settings = _settings(flags, config)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    gc.set_threshold(YOUNG_OBJECTS_MAX)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(settings))

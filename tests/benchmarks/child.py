@@ -22,11 +22,10 @@ import msgspec
 from aiohttp import web
 
 from plait_server.config import Settings
-from plait_server.operation import YOUNG_OBJECTS_MAX
 from plait_server.service import Service
 from plait_server.store.sqlite import SqliteStore
 from plait_server.web.application import create_app, service_limits
-from plait_server.web.connections import Runner
+from plait_server.web.connections import COLLECTOR_THRESHOLDS, Runner
 
 
 def main() -> None:
@@ -34,7 +33,7 @@ def main() -> None:
     kind, loop, core, file = sys.argv[1:]
     if int(core) >= 0:
         os.sched_setaffinity(0, {int(core)})
-    gc.set_threshold(YOUNG_OBJECTS_MAX)
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
     given = msgspec.json.decode(Path(file).read_bytes())
     serving = {"plait": _plait, "bare": _bare, "loop": _loop}[kind](given)
     with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:

@@ -15,11 +15,10 @@ from typing import Any
 from aiohttp import web
 
 from plait_server.config import Settings
-from plait_server.operation import YOUNG_OBJECTS_MAX
 from plait_server.service import Service
 from plait_server.store.sqlite import SqliteStore
 from plait_server.web.application import create_app, service_limits
-from plait_server.web.connections import Runner
+from plait_server.web.connections import COLLECTOR_THRESHOLDS, Runner
 
 from .child import _loop_factory
 from .subject import FAST_LOOP
@@ -27,7 +26,7 @@ from .subject import FAST_LOOP
 
 def main() -> None:
     """Serve until nobody holds the other end of standard input."""
-    gc.set_threshold(YOUNG_OBJECTS_MAX)
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
     given = json.loads(Path(sys.argv[1]).read_text())
     with asyncio.Runner(loop_factory=_loop_factory(FAST_LOOP)) as runner:
         runner.run(_serve(Settings(**given)))

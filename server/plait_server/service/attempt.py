@@ -11,6 +11,7 @@ own it follows in the queue, without one it waits.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from copy import copy
 
 from msgspec import Struct
 
@@ -131,6 +132,8 @@ class Attempt(Struct):
     # What came of it: one of the two; and what waits for the disk.
     decision: Decision | None = None
     refusal: errors.PlaitServerError | None = None
+    """Never one that was raised: that knows the frames it came through, they know this attempt, and all
+    three would stay, with the document, until somebody looks for cycles."""
     outdated: bool = False
     revision: Revision | None = None
     conflict: str | None = None
@@ -168,7 +171,7 @@ class Attempt(Struct):
         try:
             self._check_conditions()
         except errors.PlaitServerError as refusal:
-            self.refusal = refusal
+            self.refusal = copy(refusal)
             return True
         if self.base == tip.n:
             self.ground = tip
@@ -189,7 +192,7 @@ class Attempt(Struct):
         except errors.StoreUnavailable:
             raise
         except errors.PlaitServerError as refusal:
-            self.refusal = refusal
+            self.refusal = copy(refusal)
 
     def index(self) -> None:
         """Make what tells a late decision who touched what; on the event loop, where that changes."""
@@ -229,7 +232,7 @@ class Attempt(Struct):
                 pipeline.locks.check_decision(self.document, self.edit.lock, decision)
             self.decision = decision
         except errors.PlaitServerError as refusal:
-            self.refusal = refusal
+            self.refusal = copy(refusal)
 
     def stands(self) -> bool:
         """Say whether what it was decided on still holds: the document, and the rules, since what comes
@@ -365,7 +368,7 @@ class Attempt(Struct):
             if self.key_record is not None:
                 self.pipeline.keys.remember(self.caller, self.key_record)
         if self.refusal is not None:
-            raise self.refusal
+            raise copy(self.refusal)
         if isinstance(self.decision, Overlap):
             raise await self.merge_conflict(self.decision, self.pipeline.limits)
         return self.accepted()
