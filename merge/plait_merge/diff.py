@@ -96,7 +96,7 @@ class _Differ:
         return pairs
 
     def _compare(self, path: Tokens, place: Tokens, base: Json, target: Json) -> None:
-        """Add what makes base, now at *path* and at *place* at first, the target, which is not the same."""
+        """Add what makes base, now at *path* and at *place* at first, the target."""
         kind = type(base)
         if kind is not type(target) or (kind is not dict and kind is not list):
             self._replace(path, target)

@@ -203,6 +203,7 @@ class Overlaps:
         return counts_twice(self.rule(node), node.raw, self.yours.strand.body(node).raw)
 
     def kind_of_edits(self, node: Node) -> Kind:
+        """Say what two edits of one value are: of a text that is merged as one, or of anything else."""
         if self.policy is None:
             return "edit_edit"
         values = Values(node.raw, self.theirs.strand.value(node), self.yours.strand.value(node))

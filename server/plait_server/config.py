@@ -121,8 +121,12 @@ class Settings(BaseSettings):
     page_bytes_max: Bytes = Field(
         1_048_576, description="Patches in a page of history; the last may pass it."
     )
-    idempotency_ttl_s: Seconds = Field(86_400, description="How long an idempotency key is remembered.")
-    conflict_ttl_s: Seconds = Field(604_800, description="How long an unsettled conflict is kept.")
+    idempotency_ttl_s: Seconds = Field(
+        86_400, description="How long an idempotency key is remembered, while a server runs."
+    )
+    conflict_ttl_s: Seconds = Field(
+        604_800, description="How long an unsettled conflict is kept, while a server runs."
+    )
     conflicts_open_max: Count = Field(1_000, description="Conflicts kept per document; the oldest go first.")
     conflicts_open_bytes_max: Bytes = Field(16_777_216, description="Bytes of those; the oldest go first.")
     conflicts_shown_max: Count = Field(
@@ -196,7 +200,9 @@ class Settings(BaseSettings):
     queue_edits_max: Count = Field(50_000, description="Queued edits of all before 503.")
     queue_bytes_max: Bytes = Field(67_108_864, description="Bytes of all queued edits before 503.")
     operation_wait_max_s: Seconds = Field(30, description="How long a caller may wait for a queued edit.")
-    operation_ttl_s: Seconds = Field(86_400, description="How long what came of a queued edit is kept.")
+    operation_ttl_s: Seconds = Field(
+        86_400, description="How long what came of a queued edit is kept, while a server runs."
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -156,7 +156,11 @@ class Mutation:
         child = os.fork()
         if not child:
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-            os._exit(KILLED if any(self.fails(*test) for test in enumerate(tests)) else SURVIVED)
+            code = KILLED
+            try:
+                code = KILLED if any(self.fails(*test) for test in enumerate(tests)) else SURVIVED
+            finally:
+                os._exit(code)  # whatever happens: it is not to go on as a second session
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if code != SURVIVED:
             tests[int.from_bytes(self.failing[:])].noticed += 1

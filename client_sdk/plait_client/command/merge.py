@@ -17,9 +17,11 @@ examples:
                                    cherry-pick use it for *.json and *.ipynb
   plait merge --install --global   in all of yours
 
-With --notebook (also beside --install) outputs, counters and the like come
-from theirs where both sides ran a cell again; the source of a cell conflicts as
-ever. Outputs may then be older than what is above them: run it once more.
+In notebooks sources are merged as texts, counters take the higher number, and of
+two runs that differ in nothing but version numbers the newer one counts. With
+--notebook (also beside --install) outputs, counters and the like come from theirs
+where both sides ran a cell again; sources that touch conflict as ever. Outputs may
+then be older than what is above them: run it once more.
 
 In a rebase git swaps the sides: yours is the branch you rebase onto. What
 is not JSON, or not for us, git merges by lines as ever. To take --install
@@ -44,7 +46,7 @@ from plait_client.command.rules import read_rules, to_policy, with_key
 from plait_client.command.terminal import DONE, OPEN, Refusal, as_argument, in_words, put, talk
 from plait_client.command.versions import Versions, settled
 from plait_client.command.written import STDIN, has_content, read, save
-from plait_merge import NOTEBOOK, Conflicted, Json, Merged, is_notebook
+from plait_merge import NOTEBOOK, NOTEBOOK_DEFAULT, Conflicted, Json, Merged, is_notebook
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -113,8 +115,8 @@ def _versions(asked: Namespace) -> Versions:
 
 def _merge(versions: Versions, rules: Json, asked: Namespace) -> int:
     """Merge and write: first the conflicts, so that there is never a file without them."""
-    if asked.notebook and is_notebook(versions.yours.value):
-        rules = with_key(NOTEBOOK.as_json(), asked.key)
+    if asked.policy is None and (asked.notebook or asked.key) and is_notebook(versions.yours.value):
+        rules = with_key((NOTEBOOK if asked.notebook else NOTEBOOK_DEFAULT).as_json(), asked.key)
     outcome = versions.merge(to_policy(rules, "the policy"))
     content = versions.yours.encoded(versions.text(settled(versions, outcome, {})))
     name = asked.path or asked.output

@@ -21,6 +21,7 @@ from plait_merge import (
     Json,
     LimitExceeded,
     Merged,
+    Policy,
     diff,
     merge,
     same,
@@ -79,7 +80,8 @@ class Resolution:
 
     def _with_edits(self, before: Json | Absent, after: Json | Absent) -> Json | Absent:
         """Carry what somebody edited in the file since the merge over to the value with the choices."""
-        outcome = merge(before, self.file.value, after, limits=LIMITS)
+        # By no policy, not even that of notebooks: what is typed here is nobody's second choice.
+        outcome = merge(before, self.file.value, after, Policy(), limits=LIMITS)
         if isinstance(outcome, LimitExceeded):
             raise outcome
         if isinstance(outcome, Merged):

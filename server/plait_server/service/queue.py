@@ -238,6 +238,7 @@ class Queue:
             self._turn_away(batch, error)
         except Exception as error:
             log.exception("The store failed in a way it should not")
+            self._newest = newest
             self._turn_away(batch, errors.StoreUnavailable(f"The store failed: {type(error).__name__}."))
         else:
             self._is_unsure = False

@@ -163,9 +163,11 @@ class Service:
             await asyncio.gather(task, return_exceptions=True)
         await self._committer.close()
         await self.hub.close()
-        with contextlib.suppress(errors.Unavailable):
-            await self._expire()
-        await self._store.close()
+        try:
+            with contextlib.suppress(errors.Unavailable):
+                await self._expire()
+        finally:
+            await self._store.close()
 
     def ready(self) -> Readiness:
         """Say whether edits can be taken now, and what an acknowledgement is worth."""

@@ -47,14 +47,17 @@ def _accept(
 
 
 def accepted_operations(
-    connection: sqlite3.Connection, operations: Sequence[OperationRecord]
+    connection: sqlite3.Connection, operations: Sequence[OperationRecord], now: int
 ) -> list[OperationRecord | KeyTaken] | None:
     """Find out whether operations whose transaction failed are there after all; None: none of them is.
+    One that has expired `now` is not.
 
     Raises OutcomeUnknown where only some are: those were there before, of the others nothing is known.
     """
     found = [read_operation(connection, each.address.tenant, each.id) for each in operations]
-    stored = [record for record in found if record is not None]
+    stored = [
+        record for record in found if record is not None and (record.expires is None or record.expires > now)
+    ]
     if not stored:
         return None
     if len(stored) < len(operations):

@@ -198,7 +198,7 @@ class SqliteStore:
     ) -> list[OperationRecord | KeyTaken]:
         return await self._writer.write(
             lambda connection: accept_operations(connection, operations, now),
-            written=lambda connection: accepted_operations(connection, operations),
+            written=lambda connection: accepted_operations(connection, operations, now),
         )
 
     async def operation(self, tenant: str, id: str) -> OperationRecord | None:

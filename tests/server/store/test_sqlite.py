@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from plait_server.errors import OutcomeUnknown, StoreRefused, StoreUnavailable
-from plait_server.store import Address, CollectionRecord, Committed, HeadMoved, SnapshotRecord
+from plait_server.store import Address, CollectionRecord, Committed, HeadMoved, LockRecord, SnapshotRecord
 from plait_server.store.schema import Schema, load_schema, statements
 from plait_server.store.sqlite import SqliteStore
 from server.store.records import HERE, NOW, THERE, conflict, edit, keeping, key
@@ -170,6 +170,20 @@ async def test_a_database_of_the_first_version_keeps_all_it_has(tmp_path: Path) 
         assert await store.commit([edit(5, HERE)]) == [HeadMoved()]
         assert await store.commit([edit(6, HERE), edit(5, THERE)]) == [Committed(12), Committed(13)]
         assert [each.n for each in await store.revisions(HERE, above=0, upto=9, limit=9)] == [*range(1, 8)]
+
+
+async def test_a_database_of_the_fourth_version_goes_on_with_its_fencing_numbers(tmp_path: Path) -> None:
+    """A number that was given once is never given again, or an old holder could write."""
+    path, schema = _first_version(tmp_path / "plait.db"), load_schema()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        for version in (2, 3, 4):
+            connection.executescript(schema.steps[version])
+        connection.execute("UPDATE store SET schema_version = 4, fence = 7")
+        connection.commit()
+    async with open_store(path) as store:
+        assert store.time == 0
+        record = LockRecord(HERE, "lock", "/n", 1, "ann", "ann-token", 60_000, NOW + 60_000)
+        assert await store.put_lock(record) == 8
 
 
 async def test_a_database_without_collections_gets_them(tmp_path: Path) -> None:
