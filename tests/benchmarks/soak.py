@@ -215,7 +215,8 @@ class Soak:
             raise Unread(f"The retention was answered with {answer.status} {answer.code}.")
 
     def _shown(self, load: Load, seconds: float) -> None:
-        if seconds >= self._next_s and not load.is_over:
+        late = self._sampling is not None and not self._sampling.done()
+        if seconds >= self._next_s and not late and not load.is_over:
             self._next_s += self._every_s
             self._sampling = asyncio.create_task(self._sample(load, seconds))
 
