@@ -17,6 +17,10 @@ from plait_server.store import Address, Commit, CommitResult, Committed, HeadMov
 
 BATCH_COMMITS_MAX = 1_000
 SNAPSHOTS_AT_ONCE = 16
+SNAPSHOT_AFTER_BATCHES = 4
+"""Commits come first, but not for ever: where they never pause, a snapshot is written after so many."""
+SNAPSHOTS_WAITING_MAX = 64
+"""Beyond so many, that are open documents as long as they wait, several are written at a time."""
 GATHERED_COMMITS = 64
 """So many share a sync well enough: no more are waited for."""
 TURNS_QUIET = 2
@@ -54,6 +58,8 @@ class Committer:
         self._on_committed = on_committed
         self._waiting: Line[Waiting] = Line()
         self._wants_snapshot: dict[OpenDocument, None] = {}
+        self._batches = 0
+        """Written since the last snapshot."""
         self._writing: list[Waiting] = []
         self._idle: asyncio.Future[None] | None = None
         self._closing = False
@@ -107,10 +113,11 @@ class Committer:
 
     async def _run(self) -> None:
         while True:
-            if self._waiting:
+            if self._waiting and not (self._wants_snapshot and self._batches >= SNAPSHOT_AFTER_BATCHES):
                 await self._gather()
                 await self._write_batch()
                 self._writing = []
+                self._batches += 1
             elif self._wants_snapshot:
                 await self._write_snapshots()
             elif self._closing:
@@ -219,6 +226,7 @@ class Committer:
 
     async def _write_snapshots(self) -> None:
         """Keep some heads whole: after everybody has been answered, in transactions of their own."""
+        self._batches = 0
         for document in list(self._wants_snapshot)[:SNAPSHOTS_AT_ONCE]:
             del self._wants_snapshot[document]
             head = document.head
@@ -232,7 +240,7 @@ class Committer:
                 log.warning("No snapshot of %s: %s", document.address, error.detail)
             else:
                 document.note_snapshot(len(body))
-            if self._waiting:
+            if self._waiting and len(self._wants_snapshot) <= SNAPSHOTS_WAITING_MAX:
                 return
 
     async def _body(self, head: Revision, size: int) -> bytes:
