@@ -1,6 +1,5 @@
 """A document that is closed leaves memory at once: nothing that happened to it keeps it in a cycle."""
 
-import asyncio
 import gc
 from collections.abc import Iterator
 
@@ -9,7 +8,7 @@ import pytest
 from plait_server.errors import BatchRefused
 from plait_server.service import Batch, Edit, IdempotencyKey, IfMatch, Service
 from plait_server.service.document import OpenDocument
-from server.service.bench import ANN, ORDER, decided, put, replacing, turns
+from server.service.bench import ANN, ORDER, decided, put, refusal, replacing, turns
 
 KEY = IdempotencyKey("again", "print")
 HISTORIES = {
@@ -41,7 +40,7 @@ def in_memory() -> int:
 async def close_all(service: Service) -> None:
     await turns()
     service._documents.sweep(-1)
-    await asyncio.sleep(0.01)
+    await turns()
 
 
 @pytest.mark.usefixtures("no_collector")
@@ -69,9 +68,7 @@ async def test_after_a_batch_that_was_refused(service: Service) -> None:
 async def test_after_queued_edits(service: Service) -> None:
     before = in_memory()
     await put(service, {"n": 1})
-    for pointer in ("/n", "/nowhere/n"):
-        operation = await service.queue.submit(ANN, ORDER, replacing(pointer, 2))
-        assert operation is not None
-    await asyncio.sleep(0.1)
+    await service.queue.submit(ANN, ORDER, replacing("/n", 2), wait_s=10)
+    await refusal(service.queue.submit(ANN, ORDER, replacing("/nowhere/n", 2), wait_s=10))
     await close_all(service)
     assert in_memory() == before
