@@ -217,14 +217,8 @@ class Connection:
     def _announce(self, announce: Announce) -> None:
         caller, document = self._caller, announce.document
         since = self._service.revisions_since(caller, document, announce.revision)
-        self._hub.presence.announce(
-            address_of(self._caller, document),
-            self.session.id,
-            caller.author,
-            announce.state,
-            self._hub.clock(),
-            since,
-        )
+        address, now = address_of(caller, document), self._hub.clock()
+        self._hub.presence.announce(address, self.session.id, caller.author, announce.state, now, since)
         self._hub.announce()
 
     @property
