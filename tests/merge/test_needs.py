@@ -9,6 +9,7 @@ import pytest
 
 from merge.strategies import Patch, add, copy, move, remove, replace
 from plait_merge import Conflicted, Json, apply, rebase, resolve
+from plait_merge.outcome import Side
 
 
 class Settled(NamedTuple):
@@ -17,7 +18,7 @@ class Settled(NamedTuple):
     base: Json
     theirs: Patch
     yours: Patch
-    by_choice: Mapping[str, Json]
+    by_choice: Mapping[Side, Json]
 
 
 CASES = {
