@@ -54,6 +54,12 @@ CASES = {
         [move("/a/b", "/b"), move("/b/c", "/e"), remove("/a")],
         {"theirs": {"b": {}, "d": 1}, "yours": {"b": {}, "e": 1}, "base": {"b": {"c": 1}}},
     ),
+    "what both removed comes back only with what both rescued": Settled(
+        {"a": {"b": 1}},
+        [move("/a/b", "/c"), remove("/a")],
+        [move("/a/b", "/d"), remove("/a")],
+        {"theirs": {"c": 1}, "yours": {"d": 1}, "base": {"a": {"b": 1}}},
+    ),
     "what is in what both added stays, though theirs copied it from what falls": Settled(
         {"a": 1, "z": 0},
         [replace("/z", {"p": 2}), move("/a", "/c"), add("/a", {}), copy("/z", "/a/o")],
