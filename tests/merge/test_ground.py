@@ -87,3 +87,12 @@ def test_two_new_elements_of_one_key_are_a_conflict_whatever_both_inserted_elsew
     assert isinstance(outcome, Conflicted)
     (conflict,) = outcome.conflicts
     assert (conflict.kind, conflict.pointer, conflict.base.present) == ("duplicate_key", "/l/-", False)
+
+
+@pytest.mark.parametrize("gap", range(4))
+def test_three_neighbours_are_enough_to_tell_an_order(gap: int) -> None:
+    base = [10, 20, 30]
+    theirs, yours = ([*base[:gap], new, *base[gap:]] for new in (10 * gap + 6, 10 * gap + 3))
+    outcome = merge(base, theirs, yours)
+    assert isinstance(outcome, Merged)
+    assert outcome.value == sorted({*theirs, *yours})
