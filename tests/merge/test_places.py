@@ -261,6 +261,7 @@ EDITS: dict[str, list[Patch]] = {
         *({"scalar": word} for word in ("theirs", "yours", "max", "min", "sum", "newest", "exclusive")),
         {"string": {"text": "characters"}},
         {"string": {"text": "characters"}, "scalar": "yours"},
+        {"string": {"text": "characters"}, "scalar": "exclusive"},
     ],
     ids=str,
 )
