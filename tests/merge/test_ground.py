@@ -9,15 +9,34 @@ import pytest
 from plait_merge import Conflicted, Json, LimitExceeded, Limits, Merged, Policy, merge
 
 
-def test_values_edited_too_deep_are_refused_where_they_are() -> None:
-    def nested(x: int, y: int) -> Json:
-        return {"a": {"b": {"c": {"x": x, "y": y}}}}
+def nested(x: int, y: int) -> Json:
+    return {"a": {"b": {"c": {"x": x, "y": y}}}}
 
-    values = nested(0, 0), nested(1, 0), nested(0, 1)
-    assert isinstance(merge(*values, limits=Limits(depth_max=4)), Merged)
-    refused = merge(*values, limits=Limits(depth_max=3))
+
+@pytest.mark.parametrize(
+    ("base", "theirs", "yours", "depth", "pointer"),
+    [
+        pytest.param(nested(0, 0), nested(1, 0), nested(0, 1), 4, "/a/b/c", id="members"),
+        pytest.param(
+            [nested(0, 0)], [0, nested(1, 0)], [nested(0, 1), 0], 5, "/0/a/b/c", id="elements that moved"
+        ),
+        pytest.param(
+            [{"id": 0}, {"id": 1}],
+            [{"id": 0}, {"id": 1}, {"id": 2, **nested(1, 0)}],
+            [{"id": 0}, {"id": 1}, {"id": 2, **nested(0, 1)}],
+            5,
+            "/2/a/b/c",
+            id="new elements of one key",
+        ),
+    ],
+)
+def test_values_edited_too_deep_are_refused_where_they_are(
+    base: Json, theirs: Json, yours: Json, depth: int, pointer: str
+) -> None:
+    assert not isinstance(merge(base, theirs, yours, limits=Limits(depth_max=depth)), LimitExceeded)
+    refused = merge(base, theirs, yours, limits=Limits(depth_max=depth - 1))
     assert isinstance(refused, LimitExceeded)
-    assert (refused.limit, refused.pointer) == ("depth", "/a/b/c")
+    assert (refused.limit, refused.pointer) == ("depth", pointer)
 
 
 def test_two_new_elements_of_one_name_are_a_conflict_in_every_array_that_is_strict() -> None:
@@ -96,3 +115,82 @@ def test_three_neighbours_are_enough_to_tell_an_order(gap: int) -> None:
     outcome = merge(base, theirs, yours)
     assert isinstance(outcome, Merged)
     assert outcome.value == sorted({*theirs, *yours})
+
+
+def row(name: int, **rest: Json) -> Json:
+    return {"id": name, **rest}
+
+
+KEYED: Json = {"": {"array": {"keyed": ["id"]}}}
+
+
+@pytest.mark.parametrize(
+    ("base", "theirs", "yours", "rules", "value"),
+    [
+        pytest.param(["a"], ["i", "a"], ["a", "i"], {}, ["a", "i"], id="a name in two places"),
+        pytest.param([0], [2, 2], [0, 2], {}, [2, 2], id="an edit to what both inserted"),
+        pytest.param({"a": 0}, {"a": 0, "l": [0]}, {"a": 0, "l": []}, {}, {"a": 0, "l": [0]}, id="a list"),
+        pytest.param([row(1)], [row(1, l=[0])], [row(1, l=[])], KEYED, [row(1, l=[0])], id="of a row"),
+        pytest.param([], [row(9, o={"p": 0})], [row(9, o={})], {}, [row(9, o={"p": 0})], id="more of a row"),
+        pytest.param([], [row(9, o={})], [row(9)], {}, [row(9, o={})], id="an object in one of two rows"),
+        pytest.param([], [row(9, l=[])], [row(9)], {}, [row(9, l=[])], id="a list in one of two rows"),
+        pytest.param(
+            [row(2, n=1)],
+            [row(0, n=1)],
+            [row(0, m=2)],
+            {},
+            [row(0, n=1, m=2)],
+            id="a row renamed to a new one",
+        ),
+        pytest.param([row(5)], [row(1), row(0)], [row(0), 0], {}, [row(1), row(0), 0], id="one row of two"),
+        pytest.param([], [[0]], [[0], [1]], {}, [[0], [1]], id="a new element"),
+        *(
+            pytest.param([], [[0]], [[0], [1]], {"/*": rule}, [[0], [0], [1]], id=f"{rule}, twice")
+            for rule in ({"array": "atomic"}, {"array": "lines"}, {"object": "atomic"})
+        ),
+    ],
+)
+def test_what_both_inserted_alike_is_there_once(
+    base: Json, theirs: Json, yours: Json, rules: dict[str, Json], value: Json
+) -> None:
+    outcome = merge(base, theirs, yours, Policy.read({"rules": rules}))
+    assert isinstance(outcome, Merged)
+    assert outcome.value == value
+
+
+@pytest.mark.parametrize(
+    ("base", "theirs", "yours", "told"),
+    [
+        ({"s": None}, {"s": 0}, {}, ("remove_edit", "/s")),
+        ({"s": 0}, {"s": None}, {}, ("remove_edit", "/s")),
+        ([], [row(9, l=0)], [row(9, l={})], ("add_add", "/0/l")),
+    ],
+)
+def test_null_is_not_absent_and_two_kinds_have_nothing_in_common(
+    base: Json, theirs: Json, yours: Json, told: tuple[str, str]
+) -> None:
+    for sides in ((theirs, yours), (yours, theirs)):
+        outcome = merge(base, *sides)
+        assert isinstance(outcome, Conflicted)
+        assert [(conflict.kind, conflict.pointer) for conflict in outcome.conflicts] == [told]
+
+
+@pytest.mark.parametrize(
+    ("base", "theirs", "yours", "arrays"),
+    [
+        pytest.param([row(0)], [row(1)], [row(2)], [""], id="changed by both"),
+        pytest.param([row(0)], [row(1)], [row(0)], [], id="changed by theirs"),
+        pytest.param([row(0)], [row(0)], [row(1)], [], id="changed by yours"),
+        pytest.param([row(0)], [], [], [], id="emptied by both"),
+        pytest.param({}, {"l": [row(0)]}, {"l": [row(0)]}, [], id="added by both"),
+        pytest.param(
+            [row(3, l=[])], [row(3, l=[row(2)])], [row(3, l=[row(2)])], ["", "/0/l"], id="in an element"
+        ),
+    ],
+)
+def test_an_inferred_key_is_told_of_where_both_changed_an_array(
+    base: Json, theirs: Json, yours: Json, arrays: list[str]
+) -> None:
+    outcome = merge(base, theirs, yours)
+    assert isinstance(outcome, Merged)
+    assert [(note.note, note.pointer) for note in outcome.notes] == [("inferred_key", at) for at in arrays]

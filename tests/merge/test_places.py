@@ -56,6 +56,10 @@ Operations: TypeAlias = tuple[Operation, ...]
 BASE = {"a": {"b": 1, "c": [1, 2]}, "d": 2}
 
 
+def inc(path: str, by: Json) -> dict[str, Json]:
+    return {"op": "inc", "path": path, "value": by}
+
+
 def read(scene: Scene) -> tuple[Json, list[Operations], Operations]:
     chain = [read_patch(patch, extended=True) for patch in scene.theirs]
     return scene.base, chain, read_patch(scene.yours, extended=True)
@@ -200,6 +204,9 @@ def test_separate_places_take_the_short_road(theirs: Patch, yours: Patch, kinds:
     [
         pytest.param([replace("/a/b", 2)], [replace("/a", 3)], id="a place in another"),
         pytest.param([replace("/d", 1)], [replace("/a", {"b": 1}), replace("/a/b", 1)], id="of one side"),
+        pytest.param(
+            [replace("/d", 1)], [replace("/a", {"n": 1}), inc("/a/n", 1)], id="one counted in another"
+        ),
         pytest.param([remove("/a/c/0")], [replace("/a/c/1", 3)], id="a shift by theirs"),
         pytest.param([replace("/a/c/1", 3)], [add("/a/c/0", 3)], id="a shift by yours"),
         pytest.param([replace("/a/c/1", 3)], [add("/a/c/-", 3)], id="an array that grows"),
@@ -230,10 +237,6 @@ def test_a_thousand_conflicts_of_the_short_road_are_settled_together() -> None:
     assert dict.fromkeys(base, 2) == settled
 
 
-def inc(path: str, by: Json) -> dict[str, Json]:
-    return {"op": "inc", "path": path, "value": by}
-
-
 EDITS: dict[str, list[Patch]] = {
     "/n": [
         [replace("/n", 2)],
@@ -241,15 +244,16 @@ EDITS: dict[str, list[Patch]] = {
         [replace("/n", "x")],
         [remove("/n")],
         [inc("/n", 1)],
+        [inc("/n", 1), inc("/n", 2)],
         [replace("/n", 2), inc("/n", 1)],
     ],
     "/s": [
         [replace("/s", "a c")],
         [replace("/s", "b b")],
-        [replace("/s", 1), replace("/s", "1.2")],
+        [replace("/s", 1), replace("/s", "1.2.3")],
         [remove("/s")],
     ],
-    "/m": [[add("/m", 1)], [add("/m", "1.1")], [add("/m", {}), replace("/m", 2)]],
+    "/m": [[add("/m", 1)], [add("/m", "1.1.1")], [add("/m", {}), replace("/m", 2)]],
 }
 
 
