@@ -130,9 +130,10 @@ KEYED: Json = {"": {"array": {"keyed": ["id"]}}}
         pytest.param(["a"], ["i", "a"], ["a", "i"], {}, ["a", "i"], id="a name in two places"),
         pytest.param([0], [2, 2], [0, 2], {}, [2, 2], id="an edit to what both inserted"),
         pytest.param({"a": 0}, {"a": 0, "l": [0]}, {"a": 0, "l": []}, {}, {"a": 0, "l": [0]}, id="a list"),
-        pytest.param([row(1)], [row(1, l=[0])], [row(1, l=[])], KEYED, [row(1, l=[0])], id="of a row"),
+        pytest.param([0, row(1)], [row(1, l=[0])], [row(1, l=[])], KEYED, [row(1, l=[0])], id="of a row"),
         pytest.param([], [row(9, o={"p": 0})], [row(9, o={})], {}, [row(9, o={"p": 0})], id="more of a row"),
         pytest.param([], [row(9, o={})], [row(9)], {}, [row(9, o={})], id="an object in one of two rows"),
+        pytest.param([], [row(9, n=None)], [row(9)], {}, [row(9, n=None)], id="null in one of two rows"),
         pytest.param([], [row(9, l=[])], [row(9)], {}, [row(9, l=[])], id="a list in one of two rows"),
         pytest.param(
             [row(2, n=1)],
