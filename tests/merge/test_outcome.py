@@ -62,6 +62,14 @@ def test_a_conflict_keeps_its_id_wherever_its_place_has_moved_and_whatever_else_
     assert moved["id"] == plain["id"]
 
 
+def test_an_id_does_not_go_by_the_order_of_members() -> None:
+    ids = {
+        told({}, [[add("/m", value)]], [add("/m", 2)])[0]["id"]
+        for value in ([1, {"b": "é", "a": None}], [1, {"a": None, "b": "é"}])
+    }
+    assert ids == {"b656251ca7858a3a6f3b3727"}
+
+
 def test_conflicts_are_in_the_order_of_their_places_elements_by_number() -> None:
     base: Json = {"l": list(range(12)), "a": 0}
     theirs, yours = ([replace(f"/l/{at}", new) for at in (10, 9, 2)] + [replace("/a", new)] for new in "ty")
