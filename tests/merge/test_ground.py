@@ -157,6 +157,7 @@ def test_what_both_inserted_alike_is_there_once(
     outcome = merge(base, theirs, yours, Policy.read({"rules": rules}))
     assert isinstance(outcome, Merged)
     assert outcome.value == value
+    assert bool(outcome.patch) == (value != theirs)
 
 
 @pytest.mark.parametrize(
