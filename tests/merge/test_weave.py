@@ -1,0 +1,75 @@
+"""Two sides woven: circles that a choice could close, guards that are replayed, choices that are written."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from merge.strategies import Patch, add, guard, move, replace
+from plait_merge import Conflicted, Json, Rebased, apply, rebase, resolve
+from plait_merge.outcome import Side
+from plait_merge.weave import GUARD_REPLAYS_MAX
+
+
+def conflicted(base: Json, theirs: Patch, yours: Patch) -> Conflicted:
+    outcome = rebase(base, [theirs], yours)
+    assert isinstance(outcome, Conflicted)
+    return outcome
+
+
+def kinds(base: Json, theirs: Patch, yours: Patch) -> list[tuple[str, str]]:
+    return [(conflict.kind, conflict.pointer) for conflict in conflicted(base, theirs, yours).conflicts]
+
+
+def test_a_circle_that_only_a_choice_would_close_is_a_conflict_too() -> None:
+    """Both take c out of b; left in it, yours' b in a and theirs' a in c would go round."""
+    base: Json = {"a": {}, "b": {"c": {}}}
+    theirs = [move("/b/c", "/x"), move("/a", "/x/a")]
+    outcome = conflicted(base, theirs, [move("/b/c", "/y"), move("/b", "/a/b")])
+    assert [(c.kind, c.pointer) for c in outcome.conflicts] == [("cycle", "/a"), ("move_move", "/b/c")]
+    head = apply(base, theirs)
+    sides: list[Side] = ["theirs", "yours", "base"]
+    for one, other in product(sides, repeat=2):
+        choices = dict(zip((c.id for c in outcome.conflicts), (one, other), strict=True))
+        value = apply(head, resolve(head, outcome, choices))
+        assert sorted(names_in(value)) == sorted(
+            ["a", "b", {"theirs": "x", "yours": "y", "base": "c"}[other]]
+        )
+
+
+def names_in(value: Json) -> list[str]:
+    return [found for name, part in value.items() for found in (name, *names_in(part))]
+
+
+def test_a_guard_sees_what_a_move_before_it_brought() -> None:
+    """What it looks at theirs never touched; what was moved in there theirs has."""
+    yours = [move("/z", "/a/z"), guard("/a", {"z": 1})]
+    assert kinds({"a": {}, "z": 1}, [replace("/z", 2)], yours) == [("guard", "/a")]
+    assert isinstance(rebase({"a": {}, "z": 1}, [[move("/a", "/b")]], yours), Rebased)
+
+
+def test_so_many_guards_are_replayed_and_further_ones_fail() -> None:
+    base, theirs = {"n": 0}, [move("/n", "/m")]
+    steps = [step for n in range(1, GUARD_REPLAYS_MAX + 1) for step in (replace("/n", n), guard("/n", n))]
+    outcome = rebase(base, [theirs], [*steps, steps[-1]])
+    assert isinstance(outcome, Rebased)
+    assert outcome.value == {"m": GUARD_REPLAYS_MAX}
+    (last,) = conflicted(base, theirs, [*steps, replace("/n", -1), guard("/n", -1)]).conflicts
+    assert (last.kind, last.your_operations) == ("guard", (len(steps) + 1,))
+
+
+@pytest.mark.parametrize(
+    ("base", "theirs", "yours", "written"),
+    [
+        ({}, [add("/m", 1)], [add("/m", 2)], add("/m", 7)),
+        ({"m": 0}, [replace("/m", 1)], [replace("/m", 2)], replace("/m", 7)),
+    ],
+)
+def test_a_chosen_value_is_written_at_once(
+    base: Json, theirs: Patch, yours: Patch, written: dict[str, Json]
+) -> None:
+    """And not what it stands for before it."""
+    outcome = conflicted(base, theirs, yours)
+    (conflict,) = outcome.conflicts
+    assert resolve(apply(base, theirs), outcome, {conflict.id: {"value": 7}}) == [written]
