@@ -6,8 +6,8 @@ from itertools import product
 
 import pytest
 
-from merge.strategies import Patch, add, guard, move, replace
-from plait_merge import Conflicted, Json, Rebased, apply, rebase, resolve
+from merge.strategies import Patch, add, copy, guard, move, remove, replace
+from plait_merge import Conflicted, Json, Policy, Rebased, apply, rebase, resolve
 from plait_merge.outcome import Side
 from plait_merge.weave import GUARD_REPLAYS_MAX
 
@@ -73,3 +73,47 @@ def test_a_chosen_value_is_written_at_once(
     outcome = conflicted(base, theirs, yours)
     (conflict,) = outcome.conflicts
     assert resolve(apply(base, theirs), outcome, {conflict.id: {"value": 7}}) == [written]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "yours"),
+    [
+        ([move("/a", "/b")], [replace("/a/x", 2), guard("/a", {"l": [], "x": 2})]),
+        ([add("/a/l/-", 1)], [add("/a/l/-", 1), guard("/a/l", [1])]),
+    ],
+    ids=["what yours did", "what both did"],
+)
+@pytest.mark.parametrize("clash", [False, True])
+def test_a_guard_sees_what_was_done_before_it_once(theirs: Patch, yours: Patch, clash: bool) -> None:
+    """Whether or not something else is in conflict: there, it sees what yours has."""
+    base: Json = {"a": {"l": [], "x": 1}, "n": 0}
+    if clash:
+        theirs = [replace("/n", 1), *theirs]
+        yours = [replace("/n", 2), *yours, guard("/n", 2)]
+        assert kinds(base, theirs, yours) == [("edit_edit", "/n")]
+    else:
+        assert isinstance(rebase(base, [theirs], yours), Rebased)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "yours", "stale"),
+    [
+        pytest.param([replace("/a", 2)], [copy("/a", "/c")], ["/c"], id="edited"),
+        pytest.param([remove("/a"), move("/z", "/y")], [copy("/a", "/c")], ["/c"], id="removed"),
+        pytest.param([move("/a", "/b")], [copy("/a", "/c")], [], id="only moved"),
+        pytest.param([replace("/a", 2)], [copy("/a", "/c"), remove("/c")], [], id="copied for a while"),
+        pytest.param([replace("/a", 2)], [copy("/a", "/c"), copy("/z", "/d")], ["/c"], id="one of two"),
+        pytest.param([replace("/a", 2), add("/x", 1)], [add("/e", 1), copy("/e", "/x")], [], id="yours"),
+    ],
+)
+def test_a_copy_of_what_theirs_has_changed_is_noted(theirs: Patch, yours: Patch, stale: list[str]) -> None:
+    outcome = rebase({"a": 1, "z": 1}, [theirs], yours)
+    assert isinstance(outcome, Rebased)
+    assert [note.pointer for note in outcome.notes if note.note == "stale_copy"] == stale
+
+
+def test_what_a_policy_makes_of_two_additions_is_written_at_once() -> None:
+    policy = Policy.read({"rules": {"/m": {"scalar": "sum"}}})
+    outcome = rebase({"z": 1}, [[add("/m", 1), move("/z", "/y")]], [add("/m", 2)], policy)
+    assert isinstance(outcome, Rebased)
+    assert outcome.patch == [add("/m", 3)]
