@@ -77,3 +77,15 @@ def test_theirs_that_do_not_apply_are_named() -> None:
     with pytest.raises(ValueError, match=r"^theirs\[1\] does not apply: ") as told:
         rebase({}, [[add("/a", 1)], [replace("/b", 1)]], [add("/c", 1)])
     assert isinstance(told.value.__cause__, Inapplicable)
+
+
+# -- numbers past the limits that hold where nothing else is said
+
+
+@pytest.mark.parametrize("theirs", [[], [[add("/m", 1)]], [[replace("/n", 0)]]], ids=["none", "apart", "met"])
+def test_what_is_added_up_is_within_the_limits_that_are_given(theirs: list[list[dict[str, Any]]]) -> None:
+    large = 10**2000
+    yours = read_patch([{"op": "inc", "path": "/n", "value": large}], extended=True)
+    outcome = rebase({"n": 0}, theirs, yours, limits=Limits(integer_digits_max=3000))
+    assert isinstance(outcome, Rebased)
+    assert outcome.value["n"] == large
