@@ -292,14 +292,13 @@ def _is_about_order(knot: Knot) -> bool:
 
 
 def _merged(base: Json, theirs: Json, yours: Json, policy: Policy | None) -> Facet | None:
-    """Merge three values, or None where that is not clean, or they are too deep to be compared."""
+    """Merge three values; None where that is not clean, or they or what comes of it are too deep for it."""
     try:
-        patches = read_patch(diff(base, theirs)), read_patch(diff(base, yours))
+        weave = Weave(base, [read_patch(diff(base, theirs))], read_patch(diff(base, yours)), policy)
+        settlement = Settlement(lambda: weave, inner=True)
+        if settlement.open:
+            return None
+        patch = settlement.clean_patch() if weave.knots else weave.write()
+        return Facet(apply_operations(theirs, read_patch(patch)))
     except LimitExceeded:
         return None
-    weave = Weave(base, patches[:1], patches[1], policy)
-    settlement = Settlement(lambda: weave, inner=True)
-    if settlement.open:
-        return None
-    patch = settlement.clean_patch() if weave.knots else weave.write()
-    return Facet(apply_operations(theirs, read_patch(patch)))

@@ -88,4 +88,5 @@ def test_what_is_added_up_is_within_the_limits_that_are_given(theirs: list[list[
     yours = read_patch([{"op": "inc", "path": "/n", "value": large}], extended=True)
     outcome = rebase({"n": 0}, theirs, yours, limits=Limits(integer_digits_max=3000))
     assert isinstance(outcome, Rebased)
-    assert outcome.value["n"] == large
+    value: Json = outcome.value
+    assert value["n"] == large

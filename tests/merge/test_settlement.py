@@ -286,15 +286,34 @@ def test_a_deep_merge_merges_deeply_inside_of_itself_too() -> None:
     assert conflicts_of(rebase(document(0, 0), [theirs], yours)) == [("edit_edit", "/o")]
 
 
-@pytest.mark.parametrize("rules", [{}, DEEP])
-def test_a_deep_merge_of_what_is_too_deep_to_be_compared_is_not_offered(rules: dict[str, Any]) -> None:
-    def nested(leaf: int) -> Json:
-        value: Json = leaf
-        for _ in range(100):
-            value = {"a": value}
-        return value
+def nested(inner: Json, depth: int) -> Json:
+    for _ in range(depth):
+        inner = {"a": inner}
+    return inner
 
-    theirs, yours = [replace("/o", nested(1))], [replace("/o", nested(2))]
-    outcome = rebase({"o": nested(0)}, [theirs], yours, policy(rules), limits=Limits(depth_max=200))
+
+THING: Json = {"kind": "thing", "size": 1, "in": {}}
+
+
+@pytest.mark.parametrize("rules", [{}, DEEP])
+@pytest.mark.parametrize(
+    ("base", "theirs", "yours"),
+    [
+        (nested(0, 100), nested(1, 100), nested(2, 100)),
+        ({"x": 0}, {"x": 1}, {"x": 0, "y": nested(0, 100)}),
+        (
+            {"thing": THING, "deep": nested({}, 40)},
+            {"deep": nested(THING, 40)},
+            {"thing": {**THING, "in": nested({}, 40)}, "deep": nested({}, 40)},
+        ),
+    ],
+    ids=["compared", "added", "moved"],
+)
+def test_a_deep_merge_of_what_is_too_deep_for_it_is_not_offered(
+    base: Json, theirs: Json, yours: Json, rules: dict[str, Any]
+) -> None:
+    """Whatever the limits are for what is submitted."""
+    patches = [[replace("/o", theirs)]], [replace("/o", yours)]
+    outcome = rebase({"o": base}, *patches, policy(rules), limits=Limits(depth_max=200))
     assert isinstance(outcome, Conflicted)
     assert list(outcome.conflicts[0].resolutions) == ["theirs", "yours", "base"]
