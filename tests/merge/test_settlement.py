@@ -303,7 +303,7 @@ THING: Json = {"kind": "thing", "size": 1, "in": {}}
         ({"x": 0}, {"x": 1}, {"x": 0, "y": nested(0, 100)}),
         (
             {"thing": THING, "deep": nested({}, 40)},
-            {"deep": nested(THING, 40)},
+            {"deep": nested({"thing": THING}, 40)},
             {"thing": {**THING, "in": nested({}, 40)}, "deep": nested({}, 40)},
         ),
     ],
