@@ -263,8 +263,9 @@ def test_what_nobody_touched_weighs_nothing() -> None:
     [
         ({str(number): 0 for number in range(1000)}, {str(number): 0 for number in range(300)}, MEMBER_BYTES),
         ([0] * 5000, [0] * 1500, ELEMENT_BYTES),
+        ([0], [0], ELEMENT_BYTES),
     ],
-    ids=["members", "elements"],
+    ids=["members", "elements", "few"],
 )
 def test_what_is_marked_weighs_about_what_it_takes(many: Json, few: Json, part_bytes: int) -> None:
     value: Json = {"many": many, "few": few}

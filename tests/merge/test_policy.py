@@ -205,6 +205,7 @@ def test_a_resolver_is_registered_by_name() -> None:
         resolvers={"never": RESOLVER},
     )
     assert read.at(("a",)).resolver == "never"
+    assert repr(CONFLICT) == "CONFLICT"
     assert read.as_json() == {"rules": {"/a": {"resolver": "never"}}}
     with pytest.raises(PolicyError) as refusal:
         Policy.read(read.as_json(), resolvers={"b": RESOLVER, "a": RESOLVER})
@@ -274,7 +275,7 @@ def accepts(schema: Any, value: Any) -> bool:
         return (
             schema["minItems"] <= len(value) <= schema["maxItems"]
             and all(accepts(schema["items"], part) for part in value)
-            and len(set(value)) == len(value)
+            and (not schema["uniqueItems"] or len(set(value)) == len(value))
         )
     if isinstance(value, dict):
         known, other = schema.get("properties", {}), schema["additionalProperties"]
