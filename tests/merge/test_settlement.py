@@ -107,6 +107,16 @@ def test_a_resolution_holds_nothing_of_yours_but_its_conflict(aside: Patch, your
     assert outcome.clean_patch == [add("/n", 1), *yours]
 
 
+def test_a_resolution_of_a_circle_holds_nothing_else_of_yours() -> None:
+    outcome = conflicted(MOVED, [move("/a", "/b/a")], [add("/n", 1), move("/b", "/a/b")])
+    (conflict,) = outcome.conflicts
+    assert conflict.resolutions == {
+        "theirs": [],
+        "yours": [move("/b/a", "/a"), move("/b", "/a/b")],
+        "base": [move("/b/a", "/a")],
+    }
+
+
 @pytest.mark.parametrize(
     ("inner", "more", "there"),
     [
