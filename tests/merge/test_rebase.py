@@ -90,3 +90,19 @@ def test_what_is_added_up_is_within_the_limits_that_are_given(theirs: list[list[
     assert isinstance(outcome, Rebased)
     value: Json = outcome.value
     assert value["n"] == large
+
+
+def nested_in_arrays(depth: int) -> Json:
+    return [nested_in_arrays(depth - 1)] if depth else 1
+
+
+@pytest.mark.parametrize(
+    ("value", "limits"),
+    [("x" * 2_000_000, Limits()), (nested_in_arrays(100), Limits(depth_max=200))],
+    ids=["large", "deep"],
+)
+def test_a_guard_behind_a_move_sees_values_of_any_size(value: Json, limits: Limits) -> None:
+    base: Json = {"g": {}, "f": {"z": 1}, "o": 1}
+    theirs = [replace("/f/z", 2), move("/f", "/h")]
+    yours = [move("/o", "/p"), add("/g/n", value), guard("/g", {"n": value}), add("/f/w", 1)]
+    assert isinstance(rebase(base, [theirs], yours, limits=limits), Rebased)
