@@ -6,6 +6,7 @@ import pytest
 
 from merge.strategies import Patch, add, copy, move, remove, replace
 from plait_merge import Conflicted, Json, Policy, Rebased, apply, rebase, resolve
+from plait_merge.patch import read_patch
 
 
 def merged(base: Json, theirs: Patch, yours: Patch, policy: Policy | None = None) -> Json:
@@ -32,6 +33,7 @@ MADE: Json = {"m": {"n": 1}, "l": [1, 2]}
         move("/b", "/a/b"),
         move("/a/m", "/c"),
         copy("/b", "/a/l/-"),
+        {"op": "inc", "path": "/a/m/n", "value": 1},
     ],
     ids=str,
 )
@@ -41,11 +43,12 @@ def test_what_is_done_to_what_a_side_made_is_part_of_making_it(then: dict[str, J
         ({"a": 0, "b": 0}, replace("/a", MADE), replace("/a", 1)),
         ({"b": 0}, add("/a", MADE), add("/a", 1)),
     ):
-        outcome = rebase(base, [[other]], [made, then])
+        one, *two = (read_patch([operation], extended=True) for operation in (other, made, then))
+        outcome = rebase(base, [one], (*two[0], *two[1]))
         assert isinstance(outcome, Conflicted)
         assert outcome.conflicts[0].your_operations == (0, 1)
         assert outcome.clean_operations == ()
-        outcome = rebase(base, [[made], [then]], [other])
+        outcome = rebase(base, two, one)
         assert isinstance(outcome, Conflicted)
         assert outcome.conflicts[0].their_patches == (0, 1)
 
