@@ -53,11 +53,54 @@ def test_an_equal_content_is_a_change_if_something_moved_into_it() -> None:
     assert merged({"a": A, "c": 1}, [replace("/c", 2)], yours) == {"a": {"o": {"x": 2}, "y": 1}}
 
 
-def test_a_copy_needs_nothing_that_came_to_its_source_later() -> None:
-    """Though it was there before the copy, elsewhere."""
-    yours = [add("/x", 1), copy("/o", "/k"), move("/x", "/o/x")]
-    outcome = rebase({"o": {}}, [[add("/o/x", 9)]], yours)
+@pytest.mark.parametrize(
+    ("base", "theirs", "yours", "value"),
+    [
+        pytest.param(
+            {"o": {}},
+            [add("/o/x", 9)],
+            [add("/x", 1), copy("/o", "/k"), move("/x", "/o/x")],
+            {"o": {"x": 9}, "k": {}},
+            id="what came into it, though it was there before",
+        ),
+        pytest.param(
+            {"a": 1}, [replace("/a", 2)], [copy("/a", "/k"), replace("/a", 3)], {"a": 2, "k": 1}, id="an edit"
+        ),
+        pytest.param(
+            {"o": {"n": 1}},
+            [replace("/o/n", 2)],
+            [copy("/o", "/k"), replace("/o/n", 3)],
+            {"o": {"n": 2}, "k": {"n": 1}},
+            id="an edit in it",
+        ),
+        pytest.param(
+            {},
+            [add("/o", 5)],
+            [add("/x", 1), copy("/x", "/k"), add("/o", {}), move("/x", "/o/x")],
+            {"o": 5, "k": 1},
+            id="a member it went into",
+        ),
+        pytest.param(
+            {"l": []},
+            [remove("/l")],
+            [add("/x", 1), copy("/x", "/k"), add("/l/0", {}), move("/x", "/l/0/x")],
+            {"k": 1},
+            id="an element it went into",
+        ),
+        pytest.param(
+            {"e": {}},
+            [add("/o", 5)],
+            [add("/x", 1), copy("/x", "/k"), copy("/e", "/o"), move("/x", "/o/x")],
+            {"e": {}, "o": 5, "k": 1},
+            id="a copy it went into",
+        ),
+    ],
+)
+def test_a_copy_needs_nothing_that_happened_to_its_source_later(
+    base: Json, theirs: Patch, yours: Patch, value: Json
+) -> None:
+    """So it stays where that is not chosen."""
+    outcome = rebase(base, [theirs], yours)
     assert isinstance(outcome, Conflicted)
-    (conflict,) = outcome.conflicts
-    head: Json = {"o": {"x": 9}}
-    assert apply(head, resolve(head, outcome, {conflict.id: "theirs"})) == {**head, "k": {}}
+    head = apply(base, theirs)
+    assert apply(head, resolve(head, outcome, {c.id: "theirs" for c in outcome.conflicts})) == value

@@ -53,6 +53,19 @@ def test_what_is_done_to_what_a_side_made_is_part_of_making_it(then: dict[str, J
         assert outcome.conflicts[0].their_patches == (0, 1)
 
 
+def test_what_was_done_to_what_a_side_then_replaced_is_no_part_of_that() -> None:
+    outcome = rebase({"a": {}}, [[replace("/a", 6)]], [add("/a/x", 1), replace("/a", 5)])
+    assert isinstance(outcome, Conflicted)
+    assert outcome.conflicts[0].your_operations == (1,)
+
+
+def test_what_both_added_is_where_it_came_to_however_it_came_there() -> None:
+    for theirs in ([add("/t", {"x": 1}), move("/t", "/n")], [copy("/o", "/n")]):
+        outcome = rebase({"o": {"x": 1}}, [theirs], [add("/n", {"x": 2})])
+        assert isinstance(outcome, Conflicted)
+        assert [(conflict.kind, conflict.pointer) for conflict in outcome.conflicts] == [("add_add", "/n/x")]
+
+
 @pytest.mark.parametrize("again", ["1", "-"])
 def test_a_move_to_where_a_thing_is_does_nothing(again: str) -> None:
     """Were it one, the element would come to stand directly behind the one on its left."""
