@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import pytest
@@ -112,8 +113,11 @@ def test_a_copy_of_what_theirs_has_changed_is_noted(theirs: Patch, yours: Patch,
     assert [note.pointer for note in outcome.notes if note.note == "stale_copy"] == stale
 
 
-def test_what_a_policy_makes_of_two_additions_is_written_at_once() -> None:
+@pytest.mark.parametrize("op", [add, replace])
+def test_what_a_policy_makes_of_both_is_written_at_once(op: Callable[[str, Json], dict[str, Json]]) -> None:
+    """And not after what yours had there."""
     policy = Policy.read({"rules": {"/m": {"scalar": "sum"}}})
-    outcome = rebase({"z": 1}, [[add("/m", 1), move("/z", "/y")]], [add("/m", 2)], policy)
+    base: Json = {"z": 1} if op is add else {"m": 0, "z": 1}
+    outcome = rebase(base, [[op("/m", 1), move("/z", "/y")]], [op("/m", 2), add("/x", 1)], policy)
     assert isinstance(outcome, Rebased)
-    assert outcome.patch == [add("/m", 3)]
+    assert outcome.patch == [add("/x", 1), op("/m", 3)]
