@@ -103,3 +103,19 @@ def test_a_circle_may_lead_through_a_new_element(turned: bool) -> None:
     outcome = rebase({"a": {}, "b": {"l": []}}, [theirs], yours)
     assert isinstance(outcome, Conflicted)
     assert [(conflict.kind, conflict.pointer) for conflict in outcome.conflicts] == [("cycle", "/a")]
+
+
+def test_what_theirs_put_into_what_goes_is_moved_out_of_it_as_theirs_has_it() -> None:
+    base: Json = {"a": {}, "b": 0, "c": 0}
+    theirs = [remove("/b"), add("/a", []), move("/c", "/a/0")]
+    outcome = rebase(base, [theirs], [move("/b", "/a/a")])
+    assert isinstance(outcome, Conflicted)
+    assert [conflict.resolutions["yours"] for conflict in outcome.conflicts] == [
+        [move("/a/0", "/c"), replace("/a", {}), add("/a/a", 0)]
+    ]
+    base = {"b": [0, {"a": 0}]}
+    theirs = [replace("/b/1/a", {}), move("/b", "")]
+    outcome = rebase(base, [theirs], [move("/b/1/a", "/b")])
+    assert isinstance(outcome, Conflicted)
+    head = apply(base, theirs)
+    assert [apply(head, conflict.resolutions["yours"]) for conflict in outcome.conflicts] == [{"b": {}}]
