@@ -392,7 +392,8 @@ class Session:
             del self._behind[document]
             if not subscription.told:
                 subscription.told = True
-                self._put(CaughtUp(doc=subscription.name, rev=backlog.upto))
+                caught_up = CaughtUp(doc=subscription.name, rev=backlog.upto)
+                self.outbox.put(frame_of(caught_up, backlog.upto))
         self._release(subscription)
         return self.loads()
 
@@ -461,6 +462,8 @@ class Session:
         if not under_way.told:
             # Who follows the document has seen what was missed, or will; the others are told.
             self._tell(subscription, answer.revision, _applied(frame, answer, whole=subscription is None))
+        if frame.key is None:
+            return []  # none is made on it: it has no name
         return self._go_on(under_way, ancestor_of(frame.patch, under_way.parent, answer))
 
     def _committed(self, under_way: _UnderWay, subscription: _Subscription, revision: Revision) -> None:
@@ -615,9 +618,7 @@ class Session:
             described["doc"] = document.name
         self.outbox.put(Frame("problem", wire.encode({**described, **self._describe(error, document)})))
 
-    def _put(
-        self, frame: Welcome | Reset | CaughtUp | Applied | Heartbeat | Goaway | Pong | Throttle
-    ) -> None:
+    def _put(self, frame: Welcome | Reset | Applied | Heartbeat | Goaway | Pong | Throttle) -> None:
         self.outbox.put(frame_of(frame))
 
 

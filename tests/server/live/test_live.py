@@ -127,6 +127,19 @@ async def test_half_a_later_frame_holds_up_nobody(serve: Serve) -> None:
     writer.close()
 
 
+async def test_answers_to_edits_that_are_written_together_are_sent_together(client: ClientSession) -> None:
+    for name in ("orders/1", "orders/2"):
+        await create(client, name, {"n": 0})
+    reader, writer = await raw(client)
+    writer.write(masked(b'{"t":"hello"}'))
+    await heard(reader, b'"t":"welcome"')
+    patch = b'"base":1,"patch":[{"op":"replace","path":"/n","value":1}]'
+    writer.write(b"".join(masked(b'{"t":"edit","id":%d,"doc":"orders/%d",%b}' % (n, n, patch)) for n in (1, 2)))
+    await heard(reader, b'{"t":"applied","id":1')
+    assert b'{"t":"applied","id":2' in await reader.read(1_000)
+    writer.close()
+
+
 async def test_a_first_frame_that_is_too_large_is_cut(client: ClientSession) -> None:
     async with opened(client) as live:
         await live.websocket.send_str('{"t":"hello","client":"%s"}' % ("x" * 20_000))
