@@ -5,6 +5,7 @@ msgspec structs rather than pydantic models, because a socket may carry thousand
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, get_args
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, ValidationError, convert, field
@@ -127,6 +128,7 @@ def _kind(content: Json) -> Any:
     return _KINDS.get(tag, ClientFrame) if isinstance(tag, str) else ClientFrame
 
 
+@lru_cache(maxsize=1_024)
 def document_of(name: str) -> DocumentKey:
     """Take the name of a document apart."""
     collection, _, id_ = name.partition("/")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from plait_server.service.frame import Frame, Present, frame_of, rev_frame
+from plait_server.service.frame import Frame, Present, document_of, frame_of, rev_frame
 from plait_server.service.limits import LiveLimits
 from plait_server.service.presence import PresenceBoard
 from plait_server.service.request import DocumentKey
@@ -99,7 +99,7 @@ class Hub:
         if not followers:
             return
         frame = rev_frame(address.document, revision.n - 1, (revision,))
-        publication = Publication(DocumentKey(address.collection, address.id), revision, frame)
+        publication = Publication(document_of(address.document), revision, frame)
         for follower in list(followers):
             follower.published(publication)
         self.presence.follow(address, revision)

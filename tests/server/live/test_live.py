@@ -133,8 +133,8 @@ async def test_answers_to_edits_that_are_written_together_are_sent_together(clie
     reader, writer = await raw(client)
     writer.write(masked(b'{"t":"hello"}'))
     await heard(reader, b'"t":"welcome"')
-    patch = b'"base":1,"patch":[{"op":"replace","path":"/n","value":1}]'
-    writer.write(b"".join(masked(b'{"t":"edit","id":%d,"doc":"orders/%d",%b}' % (n, n, patch)) for n in (1, 2)))
+    edit = b'{"t":"edit","id":%d,"doc":"orders/%d","patch":[{"op":"replace","path":"/n","value":1}]}'
+    writer.write(masked(edit % (1, 1)) + masked(edit % (2, 2)))
     await heard(reader, b'{"t":"applied","id":1')
     assert b'{"t":"applied","id":2' in await reader.read(1_000)
     writer.close()
