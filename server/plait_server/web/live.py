@@ -279,8 +279,7 @@ class _Socket:
 
     def _hand_over(self) -> None:
         try:
-            if self._ending is None:
-                self._pump()
+            self._pump()
         finally:
             self._handing_over = False
         if self._room is not None and self.connection.session.receptive and not self._room.done():
@@ -289,7 +288,7 @@ class _Socket:
     def _pump(self) -> None:
         transport, session = self._transport, self.connection.session
         outbox = session.outbox
-        while not transport.is_closing():
+        while self._ending is None and not transport.is_closing():
             if transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
                 self._writing = asyncio.create_task(self._write())
                 return
