@@ -131,6 +131,8 @@ class Publication(Struct, eq=False):
     document: DocumentKey
     revision: Revision
     frame: Frame
+    follows: bool = False
+    """Whether one of the same document went before it just now: those that follow it go out together."""
 
 
 class Backlog(Struct, frozen=True):
@@ -336,8 +338,8 @@ class Session:
     def published(self, publication: Publication) -> Frame | None:
         """Hear of a revision of a document it follows.
 
-        Gives the frame that tells of it, to be sent before anything else, where nothing waits; most often
-        that is so. Else it is in the outbox.
+        Gives the frame that tells of it, to be sent before anything else, where nothing waits and it is the
+        first for now; most often that is so. Else it is in the outbox.
         """
         subscription = self._subscriptions.get(publication.document)
         if subscription is None:
@@ -348,7 +350,7 @@ class Session:
         frame = None
         if not (self._behind and subscription.document in self._behind):
             is_next = n - 1 == subscription.sent
-            if is_next and own is None and self.outbox.empty:
+            if is_next and own is None and self.outbox.empty and not publication.follows:
                 frame = publication.frame
                 subscription.sent = n
             elif not is_next or self.outbox.crowded:
