@@ -96,8 +96,7 @@ def _disturb(world: World, step: Step) -> None:
             if world.process is not None:
                 world.process.die()
         case "restarts":
-            if world.process is not None:
-                world.process.begin(world.process.close())
+            world.restart_process()
         case "clock":
             world.set_clock(Random(step.roll))
         case "refused" | "unknown" | "unknown, lost" | "dies before" | "dies after" | "slow":

@@ -2,7 +2,7 @@
 
 import logging
 import traceback
-from asyncio import Future, current_task, get_running_loop
+from asyncio import Future, Task, current_task, get_running_loop
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -76,6 +76,8 @@ class World(Party):
         self._windows = Random(f"{seed}/windows")
         self._open_store = open_store
         self._processes = 0
+        # Kept until the end of the world: a task that nobody knows may be collected while it waits.
+        self._endings: list[Task[None]] = []
 
     @property
     def now_s(self) -> float:
@@ -112,6 +114,11 @@ class World(Party):
         self._processes += 1
         self.process = Process(self, self._processes, self._random_bytes)
         self.process.begin(self.process.open(self._open_store(self.disk)))
+
+    def restart_process(self) -> None:
+        """Let the server end as it is asked to; then the next one starts."""
+        if self.process is not None:
+            self._endings.append(self.process.begin(self.process.close()))
 
     def window(self) -> int:
         """Draw how many frames a network takes before the receiver has some."""
