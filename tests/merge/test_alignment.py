@@ -32,6 +32,7 @@ from plait_merge import (
     same,
 )
 from plait_merge.alignment import Aligner, Alignment
+from plait_merge.elementkey import value_form
 from plait_merge.keys import infer_key
 from plait_merge.sameness import Sameness
 
@@ -72,6 +73,14 @@ def people(*names: str, **more: Json) -> list[dict[str, Json]]:
         ([[], people("a")], ("id",)),
         ([[{"a": 1}], [{"a": 1.0}, {"a": 2}]], ("a",)),
         ([[{"a": 10**30}], [{"a": 1e30}, {"a": 2}]], ("a",)),
+        # Of several that fit alike the one that comes first in base; no side comes first.
+        ([[{"b": 1, "a": 1}], [{"a": 1, "b": 1}]], ("b",)),
+        ([[{"b": 1, "a": 1}], []], ("b",)),
+        ([[], [{"b": 1, "a": 1}]], ("a",)),
+        # Of two members only where they differ together.
+        ([[{"a": a, "b": 1, "c": c} for a, c in ((1, 1), (1, 2), (2, 1))]], ("a", "c")),
+        ([[{"a": a, "b": True, "c": c} for a, c in ((1, 1), (1, 2), (2, 1))]], ("a", "c")),
+        ([[{"a": 1, "b": n} for n in range(2)], [{"a": 1, "b": 2}, {"a": 1, "b": 2}]], None),
     ],
 )
 def test_a_key_is_there_and_unique_in_every_element(arrays: list[list[Json]], key: Any) -> None:
@@ -666,9 +675,9 @@ def test_of_what_is_alike_that_stays_which_weighs_the_most() -> None:
 @example([1, True, 2**60, -(2**60)], [1.0, True, float(2**60), -float(2**60)])
 @example({"a": 1e300, "b": 0.5}, {"b": 0.5, "a": int(1e300)})
 def test_the_form_of_values_is_equal_where_they_are_the_same(one: Json, other: Json) -> None:
-    form = Aligner(depth_max=64).form
-    assert (form(one) == form(other)) is same(one, other)
-    assert form(one) == form(parsed(one))
+    for form in (Aligner(depth_max=64).form, value_form):
+        assert (form(one) == form(other)) is same(one, other)
+        assert form(one) == form(copy.deepcopy(one))
 
 
 def test_there_is_no_form_of_a_value_deeper_than_the_limit() -> None:
