@@ -31,7 +31,7 @@ from plait_merge import (
     resolve,
     same,
 )
-from plait_merge.alignment import Aligner, Alignment
+from plait_merge.alignment import Aligner, Alignment, longest_common
 from plait_merge.elementkey import value_form
 from plait_merge.keys import infer_key
 from plait_merge.sameness import Sameness
@@ -80,6 +80,7 @@ def people(*names: str, **more: Json) -> list[dict[str, Json]]:
         # Of two members only where they differ together.
         ([[{"a": a, "b": 1, "c": c} for a, c in ((1, 1), (1, 2), (2, 1))]], ("a", "c")),
         ([[{"a": a, "b": True, "c": c} for a, c in ((1, 1), (1, 2), (2, 1))]], ("a", "c")),
+        ([[{"a": 1}, {"a": "1"}, {"a": 1.5}], []], ("a",)),
         ([[{"a": 1, "b": n} for n in range(2)], [{"a": 1, "b": 2}, {"a": 1, "b": 2}]], None),
     ],
 )
@@ -88,9 +89,24 @@ def test_a_key_is_there_and_unique_in_every_element(arrays: list[list[Json]], ke
 
 
 def test_a_name_is_a_better_key_than_a_position() -> None:
-    base = [{"position": n, "name": name, "text": name * 3} for n, name in enumerate("abcd")]
-    other = [{"position": n, "name": name, "text": name * 3} for n, name in enumerate("xabcd")]
-    assert infer_key([base, other]) == ("name",)
+    """Most elements have more in common with the one of their name, the first and the last or not."""
+
+    def rows(names: str, *texts: str) -> list[Json]:
+        texts = texts or tuple(names)
+        return [{"at": n, "name": name, "text": [texts[n]]} for n, name in enumerate(names)]
+
+    base = rows("abcde")
+    for other in (rows("xabcde"), rows("axbcde"), rows("xabcd", *"xabce")):
+        assert infer_key([base, other]) == ("name",)
+
+
+def test_elements_of_one_pair_of_members_are_one() -> None:
+    base, target = (
+        [{"a": a, "b": b, "n": [side]} for a, b in pairs]
+        for side, pairs in ((0, [(1, 1), (1, 2), (2, 1)]), (1, [(2, 1), (1, 1), (1, 2)]))
+    )
+    alignment = aligned(base, target)
+    assert (alignment.kept, alignment.moved) == ([(0, 1), (1, 2)], [(2, 0)])
 
 
 def test_elements_of_one_key_are_one_however_different() -> None:
@@ -584,19 +600,19 @@ ROWS = st.lists(
 @given(st.tuples(st.lists(ELEMENTS), st.lists(ELEMENTS)) | st.tuples(ROWS, ROWS))
 @example(([0, SHARED[0], 1], [2, SHARED[0], parsed(SHARED[0]), 3]))
 @example(([0, SHARED[0], parsed(SHARED[0]), 1], [2, SHARED[0], 3]))
-@example(([{"id": 1, "n": 0, "m": 0}, {"id": 2, "n": 0}], [{"id": 2, "n": 1}, {"id": 3, "n": 0, "m": 0}]))
+@example(([{"id": 1, "n": 0, "m": 0}, {"id": 2, "n": 0}], [{"id": 3, "n": 0, "m": 0}, {"id": 2, "n": 1}]))
 def test_each_element_is_accounted_for_once(arrays: tuple[list[Json], list[Json]]) -> None:
     aligned(*arrays)
 
 
-@pytest.mark.parametrize("made", [lambda n: n, lambda n: {"id": n, "n": 0}, lambda n: SHARED[n]])
+@pytest.mark.parametrize("made", [lambda n: n, lambda n: {"id": n, "n": 0}, lambda n: [n]])
 def test_as_many_as_can_be_keep_their_order(made: Callable[[int], Json]) -> None:
-    """Of all ways to shuffle four elements."""
-    base = [made(n) for n in range(4)]
-    for order in permutations(range(4)):
-        rising = [some for count in range(5) for some in combinations(order, count) if is_rising(list(some))]
+    """Of all ways to shuffle five elements."""
+    base = [made(n) for n in range(5)]
+    for order in permutations(range(5)):
+        rising = [some for count in range(6) for some in combinations(order, count) if is_rising(list(some))]
         alignment = aligned(base, [base[n] for n in order])
-        assert len(alignment.moved) == 4 - len(rising[-1])
+        assert len(alignment.moved) == 5 - len(rising[-1])
         assert not alignment.added
 
 
@@ -612,6 +628,18 @@ def test_of_two_that_changed_places_the_first_one_stays() -> None:
 def test_equal_elements_around_a_shared_one_keep_their_places() -> None:
     middle: Json = [[7]]
     assert aligned([0, 1, middle, 2, 9], [1, 8, middle, 2, 7]).kept == [(1, 0), (2, 2), (3, 3), (4, 4)]
+
+
+def test_what_stands_between_two_that_are_alike_is_paired_by_position() -> None:
+    assert aligned([[1, 2, 3], 5, ["a", "b", "c"]], [[1, 2, 4], 6, ["a", "b", "d"]]).edited == [
+        (0, 0),
+        (1, 1),
+        (2, 2),
+    ]
+
+
+def test_equal_keys_are_paired_in_order() -> None:
+    assert longest_common([(1, "a"), (3, "b")], [(0, "a"), (2, "c"), (4, "b")]) == [(1, 0), (3, 4)]
 
 
 LONG: Json = list(range(20, 30))
@@ -633,7 +661,7 @@ LONG: Json = list(range(20, 30))
         ({"a": True, "b": [2, 3, 4]}, {"a": True, "b": [5, 6, 7]}, True),
         ({"a": True, "b": [2, 3, 4], "c": []}, {"a": True, "b": [5, 6, 7], "c": [8]}, False),
         # Or something that holds enough to be known again; not just anything.
-        ({"a": [1, 2, 3], "b": LONG, "c": [True]}, {"a": [1, 2, 3], "b": [LONG], "c": []}, True),
+        ({"a": [1, 2, 3], "b": LONG, "c": [True]}, {"a": [1, 2, 3], "b": [0], "c": []}, True),
         ({"a": [1, 2], "b": LONG, "c": [True]}, {"a": [1, 2], "b": [0], "c": []}, False),
         ({"a": [1, 2, 3], "b": LONG, "c": [True]}, {"a": [4, 5, 6], "b": [0], "c": [True]}, False),
         # A container of another kind is never the same.
@@ -668,10 +696,13 @@ def test_of_what_is_alike_that_stays_which_weighs_the_most() -> None:
         assert sum(weights[one[i]] for i, _ in edited) == max(
             sum(weights[one[i]] for i, _ in way) for way in ways
         )
+    little_more: Json = [[5, 6, [7, 8]], [1, 2, 3]]
+    assert aligned(little_more, [[1, 2, 4], [5, 6, [7, 9, 0]]]).edited == [(0, 1)]
 
 
 @given(VALUES, VALUES)
 @example([True], [False])
+@example({"a": 1}, {"a": 2})
 @example([1, True, 2**60, -(2**60)], [1.0, True, float(2**60), -float(2**60)])
 @example({"a": 1e300, "b": 0.5}, {"b": 0.5, "a": int(1e300)})
 def test_the_form_of_values_is_equal_where_they_are_the_same(one: Json, other: Json) -> None:

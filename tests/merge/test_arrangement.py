@@ -99,8 +99,8 @@ def test_a_side_that_is_chosen_is_what_there_is_in_the_end(
             [add("/a/b/0", 1), move("/b", "/t")],
         ),
         (
-            {"a": 1, "b": 2, "x": 0},
-            [replace("/x", 1)],
+            {"a": 1, "b": 2},
+            [replace("/b", 3)],
             [move("/b", "/c"), copy("/a", "/d")],
             [move("/b", "/c"), copy("/a", "/d")],
         ),

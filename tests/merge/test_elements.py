@@ -70,7 +70,9 @@ def test_only_what_gives_or_takes_a_key_is_compared_by_it() -> None:
     assert merged([{}], [replace("/l", 5)], [add("/l/-", {"n": 1})], KEYED) == [("replace_edit", "/l")]
     base, anew = [{"sku": 1, "size": 1}], {"sku": 1, "size": 1, "n": 5}
     renamed = [replace("/l/0/sku", 2), add("/l/-", base[0])]
-    assert merged(base, [replace("/l/0", anew)], renamed, KEYED) == [("replace_edit", "/l/0")]
+    outcome = rebase({"l": base}, [[replace("/l/0", anew)]], renamed, Policy.read({"rules": KEYED}))
+    assert isinstance(outcome, Conflicted)
+    assert (outcome.conflicts[0].kind, outcome.clean_operations) == ("replace_edit", (1,))
 
 
 def test_what_has_no_key_is_told_where_something_that_could_be_one_changed() -> None:
