@@ -96,7 +96,7 @@ def _places(edits: Sequence[Edit]) -> Iterator[list[Edit]]:
             yield place
             place = []
         place.append(edit)
-        end = edit.end if len(place) == 1 else max(end, edit.end)
+        end = max(end, edit.end)
     if place:
         yield place
 
