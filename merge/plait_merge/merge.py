@@ -8,6 +8,7 @@ from operator import is_
 
 from plait_merge.alignment import Aligner
 from plait_merge.diff import diff, operations_between
+from plait_merge.fields import merge_fields
 from plait_merge.ground import Ground, Order
 from plait_merge.keys import Key
 from plait_merge.notebook import NOTEBOOK_DEFAULT, is_notebook
@@ -35,6 +36,8 @@ def merge(
     """
     if policy is None and all(map(is_notebook, (base, theirs, yours))):
         policy = NOTEBOOK_DEFAULT
+    if policy is None and (merged := merge_fields(base, theirs, yours, limits.depth_max)) is not None:
+        return _submittable(theirs, merged, limits)
     unbound = replace(limits, operations_max=_ANY, pointer_bytes_max=_ANY)
     aligner = Aligner(limits.depth_max)
     if policy is not None and policy.names:
@@ -60,9 +63,7 @@ def merge(
     if ground.orders:
         patch = _in_order(theirs, patch, ground.orders)
         value = apply(theirs, patch, unbound)
-    if not _is_within(patch, limits):
-        patch = diff(theirs, value, limits)
-    return Merged(value, patch, notes)
+    return _submittable(theirs, Merged(value, patch, notes), limits)
 
 
 def _keys_asked_for(base: Json | Absent, policy: Policy) -> Iterator[tuple[int, Key | None]]:
@@ -123,6 +124,13 @@ def _inserts_behind(replay: Replay, operations: list[Operation], order: Order) -
         and all(map(is_, (o.value for o in operations), order.yours))
         and behind == [o.path for o in operations[: len(behind)] if o.op == "add"]
     )
+
+
+def _submittable(theirs: Json, merged: Merged, limits: Limits) -> Merged:
+    """Give the merge with a patch that could be submitted."""
+    if _is_within(merged.patch, limits):
+        return merged
+    return replace(merged, patch=diff(theirs, merged.value, limits))
 
 
 def _is_within(patch: Patch, limits: Limits) -> bool:

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from msgspec import Struct
 
 from plait_merge import ABSENT, Absent, Blame, Json
-from plait_server.errors import StoreUnavailable
+from plait_server.errors import RevisionCompacted, StoreUnavailable
 from plait_server.service.document import OpenDocument
 from plait_server.service.documents import Documents
 from plait_server.service.limits import ServiceLimits
@@ -84,15 +84,21 @@ class Blames:
     async def _beginning(self, document: OpenDocument, n: int) -> tuple[int, Json | Absent, Blame[Setter]]:
         """Give the newest revision up to `n` that is known, with its value: at worst the oldest that is kept,
         or what was before the first."""
-        extent = await self._store.extent(document.address)
-        oldest = min(n, 1 if extent is None else extent.oldest)
-        known, blame = self._nearest(document.address, n)
-        if known == n:
-            return n, ABSENT, blame
-        if known < oldest and oldest > 1:
-            known, blame = oldest, Blame(Setter(oldest, "", 0))
-        value = (await self._documents.state(document, known)).value if known else ABSENT
-        return known, value, Blame() if value is ABSENT else blame
+        while True:
+            extent = await self._store.extent(document.address)
+            oldest = min(n, 1 if extent is None else extent.oldest)
+            known, blame = self._nearest(document.address, n)
+            if known == n:
+                return n, ABSENT, blame
+            if known < oldest and oldest > 1:
+                known, blame = oldest, Blame(Setter(oldest, "", 0))
+            try:
+                value = (await self._documents.state(document, known)).value if known else ABSENT
+            except RevisionCompacted:
+                if known == n:
+                    raise
+            else:
+                return known, value, Blame() if value is ABSENT else blame
 
     def _nearest(self, address: Address, n: int) -> tuple[int, Blame[Setter]]:
         """Give the newest that is known up to revision `n`: at worst what was before the first."""

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -22,9 +24,10 @@ from plait_server.service import (
     ServiceLimits,
 )
 from plait_server.service.compactor import GROWN_BY, is_due
-from plait_server.store import Address, Extent
+from plait_server.store import Address, Extent, Floor, RevisionRecord
+from plait_server.store.sqlite import SqliteStore
 from server.data.histories import findings
-from server.service.bench import ANN, BOB, ORDER, Bench, put, refusal, replacing
+from server.service.bench import ANN, BOB, ORDER, Bench, TroubledStore, put, refusal, replacing
 from server.store import histories
 
 DAY_S = 86_400
@@ -253,6 +256,47 @@ async def test_a_restart_forgets_nothing(bench: Bench) -> None:
     async with asyncio.timeout(20):
         while (await bench.service.revisions(ANN, ORDER, 1, None)).oldest != 22:
             pass
+
+
+class Shrinking(TroubledStore):
+    """A store whose histories get shorter after everything that is read of them, down to the head."""
+
+    oldest = 1
+
+    async def extent(self, address: Address) -> Extent | None:
+        found = await self._store.extent(address)
+        await self._shrink(address)
+        return found
+
+    async def revisions(self, address: Address, **span: Any) -> list[RevisionRecord]:
+        found = await self._store.revisions(address, **span)
+        await self._shrink(address)
+        return found
+
+    async def _shrink(self, address: Address) -> None:
+        floor = Floor(self.oldest, self.oldest + 9, whole=False)
+        value = b'{"n":%d}' % floor.n
+        if await self._store.compact(address, floor, value, spare_labelled=True):
+            self.oldest = floor.n
+
+
+async def test_what_goes_while_it_is_read_leaves_no_gap(tmp_path: Path) -> None:
+    """From the oldest that a page of history names on, all are there; blame begins where history does."""
+    store = Shrinking(await SqliteStore.open(tmp_path / "plait.db"))
+    async with AsyncExitStack() as stack:
+        service = await Service.open(store, limits=ServiceLimits(recent_revisions_max=2))
+        stack.push_async_callback(service.close)
+        await put(service, {"n": 1})
+        for n in range(2, 72):
+            await service.edit(BOB, ORDER, replacing("/n", n))
+        await service.put_label(ANN, ORDER, "first", 1)
+        for _ in range(3):
+            page = await service.revisions(ANN, ORDER, 500, None)
+            kept = [each.revision for each in page.items if each.revision >= page.oldest]
+            assert kept == list(range(71, page.oldest - 1, -1))
+        assert 20 < store.oldest < 60
+        blame = await service.history.blame(ANN, ORDER, "", None, 9, None)
+        assert (blame.revision, blame.oldest) == (71, store.oldest)
 
 
 async def test_once_all_is_kept_nothing_goes_any_more(bench: Bench) -> None:

@@ -188,10 +188,10 @@ HOSTILE: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("schema", "pointer"), HOSTILE)
 def test_a_schema_that_cannot_be_used_is_refused_soon(schema: Any, pointer: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(SchemaError) as caught:
         read_schema(schema, DEPTH)
-    assert time.monotonic() - began < SOON_S
+    assert time.process_time() - began < SOON_S
     assert pointer in ("?", caught.value.pointer)
     assert caught.value.detail
 
@@ -228,6 +228,6 @@ HARMLESS: list[tuple[Any, Any]] = [
 
 @pytest.mark.parametrize(("schema", "value"), HARMLESS)
 def test_what_looks_bad_and_is_taken_is_over_soon(schema: Any, value: Any) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     read_schema(schema, DEPTH).violations(value)
-    assert time.monotonic() - began < SOON_S
+    assert time.process_time() - began < SOON_S
