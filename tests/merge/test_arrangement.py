@@ -68,6 +68,42 @@ Json: TypeAlias = Any
             [move("/b", "/a"), add("/b", {"c": []}), move("/a/b", "/b/c/0")],
             [move("/b", "/a"), add("/b", {"c": []})],
         ),
+        (
+            {"a": {"a": {"a": 1}}},
+            [move("/a/a/a", "/c")],
+            [move("/a/a", "/c")],
+            [move("/c", "/c~0"), move("/a/a", "/c"), move("/c~0", "/c/a")],
+            [move("/c", "/a/a/a")],
+        ),
+        (
+            {"a": [{"a": 1}], "b": []},
+            [move("/a/0", "/b/-"), move("/b/0/a", "/a")],
+            [move("/a/0", "/c")],
+            [move("/b/0", "/c"), move("/a", "/c/a"), add("/a", [])],
+            [move("/a", "/a~0"), add("/a", []), move("/b/0", "/a/0"), move("/a~0", "/a/0/a")],
+        ),
+        (
+            {"a": {"b": 1}, "c": {}},
+            [replace("/c", []), move("/a/b", "/c/-"), move("/c/0", "/c")],
+            [move("/a", "/c/b")],
+            [move("/c", "/c~0"), add("/c", {}), move("/a", "/c/b"), move("/c~0", "/c/b/b")],
+            [move("/c", "/a/b"), add("/c", {})],
+        ),
+        # What was in something that is replaced goes with it, or comes back into it.
+        (
+            {"a": {"a": {"a": 1}}},
+            [move("/a/a/a", "/a/b"), add("/a/a", 0)],
+            [add("/a/a", 0)],
+            [remove("/a/b")],
+            [replace("/a/a", {}), move("/a/b", "/a/a/a")],
+        ),
+        (
+            {"a": 1, "b": 2},
+            [replace("", 1)],
+            [move("/a", "/t"), move("/b", "/a"), move("/t", "/b")],
+            [replace("", {"a": 1, "b": 2}), move("/a", "/a~0"), move("/b", "/a"), move("/a~0", "/b")],
+            [replace("", {"a": 1, "b": 2})],
+        ),
         # Something that is nowhere is put back with all that was in it.
         (
             {"a": 1},
