@@ -240,7 +240,7 @@ def _rounds(old: Sequence[str], new: Sequence[str], allowance: Allowance) -> lis
 
 
 def _without_chance(old: Sequence[str], new: Sequence[str], stretches: list[Stretch]) -> list[Stretch]:
-    """Join stretches with less between them than either changed: what is equal there is so by chance."""
+    """Join stretches with no more between them than either changed: what is equal there is so by chance."""
     joined: list[Stretch] = []
     for stretch in stretches:
         joined.append(stretch)

@@ -205,17 +205,24 @@ def test_letters_and_flags_are_characters_of_their_own() -> None:
 
 def test_equal_ends_are_equal_and_do_not_overlap() -> None:
     assert merged("aa-", "aaa-", "aa-!", "characters") == "aaa-!"
-    assert merged("bqd-", "xbd-", "bqd-!", "characters") == "xbd-!"
-    assert merged("xbd", "bqd", "!xbd", "characters") is None
-    assert merged("-xbd-", "-bqd-", "-xbd-!", "characters") == "-bqd-!"
+    assert merged("b123qd", "b123bd", "b1!23qd", "characters") == "b1!23bd"
+    assert merged("b123bd", "b123qd", "b1!23bd", "characters") == "b1!23qd"
 
 
-def test_words_between_two_longer_changes_are_part_of_them_and_lines_are_not() -> None:
-    base, theirs, yours = (text.split() for text in ("aaaa b cccc", "xxxx b yyyy", "aaaa B cccc"))
-    assert merged(" ".join(base), " ".join(theirs), " ".join(yours), "words") is None
-    both = ["xxxx", "", "B", "", "yyyy"]
-    base, theirs, yours = ([side[0], "", side[1], "", side[2]] for side in (base, theirs, yours))
-    assert merged("\n".join(base), "\n".join(theirs), "\n".join(yours), "lines") == "\n".join(both)
+@pytest.mark.parametrize(
+    ("unit", "base", "theirs", "yours", "result"),
+    [
+        ("words", "aaa b ccc", "xxx b yyy", "aaa B ccc", None),
+        ("words", "aa b cc", "xx b yy", "aa B cc", "xx B yy"),
+        ("words", "k 012345 aaa b ccc", "K 012345 xxx b yyy", "k 543210 aaa b ccc", "K 543210 xxx b yyy"),
+        ("lines", "aaa\n\nb\n\nccc", "xxx\n\nb\n\nyyy", "aaa\n\nB\n\nccc", "xxx\n\nB\n\nyyy"),
+    ],
+)
+def test_words_no_longer_than_the_changes_around_them_are_part_of_these(
+    unit: Unit, base: str, theirs: str, yours: str, result: str | None
+) -> None:
+    """Lines are not: they are equal by no chance."""
+    assert merged(base, theirs, yours, unit) == result
 
 
 def test_what_is_spent_on_one_text_is_not_left_for_another() -> None:
