@@ -332,3 +332,71 @@ def test_a_thousand_digit_integer_is_compared_exactly() -> None:
     assert diff([10**999, 1], [10**999, 1]) == []
     assert short(diff({"n": 10**30}, {"n": 1e30})) == [f"replace /n {1e30}"]
     assert diff({"n": 10**22}, {"n": 1e22}) == []
+
+
+def counted(*numbers: int, by: int = 0) -> dict[str, Json]:
+    """Objects with so many members, by name."""
+    return {name: dict.fromkeys(map(str, range(n)), by) for name, n in zip("abcd", numbers, strict=False)}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "replaced"),
+    [
+        ((10,), Counter({"/a/": 10})),
+        ((11,), Counter({"/a": 1})),
+        ((4, 6), Counter({"/a/": 4, "/b/": 6})),
+        ((4, 11, 5), Counter({"/a/": 4, "/b": 1, "/c/": 5})),
+        ((8, 5), Counter({"": 1})),
+    ],
+)
+def test_only_what_takes_too_many_operations_is_replaced_whole(
+    sizes: tuple[int, ...], replaced: Counter[str]
+) -> None:
+    patch = diff(counted(*sizes), counted(*sizes, by=1), Limits(operations_max=10))
+    assert Counter(path[:3] for _, path in places(patch)) == replaced
+
+
+KNOWN: Json = {"x": [1, 2, 3], "y": "only here"}
+
+
+def test_around_and_out_of_what_is_replaced_whole_things_move_or_do_not() -> None:
+    limits = Limits(operations_max=10)
+    many, changed = counted(20)["a"], counted(20, by=1)["a"]
+    base: Json = {"a": {"k": KNOWN}, "b": many, "c": {}}
+    target: Json = {"a": {}, "b": changed, "c": {"k": KNOWN}}
+    assert short(diff(base, target, limits))[:1] == ["move /a/k /c/k"]
+    assert short(diff(target, base, limits))[:1] == ["move /c/k /a/k"]
+    assert places(diff(base, target, limits))[1:] == [("replace", "/b")]
+    base, target = {"b": {**many, "k": KNOWN}, "c": {}}, {"b": changed, "c": {"k": KNOWN}}
+    assert places(diff(base, target, limits)) == [("replace", "/b"), ("add", "/c/k")]
+    assert places(diff(target, base, limits)) == [("replace", "/b"), ("remove", "/c/k")]
+
+
+def test_members_are_renamed_in_more_than_one_object() -> None:
+    base = {name: {"old": {**KNOWN, "of": name, "n": 1}} for name in "ab"}
+    target = {name: {"new": {**KNOWN, "of": name, "n": 2}} for name in "ab"}
+    assert short(diff(base, target)) == [
+        "move /a/old /a/new",
+        "move /b/old /b/new",
+        "replace /a/new/n 2",
+        "replace /b/new/n 2",
+    ]
+
+
+@pytest.mark.parametrize(("others", "moves"), [(999, 1), (1_000, 0)])
+def test_where_too_much_has_gone_and_come_nothing_has_moved(others: int, moves: int) -> None:
+    gone, come = ({f"{side}{n}": [side, n, n] for n in range(others)} for side in "gc")
+    base: Json = {"a": {**gone, "k": KNOWN}, "b": {}}
+    target: Json = {"a": {}, "b": {**come, "k": KNOWN}}
+    assert Counter(op for op, _ in places(diff(base, target)))["move"] == moves
+
+
+def test_the_limits_of_a_comparison_are_its_own() -> None:
+    base: Json = {"a": {"k": KNOWN}, "b": {}}
+    target: Json = {"a": {}, "b": {"k": KNOWN}}
+    for _ in range(70):
+        base, target = {"in": base}, {"in": target}
+    assert places(diff(base, target, Limits(depth_max=100)))[0][0] == "move"
+    with pytest.raises(LimitExceeded) as exceeded:
+        diff(base, target, Limits(depth_max=3))
+    assert (exceeded.value.limit, exceeded.value.pointer) == ("depth", "/in/in/in")
