@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from itertools import permutations
 
 import jsonpatch
 import pytest
@@ -296,6 +297,7 @@ def test_an_array_past_the_bound_is_replaced_whole() -> None:
     target = {"a": [chance.randint(0, 1) for _ in range(10_000)], "b": 2}
     patch = diff(base, target)
     assert places(patch) == [("replace", "/a"), ("replace", "/b")]
+    assert same(apply(base, patch), target)
 
 
 def test_a_container_that_needs_too_many_operations_is_replaced_whole() -> None:
@@ -400,3 +402,27 @@ def test_the_limits_of_a_comparison_are_its_own() -> None:
     with pytest.raises(LimitExceeded) as exceeded:
         diff(base, target, Limits(depth_max=3))
     assert (exceeded.value.limit, exceeded.value.pointer) == ("depth", "/in/in/in")
+
+
+@pytest.mark.parametrize("name", ["n" * 8, "é" * 4, "~" * 4, "/" * 4, "\U0001f44d" * 2])
+def test_only_pointers_that_are_too_long_are_left_out(name: str) -> None:
+    """Of nine bytes each, whatever stands before, beside or behind them."""
+    for base, target in (
+        ({name: 1, "b": 1}, {name: 2, "b": 2}),
+        ({name: 1, "b": {"k": 1}}, {"b": {"k": 2}}),
+        ({"b": {"k": 1}}, {"b": {"k": 2}, name: 1}),
+        ({name: KNOWN, "b": {}}, {"b": {"k": KNOWN}}),
+    ):
+        assert all(pointer for _, pointer in places(diff(base, target, Limits(pointer_bytes_max=9))))
+        assert diff(base, target, Limits(pointer_bytes_max=8)) == [
+            {"op": "replace", "path": "", "value": target}
+        ]
+
+
+def test_moves_behind_an_equal_front_put_all_in_order() -> None:
+    front = ["these", "stay", "where", "they", "are"]
+    base = [*front, *range(5)]
+    for order in permutations(range(5)):
+        patch = diff(base, [*front, *order])
+        assert apply(base, patch) == [*front, *order]
+        assert {op for op, _ in places(patch)} <= {"move"}
