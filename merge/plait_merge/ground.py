@@ -75,7 +75,10 @@ class Ground:
         here, there = self.value, base
         path: list[str] = []
         for token in tokens:
-            if type(here) is list:
+            if token == "-" and type(here) is list:  # behind them all, where both have added something
+                path.append(token)
+                here = there = ABSENT
+            elif type(here) is list:
                 index = int(token)
                 origins = self._origins.get(id(here))
                 at = index if origins is None or index >= len(origins) else origins[index]

@@ -102,10 +102,10 @@ def _in_order(theirs: Json, patch: Patch, orders: list[Order], limits: Limits) -
     """Give the patch with what yours inserted behind theirs put where the order of the neighbours has it.
 
     An insertion is known by the very values inserted, and by theirs' run in front of it. Numbers and strings
-    may be one object in many places, so the longest run that fits is meant, and each once.
+    may be one object in many places: the first run that fits is meant, and each once.
     """
     waiting: defaultdict[int, list[Order]] = defaultdict(list)
-    for order in sorted(orders, key=lambda order: -len(order.yours)):
+    for order in orders:
         waiting[id(order.yours[0])].append(order)
     operations = list(read_patch(patch, limits))
     replay = Replay(theirs, limits)
@@ -167,5 +167,4 @@ def _told_of_base(conflicted: Conflicted, base: Json | Absent, ground: Ground) -
 
 def _told(conflict: Conflict, base: Json | Absent, ground: Ground) -> Conflict:
     tokens, there = ground.in_base(base, parse_pointer(conflict.pointer))
-    facet = Facet(there) if conflict.base.present else conflict.base
-    return replace(conflict, pointer=format_pointer(tokens), base=facet)
+    return replace(conflict, pointer=format_pointer(tokens), base=Facet(there))

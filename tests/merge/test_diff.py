@@ -394,8 +394,8 @@ def test_where_too_much_has_gone_and_come_nothing_has_moved(others: int, moves: 
 
 
 def test_the_limits_of_a_comparison_are_its_own() -> None:
-    base: Json = {"a": {"k": KNOWN}, "b": {}}
-    target: Json = {"a": {}, "b": {"k": KNOWN}}
+    base: Json = {"a": {"k": KNOWN}, "b": {"in": {}}}
+    target: Json = {"a": {}, "b": {"in": {"k": KNOWN}}}
     for _ in range(70):
         base, target = {"in": base}, {"in": target}
     assert places(diff(base, target, Limits(depth_max=100)))[0][0] == "move"

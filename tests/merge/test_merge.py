@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from merge.test_diff import KNOWN, parsed, places
-from plait_merge import LimitExceeded, Limits, Merged, apply, merge, same
+from plait_merge import Conflicted, LimitExceeded, Limits, Merged, Policy, apply, merge, same
 from plait_merge.values import LIMITS
 
 Json: TypeAlias = Any
@@ -34,6 +34,13 @@ def merged(base: Json, theirs: Json, yours: Json, limits: Limits = LIMITS) -> Me
             {"a": [1, 2, 3, 5, 9], "b": [1, 2, 3, 5, 9], "c": [3, 2, 1, 5, 9]},
             {"a": [1, 2, 3, 4, 9], "b": [1, 2, 3, 4, 6, 9], "c": [3, 2, 1, 4, 9]},
             {"a": [1, 2, 3, 4, 5, 9], "b": [1, 2, 3, 4, 5, 6, 9], "c": [3, 2, 1, 5, 4, 9]},
+        ),
+        # And nothing else of yours is, though it is the same number.
+        (
+            {"m": 0, "w": [7, 8], "x": [9, 5, 0], "y": [7, 9, 8, 6], "a": [1, 2, 3, 9]},
+            {"m": 0, "w": [7, 8], "x": [9, 5, 0], "y": [7, 9, 8, 6], "a": [1, 2, 3, 5, 9]},
+            {"m": 4, "w": [4, 7, 8], "x": [9, 5, 4], "y": [7, 9, 8, 4, 6], "a": [1, 2, 3, 4, 9]},
+            {"m": 4, "w": [4, 7, 8], "x": [9, 5, 4], "y": [7, 9, 8, 4, 6], "a": [1, 2, 3, 4, 5, 9]},
         ),
         (
             [{"id": 1, "l": [1, 2, 3]}, {"id": 2, "l": [1, 2, 3]}],
@@ -66,6 +73,12 @@ def test_values_put_in_order_may_be_as_deep_as_the_limits_given() -> None:
     assert isinstance(merge(base, theirs, yours, limits=Limits(depth_max=60)), LimitExceeded)
 
 
+def test_pointers_of_what_is_put_in_order_may_be_as_long_as_the_limits_given() -> None:
+    base, theirs, yours = ({"n" * 5_000: [1, 2, 3, *more]} for more in ([], [5], [4]))
+    limits = Limits(pointer_bytes_max=6_000)
+    assert merged(base, theirs, yours, limits).value == {"n" * 5_000: [1, 2, 3, 4, 5]}
+
+
 OTHERS: Json = {"b": 1, "c": [1]}, {"b": 2, "c": [1, 2]}, {"b": 1, "c": [1]}
 
 
@@ -73,19 +86,61 @@ OTHERS: Json = {"b": 1, "c": [1]}, {"b": 2, "c": [1, 2]}, {"b": 1, "c": [1]}
 def test_a_patch_holds_no_longer_pointers_than_may_be_submitted(name: str) -> None:
     for before, after in (({name: 1}, {name: 2}), ({name: KNOWN, "d": {}}, {"d": {"k": KNOWN}})):
         base, theirs, yours = (
-            {**side, **other} for side, other in zip((before, before, after), OTHERS, strict=True)
+            {"": {**side, **other}} for side, other in zip((before, before, after), OTHERS, strict=True)
         )
-        fits, shorter = (merged(base, theirs, yours, Limits(pointer_bytes_max=n)) for n in (9, 8))
-        assert fits.value == shorter.value == {**after, "b": 2, "c": [1, 2]}
-        assert all(path for _, path in places(fits.patch))
-        assert places(shorter.patch) == [("replace", "")]
+        fits, shorter = (merged(base, theirs, yours, Limits(pointer_bytes_max=n)) for n in (10, 9))
+        assert fits.value == shorter.value == {"": {**after, "b": 2, "c": [1, 2]}}
+        assert "/" not in [path for _, path in places(fits.patch)]
+        assert places(shorter.patch) == [("replace", "/")]
 
 
 def test_a_patch_holds_no_more_operations_than_may_be_submitted() -> None:
     before, after = (dict.fromkeys("xyz", n) for n in (0, 1))
     base, theirs, yours = (
-        {**side, **other} for side, other in zip((before, before, after), OTHERS, strict=True)
+        {"o": {**side, **other}} for side, other in zip((before, before, after), OTHERS, strict=True)
     )
-    for count, paths in ((3, ["/x", "/y", "/z"]), (2, [""])):
+    for count, paths in ((3, ["/o/x", "/o/y", "/o/z"]), (2, ["/o"])):
         patch = merged(base, theirs, yours, Limits(operations_max=count)).patch
         assert places(patch) == [("replace", path) for path in paths]
+
+
+def conflicts(base: Json, theirs: Json, yours: Json, rules: Json) -> Conflicted:
+    outcome = merge(parsed(base), parsed(theirs), parsed(yours), Policy.read({"rules": rules}))
+    assert isinstance(outcome, Conflicted), outcome
+    return outcome
+
+
+def test_where_both_inserted_alike_conflicts_are_told_of_base_without_that() -> None:
+    outcome = conflicts(
+        {"l": [{"id": 1, "t": ["x"]}], "k": 0},
+        {"l": [{"id": 1, "t": ["x", "y"]}, {"id": 2}], "k": 1},
+        {"l": [{"id": 1, "t": ["x", "y"]}, {"id": 3}], "k": 2},
+        {"/l": {"order": "strict"}},
+    )
+    told = [(conflict.kind, conflict.pointer, conflict.base.value) for conflict in outcome.conflicts]
+    assert told == [("edit_edit", "/k", 0), ("order", "/l", [{"id": 1, "t": ["x"]}])]
+    assert [note.as_json() for note in outcome.notes] == [
+        {"note": "inferred_key", "pointer": "/l", "key": ["id"]}
+    ]
+
+
+@pytest.mark.parametrize("rule", [{"array": {"keyed": ["id"]}}, {"keys": "strict"}])
+def test_where_both_inserted_alike_two_of_one_key_are_a_duplicate(rule: Json) -> None:
+    outcome = conflicts(
+        {"l": [{"id": 1}], "m": ["x"]},
+        {"l": [{"id": 1}, {"id": 2, "n": 1}], "m": ["x", "y"]},
+        {"l": [{"id": 1}, {"id": 2, "n": 2}], "m": ["x", "y"]},
+        {"/l": rule},
+    )
+    (conflict,) = outcome.conflicts
+    assert (conflict.kind, conflict.pointer, conflict.base.present) == ("duplicate_key", "/l/-", False)
+
+
+def test_a_rule_may_be_about_one_element() -> None:
+    """Of two arrays in an array, the elements of one have no key."""
+    base: Json = [[{"id": n, "v": [name]} for n in range(3)] for name in "ab"]
+    theirs, yours = ([[*rows, {"id": 3, side: 1}] for rows in base] for side in "ty")
+    outcome = merge(base, theirs, yours, Policy.read({"rules": {"/0": {"keys": "off"}}}))
+    assert isinstance(outcome, Merged)
+    assert outcome.value == [[*theirs[0], yours[0][-1]], [*base[1], {"id": 3, "t": 1, "y": 1}]]
+    assert [note.pointer for note in outcome.notes] == ["/1"]
