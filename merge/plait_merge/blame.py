@@ -22,7 +22,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from plait_merge.patch import Operation, Replay
 from plait_merge.pointer import Tokens, array_index
-from plait_merge.values import ABSENT, Absent, Json, Limits, same
+from plait_merge.values import ABSENT, Absent, Json, same
 
 Mark = TypeVar("Mark")
 """What a patch is known by. No `dict`, no `list`, and not ABSENT."""
@@ -34,14 +34,6 @@ MEMBER_BYTES: Final = 80
 ELEMENT_BYTES: Final = 8
 """About what marks take in memory."""
 RECOUNTED_BYTES: Final = 16_384
-
-_BOUNDLESS: Final = Limits(
-    depth_max=2**62,
-    operations_max=2**62,
-    pointer_bytes_max=2**62,
-    copied_bytes_max=2**62,
-    value_bytes_max=2**62,
-)
 
 
 class Blame(Generic[Mark]):
@@ -150,9 +142,9 @@ class Follower(Generic[Mark]):
     """
 
     def __init__(self, value: Json | Absent, marks: Marks, weight: int, counted: int) -> None:
-        self._replay = Replay(value, _BOUNDLESS)
+        self._replay = Replay(value)
         # The document's marks are the member "" of a holder, so that the root needs no rules of its own.
-        self._holder: dict[str, Marks] = {} if marks is ABSENT else {"": marks}
+        self._holder: dict[str, Marks] = {"": marks}
         # Containers of one's own, by id and kept alive, so that no id comes back as another's.
         self._own: dict[int, Marks] = {}
         # Only what comes is added up; when that may be twice what is there, it is counted anew.
@@ -168,7 +160,7 @@ class Follower(Generic[Mark]):
             elif op == "remove":
                 self._take(path, mark)
                 self._replay.step(operation)
-            elif op != "test":
+            else:
                 self._set(operation, mark)
 
     def finished(self) -> tuple[Json | Absent, Blame[Mark]]:

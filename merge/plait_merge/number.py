@@ -30,7 +30,6 @@ def total(*numbers: Number) -> Number | None:
     if exact:
         return above
     try:
-        rounded = above / below
+        return above / below
     except OverflowError:
         return None
-    return rounded if isfinite(rounded) else None

@@ -7,7 +7,17 @@ from typing import Final, NamedTuple
 
 from plait_merge.number import is_number, total
 from plait_merge.pointer import InvalidPointer, Tokens, array_index, format_pointer, parse_pointer
-from plait_merge.values import ABSENT, LIMITS, Json, LimitExceeded, Limits, check_value, is_within_depth, same
+from plait_merge.values import (
+    ABSENT,
+    BOUNDLESS,
+    LIMITS,
+    Json,
+    LimitExceeded,
+    Limits,
+    check_value,
+    is_within_depth,
+    same,
+)
 
 
 class Operation(NamedTuple):
@@ -174,7 +184,7 @@ class Replay:
     What `find` gives may change in later steps while it is a part of the value, and never once it is not.
     """
 
-    def __init__(self, value: Json, limits: Limits = LIMITS) -> None:
+    def __init__(self, value: Json, limits: Limits = BOUNDLESS) -> None:
         self._draft = _Draft(value, limits)
 
     def find(self, path: Tokens) -> Json:
@@ -202,7 +212,7 @@ class Replay:
 
 
 def without_increments(
-    value: Json, operations: Sequence[Operation], limits: Limits = LIMITS
+    value: Json, operations: Sequence[Operation], limits: Limits = BOUNDLESS
 ) -> tuple[Operation, ...]:
     """Give operations, which apply to a value, with each `inc` as the `replace` that does the same there."""
     replay = Replay(value, limits)
@@ -219,7 +229,6 @@ class _Misfit(Exception):
     """What an operation ran into; the loop over the operations adds which one it was."""
 
     def __init__(self, reason: str, path: Tokens, found: Json) -> None:
-        super().__init__(reason)
         self.reason = reason
         self.path = path
         self.found = found
@@ -304,7 +313,7 @@ class _Draft:
         if sum_of_both is None:
             raise _Misfit("range", path, found)
         check_value(sum_of_both, self.limits, format_pointer(path))
-        self.replace(Operation("replace", path, None, sum_of_both))
+        self.replace(operation._replace(value=sum_of_both))
 
     def _refuse_inc(self, path: Tokens) -> None:
         try:
@@ -334,7 +343,7 @@ class _Draft:
         """Give the container around a path, the draft's own now, and the token in it."""
         own = self.own
         node: Json = self.holder
-        key: str | int = ""
+        key: str | int
         last = ""
         for token in path:
             if type(node) is dict:

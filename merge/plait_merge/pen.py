@@ -41,11 +41,8 @@ class Pen:
 
     # Pointers.
 
-    def path(self, node: Node) -> list[str]:
-        return [] if node is self.world.void else self.world.tokens(node)
-
     def member_path(self, body: Node, name: str) -> list[str]:
-        return [] if body.owner is self.world.void else [*self.path(body.owner), name]
+        return [] if body.owner is self.world.void else [*self.world.tokens(body.owner), name]
 
     def source_of(self, node: Node, value: Json) -> list[str] | None:
         """Return where *node* can still be copied from: what was copied stands there, untouched by yours."""
@@ -121,7 +118,7 @@ class Pen:
         """Put a chosen value at *path*: into the operation that just made something there, if one did."""
         pointer = format_pointer(path)
         last = self.patch[-1] if self.patch else {}
-        if last.get("path") == pointer and last["op"] in ("add", "replace"):
+        if last.get("path") == pointer and "value" in last:
             last["value"] = value
         else:
             self._write({"op": op, "path": pointer, "value": value})

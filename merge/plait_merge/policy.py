@@ -62,10 +62,10 @@ class PolicyError(ValueError):
     """Something that is no policy: `pointer` says where in it, `known` which words would do there."""
 
     def __init__(self, pointer: str, detail: str, known: Iterable[str] = ()) -> None:
-        super().__init__(pointer, detail)
         self.pointer = pointer
         self.detail = detail
         self.known = tuple(known)
+        super().__init__(pointer, detail, self.known)
 
     def __str__(self) -> str:
         known = f"; known are {', '.join(self.known)}" if self.known else ""
@@ -95,7 +95,7 @@ class Policy:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_head", _by_head(self.rules))
         stated = [words for _, words in self.rules]
-        counts = any(s.get("scalar") in ("sum", "exclusive") or s.get("array") == "log" for s in stated)
+        counts = any(s.get("scalar") in ("sum", "exclusive") for s in stated)
         object.__setattr__(self, "counts", counts)
         names = any(s.get("array") == "keyed" or s.get("keys") == "off" for s in stated)
         object.__setattr__(self, "names", names)

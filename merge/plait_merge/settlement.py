@@ -16,7 +16,7 @@ from plait_merge.policy import Policy
 from plait_merge.strand import BASE, YOURS, Node, base_tokens
 from plait_merge.subject import Element, Member
 from plait_merge.text import Allowance
-from plait_merge.values import Json, has_more_parts
+from plait_merge.values import Json, LimitExceeded, has_more_parts
 from plait_merge.verdict import Verdict
 from plait_merge.weave import Guard, Knot, Outcome, Weave
 from plait_merge.writer import write
@@ -29,9 +29,12 @@ class ChoiceError(ValueError):
     """A choice that is missing, unknown, or without meaning for its conflict. `.conflict` is its id."""
 
     def __init__(self, conflict: str, detail: str) -> None:
-        super().__init__(f"conflict {conflict}: {detail}")
+        super().__init__(conflict, detail)
         self.conflict = conflict
         self.detail = detail
+
+    def __str__(self) -> str:
+        return f"conflict {self.conflict}: {self.detail}"
 
 
 class Settlement:
@@ -147,7 +150,7 @@ class Settlement:
             return []
         if self.decided:
             return self._settled(self._decisions(), alone=False)
-        return write(weave.theirs, weave.yours, weave.in_order(self.clean)) if self.clean else []
+        return write(weave.theirs, weave.yours, weave.in_order(self.clean))
 
     @cached_property
     def clean(self) -> set[Effect]:
@@ -289,10 +292,13 @@ def _is_about_order(knot: Knot) -> bool:
 
 
 def _merged(base: Json, theirs: Json, yours: Json, policy: Policy | None) -> Facet | None:
-    """Merge three values, or None where that is not clean."""
-    weave = Weave(base, [read_patch(diff(base, theirs))], read_patch(diff(base, yours)), policy)
-    settlement = Settlement(lambda: weave, inner=True)
-    if settlement.open:
+    """Merge three values; None where that is not clean, or they or what comes of it are too deep for it."""
+    try:
+        weave = Weave(base, [read_patch(diff(base, theirs))], read_patch(diff(base, yours)), policy)
+        settlement = Settlement(lambda: weave, inner=True)
+        if settlement.open:
+            return None
+        patch = settlement.clean_patch() if weave.knots else weave.write()
+        return Facet(apply_operations(theirs, read_patch(patch)))
+    except LimitExceeded:
         return None
-    patch = settlement.clean_patch() if weave.knots else weave.write()
-    return Facet(apply_operations(theirs, read_patch(patch)))

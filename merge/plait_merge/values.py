@@ -65,6 +65,9 @@ class Limits:
 
 LIMITS: Final = Limits()
 
+BOUNDLESS: Final = Limits(*[2**62] * len(Limits.__slots__))
+"""For what is known to be within the limits that hold, whatever they are."""
+
 
 class LimitExceeded(Exception):
     """A limit is passed at a pointer. Raised by `apply` and the checks, returned by `rebase`."""
@@ -145,11 +148,9 @@ def _same_containers(a: Json, b: Json) -> bool:
 
 
 def _same_scalars(a: Json, b: Json) -> bool:
-    """Compare two values that are not one object and not of one kind, or not containers."""
+    """Compare two values that are not one object, nor strings, nor containers of one kind."""
     kind, other = type(a), type(b)
-    if kind is int or kind is float:
-        return (other is int or other is float) and bool(a == b)
-    return kind is str and other is str and bool(a == b)
+    return (kind is int or kind is float) and (other is int or other is float) and bool(a == b)
 
 
 def find(value: Json, path: Tokens) -> Json:

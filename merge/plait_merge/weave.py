@@ -21,7 +21,7 @@ from plait_merge.pointer import Tokens, format_pointer, pointer_order
 from plait_merge.policy import Policy
 from plait_merge.strand import BASE, THEIRS, YOURS, Node, Strand, weft
 from plait_merge.subject import Element, Subject, subject_tokens
-from plait_merge.values import ABSENT, Absent, Json, same
+from plait_merge.values import BOUNDLESS, Absent, Json, find, same
 from plait_merge.writer import write, write_settled
 
 Operations = Sequence[Operation]
@@ -238,8 +238,10 @@ class Weave:
         at = self._tokens_in(world, node)
         if at is None:
             return False
-        there = apply_operations(self.theirs.strand.document(), read_patch(patch))
-        return same(apply_operations(there, [Operation("copy", (), tuple(at), ABSENT)]), guard.value)
+        # Within the limits or not: that is for the answer to say, of which this is no part.
+        operations = read_patch(patch, BOUNDLESS)
+        there = apply_operations(self.theirs.strand.document(), operations, BOUNDLESS)
+        return same(find(there, tuple(at)), guard.value)
 
     def write_outcome(self, world: Layer, outcome: Outcome) -> Patch:
         """Write an outcome as a patch against theirs."""

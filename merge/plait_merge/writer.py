@@ -45,7 +45,7 @@ def write_settled(
     pen = Pen(world, yours)
     undone = dict.fromkeys(sorted(undone, key=lambda effect: effect.number))  # in an order of its own
     # What was added inside something of theirs that is taken back is a part of yours again.
-    kept = [e for e in made if e.act is not Act.ARRIVE or e.outer is None or e.outer not in undone]
+    kept = [e for e in made if e.act is not Act.ARRIVE or e.outer not in undone]
     Arrangement(world, pen, theirs, pen.in_order(kept), undone).write()
     _write_chosen(pen, values or {}, members or {})
     return pen.patch
@@ -73,7 +73,7 @@ def _write_arrival(pen: Pen, effect: Effect) -> None:
     if isinstance(at, str):
         path = pen.member_path(body, at)
     else:
-        path = [*pen.path(body.owner), str(pen.insert(node, body, at))]
+        path = [*pen.world.tokens(body.owner), str(pen.insert(node, body, at))]
     pen.add(path, value, source)
 
 
@@ -83,7 +83,7 @@ def _write_chosen(pen: Pen, values: Values, members: Members) -> None:
     tops = {*values, *(world.member(body.owner, name) for body, name in members)}
     for node, value in values.items():
         if not world.gone(node) and tops.isdisjoint(world.chain(node)):
-            pen.choose("replace", pen.path(node), value)
+            pen.choose("replace", world.tokens(node), value)
     for (body, name), value in members.items():
         owner = body.owner
         if not world.gone(owner) and owner not in tops and tops.isdisjoint(world.chain(owner)):

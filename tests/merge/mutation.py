@@ -61,6 +61,9 @@ KILLED = 1
 NO_TESTS = 33
 TIMEOUT = 36
 REFUSED = 37
+UNNOTICED = (SURVIVED, NO_TESTS)
+UNDECIDED = (None, *UNNOTICED)
+"""What is tried, or tried again."""
 
 MEMORY_BYTES = 4 << 30
 SLOWER = 20
@@ -100,10 +103,7 @@ def refuse_by_type(files: list[SourceFileMutationData]) -> None:
         }
         for mutant, code in file.exit_code_by_key.items():
             name = mutant.rpartition(".")[2]
-            if (
-                code in (None, SURVIVED)
-                and found[name] - found[name.partition("__mutmut_")[0] + "__mutmut_orig"]
-            ):
+            if code in UNDECIDED and found[name] - found[name.partition("__mutmut_")[0] + "__mutmut_orig"]:
                 file.exit_code_by_key[mutant] = REFUSED
         file.save()
 
@@ -135,7 +135,7 @@ class Mutation:
         if self.in_a_fork(self.tests) != SURVIVED:
             pytest.exit("what passed before fails in a fork", returncode=1)
         for file in self.files:
-            for name in [name for name, code in file.exit_code_by_key.items() if code in (None, SURVIVED)]:
+            for name in [name for name, code in file.exit_code_by_key.items() if code in UNDECIDED]:
                 file.exit_code_by_key[name], file.durations_by_key[name] = self.tried(name)
                 file.save()
             self.report(file)
@@ -195,7 +195,7 @@ def passes(item: pytest.Item) -> bool:
 
 
 def survivors(file: SourceFileMutationData) -> Iterator[str]:
-    return (name for name, code in file.exit_code_by_key.items() if code == SURVIVED)
+    return (name for name, code in file.exit_code_by_key.items() if code in UNNOTICED)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,21 @@ from typing import Any, TypeAlias
 import pytest
 from hypothesis import given
 
-from merge.strategies import Patch, Scene, add, applied, copy, crowded_scenes, move, remove, replace, scenes
+from merge.strategies import (
+    Patch,
+    Scene,
+    add,
+    applied,
+    copy,
+    crowded_scenes,
+    guard,
+    move,
+    remove,
+    replace,
+    scenes,
+)
 from plait_merge import ABSENT, Blame, Follower, format_pointer, parse_pointer, read_patch, same
+from plait_merge.blame import CONTAINER_BYTES, ELEMENT_BYTES, MEMBER_BYTES
 
 Json: TypeAlias = Any
 any_scenes = scenes() | crowded_scenes()
@@ -175,12 +188,15 @@ def test_a_walk_goes_on_after_any_leaf(scene: Scene) -> None:
     [
         ({"a": 1, "b": 2}, [replace("/a", 3)], {"/a": 1, "/b": 0}),
         ({"a": 1}, [replace("/a", 1)], {"/a": 0}),
+        ({"a": 1}, [add("/a", 1)], {"/a": 0}),
         ({"a": {"x": 1, "y": 2}}, [replace("/a", {"x": 1, "y": 3})], {"/a/x": 1, "/a/y": 1}),
         ({"a": True}, [replace("/a", 1)], {"/a": 1}),
         ([1, 2], [add("/0", 0)], {"/0": 1, "/1": 0, "/2": 0}),
         ([1, 2], [add("/-", 3)], {"/0": 0, "/1": 0, "/2": 1}),
         ([1, 2, 3], [remove("/0")], {"/0": 0, "/1": 0}),
         ([1], [remove("/0")], {"": 1}),
+        ([1, 2, 3], [replace("/2", 5), replace("/0", 6)], {"/0": 1, "/1": 0, "/2": 1}),
+        ([1, 2], [guard("/0", 1), guard("", [1, 2])], {"/0": 0, "/1": 0}),
         ({"a": {"b": 1}}, [remove("/a/b")], {"/a": 1}),
         ({"a": {"b": 1}}, [remove("/a/b"), add("/a/c", 1)], {"/a/c": 1}),
         ({"a": {"b": 1}}, [move("/a/b", "/a/c")], {"/a/c": 0}),
@@ -240,6 +256,25 @@ def test_what_nobody_touched_weighs_nothing() -> None:
     value = {"many": list(range(10_000)), "a": {"b": 1}}
     assert begun(value).weight == 0
     assert follow(value, [[replace("/a/b", 2)]]).weight < 1_000
+
+
+@pytest.mark.parametrize(
+    ("many", "few", "part_bytes"),
+    [
+        ({str(number): 0 for number in range(1000)}, {str(number): 0 for number in range(300)}, MEMBER_BYTES),
+        ([0] * 5000, [0] * 1500, ELEMENT_BYTES),
+        ([0], [0], ELEMENT_BYTES),
+    ],
+    ids=["members", "elements", "few"],
+)
+def test_what_is_marked_weighs_about_what_it_takes(many: Json, few: Json, part_bytes: int) -> None:
+    value: Json = {"many": many, "few": few}
+    blame, takes = begun(value), CONTAINER_BYTES + 2 * MEMBER_BYTES
+    for name in value:
+        blame = follow(value, [[replace(f"/{name}/0", 1)]], blame)
+        value = value_after(value, [[replace(f"/{name}/0", 1)]])
+        takes += CONTAINER_BYTES + len(value[name]) * part_bytes
+        assert takes <= blame.weight <= 2 * takes
 
 
 def test_what_is_gone_weighs_nothing_for_long() -> None:

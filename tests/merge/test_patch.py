@@ -16,6 +16,7 @@ from plait_merge.patch import (
     Inapplicable,
     MalformedPatch,
     Operation,
+    Replay,
     apply,
     apply_operations,
     read_patch,
@@ -84,13 +85,16 @@ def test_a_malformed_operation_is_named(operation: Json, detail: str) -> None:
     with pytest.raises(MalformedPatch) as malformed:
         read_patch([{"op": "add", "path": "", "value": None}, operation])
     assert (malformed.value.operation, malformed.value.detail) == (1, detail)
+    with pytest.raises(MalformedPatch) as malformed:
+        read_patch([operation])
+    assert malformed.value.operation == 0
 
 
 @pytest.mark.parametrize("patch", [None, {}, "[]", 1, ({"op": "remove", "path": ""},)])
 def test_what_is_no_array_is_no_patch(patch: Json) -> None:
     with pytest.raises(MalformedPatch) as malformed:
         read_patch(patch)
-    assert malformed.value.operation is None
+    assert (malformed.value.operation, malformed.value.detail) == (None, "a patch is an array of operations")
 
 
 def test_nothing_is_applied_of_a_patch_that_is_malformed_at_its_end() -> None:
@@ -119,6 +123,8 @@ def test_too_many_operations_are_refused() -> None:
     with pytest.raises(LimitExceeded) as exceeded:
         read_patch(patch, Limits(operations_max=2))
     assert exceeded.value.limit == "operations"
+    with pytest.raises(LimitExceeded):
+        apply(0, patch, Limits(operations_max=2))
 
 
 @pytest.mark.parametrize("member", ["path", "from"])
@@ -365,7 +371,7 @@ def test_what_moves_or_is_copied_must_not_become_too_deep(op: str) -> None:
     assert (exceeded.value.limit, exceeded.value.pointer) == ("depth", "/a/v")
 
 
-def test_many_small_moves_cannot_dig_past_the_depth() -> None:
+def test_many_small_moves_cannot_dig_too_deep() -> None:
     document: Json = {f"m{number}": {} for number in range(100)}
     dive = [
         {"op": "move", "from": f"/m{number}", "path": f"/m{number + 1}/m{number}"} for number in range(99)
@@ -378,6 +384,13 @@ def test_many_small_moves_cannot_dig_past_the_depth() -> None:
         apply(document, dive[:63])
 
 
+def test_what_moves_no_deeper_may_be_as_deep_as_it_was() -> None:
+    document: Json = {"a": {"b": nested(9)}, "c": {}}
+    limits = Limits(depth_max=5)
+    moved = apply(document, [{"op": "move", "from": "/a/b", "path": "/c/b"}], limits)
+    assert same(moved, {"a": {}, "c": {"b": nested(9)}})
+
+
 def test_doubling_by_copies_is_stopped() -> None:
     patch: list[Json] = [{"op": "add", "path": "", "value": ["x" * 100]}]
     patch += [{"op": "copy", "from": "", "path": "/-"}] * 30
@@ -386,13 +399,33 @@ def test_doubling_by_copies_is_stopped() -> None:
     assert (exceeded.value.limit, exceeded.value.pointer) == ("copied_bytes", "/-")
 
 
-def test_copies_are_charged_about_what_their_json_takes() -> None:
-    value: Json = [{"name": "x" * 50, "n": 12345, "f": 0.123456789012345, "t": [True, None]}] * 20
+@pytest.mark.parametrize(
+    "value",
+    [
+        {str(number): "" for number in range(100)},
+        {str(number): {} for number in range(100)},
+        ["x" * number for number in range(100)],
+        [[]] * 100,
+        list(range(8)) * 10,
+        [10**300, -(10**300)],
+        [0.1234567890123456] * 100,
+        [None, True] * 50,
+    ],
+    ids=["members", "objects", "strings", "arrays", "digits", "integers", "doubles", "literals"],
+)
+def test_copies_are_charged_about_what_their_json_takes(value: Json) -> None:
     size = len(json.dumps(value, separators=(",", ":")))
     patch = [{"op": "copy", "from": "/0", "path": "/-"}]
-    apply([value], patch, Limits(copied_bytes_max=size * 5 // 4))
+    apply([value], patch, Limits(copied_bytes_max=size + size // 50))
     with pytest.raises(LimitExceeded):
-        apply([value], patch, Limits(copied_bytes_max=size * 3 // 4))
+        apply([value], patch, Limits(copied_bytes_max=size - size // 50))
+
+
+def test_all_of_the_budget_of_copies_may_be_spent() -> None:
+    patch = [{"op": "copy", "from": "/0", "path": "/-"}] * 2
+    apply(["x" * 98], patch, Limits(copied_bytes_max=200))
+    with pytest.raises(LimitExceeded):
+        apply(["x" * 98], patch, Limits(copied_bytes_max=199))
 
 
 def test_hostile_depths_never_reach_the_stack() -> None:
@@ -560,8 +593,9 @@ def test_inc_keeps_within_the_limit_of_digits() -> None:
 
 @pytest.mark.parametrize("by", ["1", True, None, [1], float("inf"), float("nan")])
 def test_inc_by_what_is_no_number_is_no_operation(by: Any) -> None:
-    with pytest.raises(MalformedPatch, match='"inc" has a "value" that is no number'):
+    with pytest.raises(MalformedPatch) as malformed:
         increment(by)
+    assert (malformed.value.operation, malformed.value.detail) == (0, '"inc" has a "value" that is no number')
     with pytest.raises(MalformedPatch, match='"inc" has no "value"'):
         read_patch([{"op": "inc", "path": "/n"}], extended=True)
 
@@ -579,3 +613,22 @@ def test_increments_are_written_as_what_they_came_to() -> None:
         {"op": "replace", "path": "/n", "value": 6},
         {"op": "replace", "path": "/m", "value": 1},
     ]
+
+
+def test_increments_that_apply_are_written_whatever_the_limits() -> None:
+    """They were measured when they were applied."""
+    large = 10**2000
+    (written,) = without_increments({"n": large}, increment(1))
+    assert written.value == large + 1
+
+
+def test_what_a_replay_is_given_is_never_changed_by_later_steps() -> None:
+    """Also where it stands in memory where something stood that the replay itself had made."""
+    replay = Replay({"a": {"b": 1}})
+    for operation in read_patch([{"op": "remove", "path": "/a/b"}, {"op": "remove", "path": "/a"}]):
+        replay.step(operation)
+    given: list[Json] = [{"x": 1} for _ in range(100)]
+    for number, value in enumerate(given):
+        replay.step(Operation("add", (str(number),), None, value))
+        replay.step(Operation("remove", (str(number), "x"), None, ABSENT))
+    assert given == [{"x": 1}] * 100

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plait_merge.pointer import InvalidPointer, Tokens, array_index, format_pointer, parse_pointer
+from plait_merge.pointer import (
+    InvalidPointer,
+    Tokens,
+    array_index,
+    format_pointer,
+    parse_pointer,
+    pointer_order,
+)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +83,20 @@ def test_indices_are_digits_without_leading_zeros(token: str, index: int) -> Non
 )
 def test_everything_else_is_no_index(token: str) -> None:
     assert array_index(token) is None
+
+
+def test_pointers_are_in_the_order_of_their_parts_indices_before_names_and_by_number() -> None:
+    """What has more digits than an index is a name."""
+    ordered = [
+        [],
+        ["2"],
+        ["2", "a"],
+        ["10"],
+        ["9999999999"],
+        ["+"],
+        ["12345678901"],
+        ["a"],
+        ["a", "0"],
+        ["\u0661"],
+    ]
+    assert sorted([*ordered[5:], *ordered[:5]], key=pointer_order) == ordered

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plait_merge import CONFLICT, Policy, PolicyError, Rule
-from plait_merge.policy import DEFAULT, PLACES_REMEMBERED_MAX, RULES_MAX, policy_schema
+from plait_merge.policy import DEFAULT, PLACES_REMEMBERED_MAX, RULES_MAX, Resolver, policy_schema
 
 WRITTEN: dict[str, Any] = {
     "version": 3,
@@ -21,9 +21,13 @@ WRITTEN: dict[str, Any] = {
         "/tags": {"array": "set"},
         "/log": {"array": "log", "keys": "off"},
         "/address": {"object": "atomic"},
+        "/name": {"string": "atomic"},
         "**": {"string": {"text": "words"}},
     },
 }
+
+
+RESOLVER: Resolver = lambda base, theirs, yours, at: CONFLICT  # noqa: E731
 
 
 def policy(rules: dict[str, Any]) -> Policy:
@@ -100,6 +104,7 @@ def test_a_pattern_is_a_pointer_with_one_and_any_number_of_tokens(
         ("/a/**/c", "/a/*/c", ("a", "b", "c")),
         ("/a/*/c", "/a/b/c", ("a", "b", "c")),
         ("/**/b/**", "/**/a/**", ("a", "b")),
+        ("/**/a/**/*", "/**/b/*/**", ("a", "b", "c")),
     ],
 )
 def test_the_most_specific_pattern_wins_in_whatever_order_they_are_written(
@@ -134,6 +139,11 @@ REFUSED: list[tuple[Any, str, str]] = [
     ({"rules": {"**a": {}}}, "/rules/**a", "pointer '**a' does not start with \"/\""),
     ({"rules": {"/~2": {}}}, "/rules/~1~02", 'pointer \'/~2\' has a "~" that is neither "~0" nor "~1"'),
     ({"rules": {"**": {}, "/**": {}}}, "/rules/~1**", "the same pattern is there in another spelling"),
+    (
+        {"rules": {"**/a": {}, "/**/**/a": {}}},
+        "/rules/~1**~1**~1a",
+        "the same pattern is there in another spelling",
+    ),
     ({"rules": {"/a": 1}}, "/rules/~1a", "1 is not an object; known are object, replace, array"),
     ({"rules": {"/a": {"scaler": "sum"}}}, "/rules/~1a/scaler", "'scaler' is not known here; known are"),
     (
@@ -144,12 +154,26 @@ REFUSED: list[tuple[Any, str, str]] = [
     ),
     ({"rules": {"/a": {"scalar": None}}}, "/rules/~1a/scalar", 'None is no word for "scalar"'),
     ({"rules": {"/a": {"object": {}}}}, "/rules/~1a/object", 'an object is no word for "object"'),
-    ({"rules": {"/a": {"array": "keyed"}}}, "/rules/~1a/array", "'keyed' is no word for \"array\""),
+    (
+        {"rules": {"/a": {"array": "keyed"}}},
+        "/rules/~1a/array",
+        '\'keyed\' is no word for "array"; known are list, set, log, lines, atomic, {"keyed": [...]}',
+    ),
+    (
+        {"rules": {"/a": {"string": "words"}}},
+        "/rules/~1a/string",
+        '\'words\' is no word for "string"; known are atomic, {"text": ...}',
+    ),
     ({"rules": {"/a": {"array": {}}}}, "/rules/~1a/array", "is empty; known are keyed"),
     ({"rules": {"/a": {"array": {"keyed": []}}}}, "/rules/~1a/array/keyed", "a key is an array of member"),
     ({"rules": {"/a": {"array": {"keyed": "id"}}}}, "/rules/~1a/array/keyed", "a key is an array of member"),
     ({"rules": {"/a": {"array": {"keyed": ["a", "a"]}}}}, "/rules/~1a/array/keyed", "a key has up to 8"),
-    ({"rules": {"/a": {"string": {"text": "word"}}}}, "/rules/~1a/string/text", "'word' is no word for"),
+    ({"rules": {"/a": {"string": {}}}}, "/rules/~1a/string", "is empty; known are text"),
+    (
+        {"rules": {"/a": {"string": {"text": "word"}}}},
+        "/rules/~1a/string/text",
+        "'word' is no word for \"text\"; known are lines, words, characters",
+    ),
     ({"rules": {"/a": {"resolver": "later"}}}, "/rules/~1a/resolver", "'later' is no registered resolver"),
 ]
 
@@ -165,9 +189,12 @@ def test_what_is_no_policy_is_refused_with_the_place_and_the_words_that_would_do
 
 
 def test_there_are_only_so_many_rules() -> None:
-    rules: dict[str, Any] = {f"/{number}": {} for number in range(RULES_MAX + 1)}
-    with pytest.raises(PolicyError, match="more than 256 rules"):
-        policy(rules)
+    rules: dict[str, Any] = {f"/{number}": {} for number in range(RULES_MAX)}
+    assert len(policy(rules).rules) == RULES_MAX
+    with pytest.raises(PolicyError, match="more than 256 rules") as refusal:
+        policy({**rules, "/more": {}})
+    assert refusal.value.pointer == "/rules"
+    assert len(policy({"/a" * 64: {}}).rules) == 1
     with pytest.raises(PolicyError, match="more than 64 tokens"):
         policy({"/a" * 65: {}})
 
@@ -175,10 +202,14 @@ def test_there_are_only_so_many_rules() -> None:
 def test_a_resolver_is_registered_by_name() -> None:
     read = Policy.read(
         {"rules": {"/a": {"resolver": "never"}}},
-        resolvers={"never": lambda base, theirs, yours, at: CONFLICT},
+        resolvers={"never": RESOLVER},
     )
     assert read.at(("a",)).resolver == "never"
+    assert repr(CONFLICT) == "CONFLICT"
     assert read.as_json() == {"rules": {"/a": {"resolver": "never"}}}
+    with pytest.raises(PolicyError) as refusal:
+        Policy.read(read.as_json(), resolvers={"b": RESOLVER, "a": RESOLVER})
+    assert refusal.value.known == ("a", "b")
 
 
 def test_many_different_places_do_not_fill_the_memory() -> None:
@@ -205,6 +236,28 @@ def test_an_edit_inside_of_one_thing_concerns_all_of_it(
     assert policy(rules).within(place) == whole
 
 
+@pytest.mark.parametrize(
+    ("pattern", "counting", "others"),
+    [
+        ("/a/b", [(), ("a",), ("a", "b")], [("b",), ("a", "c"), ("a", "b", "c")]),
+        ("/*/b", [(), ("a",), ("c", "b")], [("a", "c"), ("a", "b", "c")]),
+        ("/a/**", [(), ("a",), ("a", "b", "c")], [("b",)]),
+        ("**/a", [(), ("a",), ("b", "c")], []),
+    ],
+)
+def test_equal_values_count_as_two_where_a_counter_is_or_may_be_inside(
+    pattern: str, counting: list[tuple[str, ...]], others: list[tuple[str, ...]]
+) -> None:
+    for word in ("sum", "exclusive"):
+        ruled = policy({pattern: {"scalar": word}, "/z": {"array": "log", "scalar": "max"}})
+        assert [place for place in counting if not ruled.counts_within(place)] == []
+        assert [place for place in others if ruled.counts_within(place)] == []
+        assert [
+            place for place in counting if place and not ruled.under(place[:1]).counts_within(place[1:])
+        ] == []
+    assert not policy({pattern: {"scalar": "max"}}).counts_within(())
+
+
 # -- the schema published for others says the same as the reader
 
 
@@ -222,7 +275,7 @@ def accepts(schema: Any, value: Any) -> bool:
         return (
             schema["minItems"] <= len(value) <= schema["maxItems"]
             and all(accepts(schema["items"], part) for part in value)
-            and len(set(value)) == len(value)
+            and (not schema["uniqueItems"] or len(set(value)) == len(value))
         )
     if isinstance(value, dict):
         known, other = schema.get("properties", {}), schema["additionalProperties"]
@@ -241,7 +294,7 @@ def accepts(schema: Any, value: Any) -> bool:
 
 def reads(written: Any) -> bool:
     try:
-        Policy.read(written)
+        Policy.read(written, {"r": RESOLVER})
     except PolicyError:
         return False
     return True
@@ -266,6 +319,58 @@ POLICIES: st.SearchStrategy[Any] = st.one_of(
     RULES,
     WORDS,
 )
+
+
+def rule(**words: Any) -> dict[str, Any]:
+    return {"rules": {"/a": words}}
+
+
+KEY = list("abcdefgh")
+NO_KEYS: list[Any] = [[1], [[]], [*KEY, "i"]]
+NO_ARRAYS: list[Any] = [1, [], {"keyed": ["a"], "by": 1}, {"by": ["a"]}, *({"keyed": key} for key in NO_KEYS)]
+NO_STRINGS: list[Any] = [1, [], {"text": "lines", "by": 1}, {"by": "lines"}, {"text": 1}]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *({"version": version} for version in (1, "1", None)),
+        {"rules": {f"/{n}": {} for n in range(RULES_MAX)}},
+        *({"rules": {pattern: {}}} for pattern in ("", "/", "**", "**/a", "/**/a", "/~0~1")),
+        *(rule(object=word) for word in ("merge", "atomic")),
+        *(rule(replace=word) for word in ("opaque", "deep")),
+        *(rule(array=word) for word in ("list", "set", "log", "lines", "atomic")),
+        *(rule(array={"keyed": key}) for key in (["a"], KEY)),
+        *(rule(order=word) for word in ("free", "strict")),
+        *(rule(keys=word) for word in ("infer", "off", "strict")),
+        *(rule(scalar=word) for word in ("theirs", "yours", "max", "min", "newest", "sum", "exclusive")),
+        rule(string="atomic"),
+        *(rule(string={"text": unit}) for unit in ("lines", "words", "characters")),
+        rule(resolver="r"),
+    ],
+)
+def test_the_schema_and_the_reader_take_what_is_a_policy(written: Any) -> None:
+    assert reads(written)
+    assert accepts(policy_schema(), written)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(written for written, *_, text in REFUSED if "registered" not in text and "spelling" not in text),
+        {"rules": {f"/{n}": {} for n in range(RULES_MAX + 1)}},
+        *(rule(array=word) for word in NO_ARRAYS),
+        *(rule(string=word) for word in NO_STRINGS),
+        rule(resolver=1),
+    ],
+)
+def test_the_schema_and_the_reader_refuse_what_is_none(written: Any) -> None:
+    assert not reads(written)
+    assert not accepts(policy_schema(), written)
+
+
+def test_the_schema_says_what_it_is_written_in() -> None:
+    assert policy_schema()["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
 
 @given(POLICIES)

@@ -77,3 +77,32 @@ def test_theirs_that_do_not_apply_are_named() -> None:
     with pytest.raises(ValueError, match=r"^theirs\[1\] does not apply: ") as told:
         rebase({}, [[add("/a", 1)], [replace("/b", 1)]], [add("/c", 1)])
     assert isinstance(told.value.__cause__, Inapplicable)
+
+
+# -- numbers past the limits that hold where nothing else is said
+
+
+@pytest.mark.parametrize("theirs", [[], [[add("/m", 1)]], [[replace("/n", 0)]]], ids=["none", "apart", "met"])
+def test_what_is_added_up_is_within_the_limits_that_are_given(theirs: list[list[dict[str, Any]]]) -> None:
+    large = 10**2000
+    yours = read_patch([{"op": "inc", "path": "/n", "value": large}], extended=True)
+    outcome = rebase({"n": 0}, theirs, yours, limits=Limits(integer_digits_max=3000))
+    assert isinstance(outcome, Rebased)
+    value: Json = outcome.value
+    assert value["n"] == large
+
+
+def nested_in_arrays(depth: int) -> Json:
+    return [nested_in_arrays(depth - 1)] if depth else 1
+
+
+@pytest.mark.parametrize(
+    ("value", "limits"),
+    [("x" * 2_000_000, Limits()), (nested_in_arrays(100), Limits(depth_max=200))],
+    ids=["large", "deep"],
+)
+def test_a_guard_behind_a_move_sees_values_of_any_size(value: Json, limits: Limits) -> None:
+    base: Json = {"g": {}, "f": {"z": 1}, "o": 1}
+    theirs = [replace("/f/z", 2), move("/f", "/h")]
+    yours = [move("/o", "/p"), add("/g/n", value), guard("/g", {"n": value}), add("/f/w", 1)]
+    assert isinstance(rebase(base, [theirs], yours, limits=limits), Rebased)

@@ -21,6 +21,7 @@ from plait_merge.values import (
     LimitExceeded,
     Limits,
     check_value,
+    has_more_parts,
     is_within_depth,
     same,
 )
@@ -186,6 +187,13 @@ def test_depth_is_the_number_of_containers_around_a_scalar() -> None:
     assert exceeded.value.pointer.count("/") == 64
     with pytest.raises(LimitExceeded):
         check_value(nested(3), Limits(depth_max=2))
+
+
+def test_parts_are_the_members_and_elements_at_all_depths() -> None:
+    assert not has_more_parts("text", 0)
+    for value, parts in (([1], 1), ([[], {}], 2), ({"a": {"b": [1, 2]}}, 4)):
+        assert has_more_parts(value, parts - 1)
+        assert not has_more_parts(value, parts)
 
 
 def test_a_hostile_depth_is_refused_without_recursion() -> None:
