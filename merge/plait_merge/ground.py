@@ -70,24 +70,21 @@ class Ground:
     def in_base(self, base: Json, tokens: Tokens) -> tuple[Tokens, Json]:
         """Give where base has what stands at a place of the ground, and what it has there (or ABSENT).
 
-        For an inserted element that is where base would have it.
+        For an inserted element that is where base would have it; "-" stands for itself.
         """
         here, there = self.value, base
         path: list[str] = []
         for token in tokens:
-            if token == "-" and type(here) is list:  # behind them all, where both have added something
-                path.append(token)
-                here = there = ABSENT
-            elif type(here) is list:
+            if type(here) is list and token != "-":
                 index = int(token)
                 origins = self._origins.get(id(here))
-                at = index if origins is None or index >= len(origins) else origins[index]
+                at = index if origins is None else origins[index]
                 if at is None:
                     at = sum([origin is not None for origin in origins[:index]])  # type: ignore[index]
                     there = ABSENT
                 path.append(str(at))
-                here = here[index] if index < len(here) else ABSENT
-                there = there[at] if type(there) is list and at < len(there) else ABSENT
+                here = here[index]
+                there = there[at] if type(there) is list else ABSENT
             else:
                 path.append(token)
                 here = here.get(token, ABSENT) if type(here) is dict else ABSENT
