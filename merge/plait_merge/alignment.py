@@ -509,7 +509,7 @@ def longest_common(here: Row[Hashable], there: Row[Hashable]) -> list[Pair]:
 
 def _heaviest(weights: list[list[int]]) -> list[Pair]:
     """Choose cells that rise in row and column, none of them 0, so that they weigh the most together."""
-    columns = len(weights[0]) if weights else 0
+    columns = len(weights[0])
     best = [[0] * (columns + 1)]
     for row in weights:
         above, left = best[-1], 0

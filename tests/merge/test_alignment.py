@@ -631,11 +631,8 @@ def test_equal_elements_around_a_shared_one_keep_their_places() -> None:
 
 
 def test_what_stands_between_two_that_are_alike_is_paired_by_position() -> None:
-    assert aligned([[1, 2, 3], 5, ["a", "b", "c"]], [[1, 2, 4], 6, ["a", "b", "d"]]).edited == [
-        (0, 0),
-        (1, 1),
-        (2, 2),
-    ]
+    alignment = aligned([5, [1, 2, 3], 6, ["a", "b", "c"]], [[1, 2, 4], 7, ["a", "b", "d"]])
+    assert alignment.edited == [(1, 0), (2, 1), (3, 2)]
 
 
 def test_equal_keys_are_paired_in_order() -> None:
@@ -731,8 +728,8 @@ def test_a_name_that_the_other_side_removed_was_removed_and_added() -> None:
 
 
 def test_a_key_is_looked_for_only_where_it_is_needed_and_then_stands() -> None:
-    aligner, base = Aligner(depth_max=64), people("a", "b")
-    assert aligner.align(base, people("a", "b", "c")).added == [2]
+    aligner, base, longer = Aligner(depth_max=64), people("a", "b"), people("a", "b", "c")
+    assert aligner.align(base, longer).added == [2]
     assert aligner.keys == {}
     aligner.keys[id(base)] = None
     swapped = [{"id": "b", "n": 0, "m": 1}, {"id": "a", "n": 0, "m": 1}]
