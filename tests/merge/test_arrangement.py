@@ -104,6 +104,13 @@ Json: TypeAlias = Any
             [replace("", {"a": 1, "b": 2}), move("/a", "/a~0"), move("/b", "/a"), move("/a~0", "/b")],
             [replace("", {"a": 1, "b": 2})],
         ),
+        (
+            [{"b": 2}, {"a": 1}],
+            [replace("/1", 1)],
+            [replace("/1/a", {}), move("/0/b", "/1/a/c")],
+            [replace("/1", {"a": 1}), replace("/1/a", {}), move("/0/b", "/1/a/c")],
+            [replace("/1", {"a": 1})],
+        ),
         # Something that is nowhere is put back with all that was in it.
         (
             {"a": 1},
