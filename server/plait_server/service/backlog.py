@@ -123,5 +123,5 @@ class Backlogs:
 
 def _snapshot_frame(name: str, head: Revision) -> Frame:
     if not head.live:
-        return frame_of(Snapshot(doc=name, rev=head.n, deleted=True))
-    return frame_of(Snapshot(doc=name, rev=head.n, value=Raw(head.body), deleted=UNSET))
+        return frame_of(Snapshot(doc=name, rev=head.n, deleted=True), head.n)
+    return frame_of(Snapshot(doc=name, rev=head.n, value=Raw(head.body), deleted=UNSET), head.n)

@@ -64,7 +64,9 @@ class Committer:
         self._idle: asyncio.Future[None] | None = None
         self._closing = False
         self._units = count(1)
-        self._task = asyncio.create_task(self._run(), name="committer")
+        # Kept, because asking for it is a system call, once for each edit.
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run(), name="committer")
         self.failure: PlaitServerError | None = None
         """Why the last batch failed; None when it did not."""
         self.unsure: dict[Address, None] = {}
@@ -88,7 +90,7 @@ class Committer:
         hold, if that is so. Whoever waits may be cancelled: the commit goes its way.
         """
         if result is None:
-            result = asyncio.get_running_loop().create_future()
+            result = self._loop.create_future()
         self._waiting.append(Waiting(commit, document, revision, result))
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
@@ -123,7 +125,7 @@ class Committer:
             elif self._closing:
                 return
             else:
-                self._idle = asyncio.get_running_loop().create_future()
+                self._idle = self._loop.create_future()
                 await self._idle
 
     async def _gather(self) -> None:

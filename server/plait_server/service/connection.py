@@ -59,6 +59,7 @@ class Connection:
         "_counting",
         "_followed",
         "_hub",
+        "_loop",
         "_peer",
         "_service",
         "_shell",
@@ -82,6 +83,7 @@ class Connection:
         self._hub = hub
         self._shell = shell
         self._authenticate = authenticate
+        self._loop = asyncio.get_running_loop()
         self._followed: set[Address] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._peer = peer
@@ -228,6 +230,6 @@ class Connection:
         return caller
 
     def _begin(self, job: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(job)
+        task = self._loop.create_task(job)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -4,8 +4,8 @@ made from them, and `/asyncapi.json` describes them.
 msgspec structs rather than pydantic models, because a socket may carry thousands of frames a second.
 """
 
-import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, get_args
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, ValidationError, convert, field
@@ -17,13 +17,18 @@ from plait_server.service.moment import format_moment
 from plait_server.service.request import DocumentKey, MergeMode
 from plait_server.service.revision import Revision
 
-_DOCUMENT: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}/(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}")
 NUMBER_MAX: Final = 2**53 - 1
 
-Document = Annotated[str, Meta(pattern=f"^{_DOCUMENT.pattern}$", description="collection/id")]
+# In patterns a look-ahead is before the end because `$` would let a line feed there pass.
+Document = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z][a-z0-9_-]{0,62}/(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}(?!\n)$",
+        description="collection/id",
+    ),
+]
 Number = Annotated[int, Meta(ge=0, le=NUMBER_MAX, description="The caller's own, repeated in the answer.")]
 RevisionNumber = Annotated[int, Meta(ge=0, le=NUMBER_MAX, description="0: before the first.")]
-# The look-ahead is there because `$` would let a line feed at the end pass.
 Key = Annotated[str, Meta(pattern=r"^[!-~]{1,255}(?!\n)$", description="As the header Idempotency-Key.")]
 Epoch = Annotated[str, Meta(min_length=1, max_length=64)]
 Patch = Annotated[Raw, Meta(description="JSON Patch, RFC 6902.", extra_json_schema={"type": "array"})]
@@ -114,8 +119,6 @@ def read_frame(text: bytes, depth_max: int, integer_digits_max: int) -> ClientFr
         raise MalformedFrame(f"{error}.", _numbered(content)) from error
     except (wire.MalformedJson, wire.UnacceptableJson) as error:
         raise MalformedFrame(str(error)) from error
-    if not isinstance(frame, Hello | Ping) and not _DOCUMENT.fullmatch(frame.doc):
-        raise MalformedFrame("A document is named collection/id.", _numbered(content))
     return frame
 
 
@@ -125,6 +128,7 @@ def _kind(content: Json) -> Any:
     return _KINDS.get(tag, ClientFrame) if isinstance(tag, str) else ClientFrame
 
 
+@lru_cache(maxsize=1_024)
 def document_of(name: str) -> DocumentKey:
     """Take the name of a document apart."""
     collection, _, id_ = name.partition("/")
@@ -280,9 +284,8 @@ class Frame(Struct, eq=False, weakref=True):
     framed: bytes | None = None
 
 
-def frame_of(frame: ServerFrame) -> Frame:
-    """Encode a frame."""
-    rev = frame.rev if isinstance(frame, Snapshot | CaughtUp) else None
+def frame_of(frame: ServerFrame, rev: int | None = None) -> Frame:
+    """Encode a frame; `rev` is the revision it leads to, where it is about one."""
     return Frame(str(type(frame).__struct_config__.tag), wire.encode(frame), rev)
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from plait_server.service.frame import Frame, Present, frame_of, rev_frame
+from plait_server.service.frame import Frame, Present, document_of, frame_of, rev_frame
 from plait_server.service.limits import LiveLimits
 from plait_server.service.presence import PresenceBoard
 from plait_server.service.request import DocumentKey
@@ -53,6 +53,8 @@ class Hub:
         self._followers: dict[Address, dict[Follower, None]] = {}
         self._connections: dict[Follower, None] = {}
         self._waiting: dict[str, dict[asyncio.Future[None], None]] = {}
+        self._just_told: set[Address] = set()
+        """Documents whose followers heard of a revision in this turn of the event loop."""
         self._origins = itertools.count(1)
         self._announcing: asyncio.TimerHandle | None = None
         self._ticking = asyncio.create_task(self._tick(), name="live hub")
@@ -99,11 +101,20 @@ class Hub:
         if not followers:
             return
         frame = rev_frame(address.document, revision.n - 1, (revision,))
-        publication = Publication(DocumentKey(address.collection, address.id), revision, frame)
+        follows = self._follows(address)
+        publication = Publication(document_of(address.document), revision, frame, follows)
         for follower in list(followers):
             follower.published(publication)
         self.presence.follow(address, revision)
         self.announce()
+
+    def _follows(self, address: Address) -> bool:
+        """Tell whether a document had another revision in this turn of the event loop, and note this one."""
+        if not self._just_told:
+            asyncio.get_running_loop().call_soon(self._just_told.clear)
+        follows = address in self._just_told
+        self._just_told.add(address)
+        return follows
 
     def overtake(self, address: Address, n: int) -> None:
         """Tell everybody that a document is at revision `n`, where it is not known which were told."""

@@ -61,14 +61,27 @@ class Outbox:
 
     def take(self) -> Frame | None:
         """Take the next frame to send."""
-        frame: Frame | None
         if self._frames:
-            self.taken += 1
-            frame = self._frames.popleft()
-            self._bytes -= len(frame.text)
-        elif self._presence:
-            frame = self._presence.pop(next(iter(self._presence)))
-        else:
-            frame = None
+            return self._take_first()
+        if not self._presence:
+            return None
+        frame = self._presence.pop(next(iter(self._presence)))
+        self.empty = not self._presence
+        return frame
+
+    def take_together(self, bytes_max: int) -> list[Frame]:
+        """Take the next frames, as many as are so long together; a longer one, or presence, alone."""
+        frame = self.take()
+        if frame is None:
+            return []
+        taken, frames, size = [frame], self._frames, len(frame.text)
+        while frames and (size := size + len(frames[0].text)) <= bytes_max:
+            taken.append(self._take_first())
+        return taken
+
+    def _take_first(self) -> Frame:
+        frame = self._frames.popleft()
+        self._bytes -= len(frame.text)
+        self.taken += 1
         self.empty = not self._frames and not self._presence
         return frame

@@ -131,6 +131,8 @@ class Publication(Struct, eq=False):
     document: DocumentKey
     revision: Revision
     frame: Frame
+    follows: bool = False
+    """Whether one of the same document went before it just now: those that follow it go out together."""
 
 
 class Backlog(Struct, frozen=True):
@@ -336,8 +338,8 @@ class Session:
     def published(self, publication: Publication) -> Frame | None:
         """Hear of a revision of a document it follows.
 
-        Gives the frame that tells of it, to be sent before anything else, where nothing waits; most often
-        that is so. Else it is in the outbox.
+        Gives the frame that tells of it, to be sent before anything else, where nothing waits and it is the
+        first for now; most often that is so. Else it is in the outbox.
         """
         subscription = self._subscriptions.get(publication.document)
         if subscription is None:
@@ -348,7 +350,7 @@ class Session:
         frame = None
         if not (self._behind and subscription.document in self._behind):
             is_next = n - 1 == subscription.sent
-            if is_next and own is None and self.outbox.empty:
+            if is_next and own is None and self.outbox.empty and not publication.follows:
                 frame = publication.frame
                 subscription.sent = n
             elif not is_next or self.outbox.crowded:
@@ -392,7 +394,8 @@ class Session:
             del self._behind[document]
             if not subscription.told:
                 subscription.told = True
-                self._put(CaughtUp(doc=subscription.name, rev=backlog.upto))
+                caught_up = CaughtUp(doc=subscription.name, rev=backlog.upto)
+                self.outbox.put(frame_of(caught_up, backlog.upto))
         self._release(subscription)
         return self.loads()
 
@@ -461,6 +464,8 @@ class Session:
         if not under_way.told:
             # Who follows the document has seen what was missed, or will; the others are told.
             self._tell(subscription, answer.revision, _applied(frame, answer, whole=subscription is None))
+        if frame.key is None:
+            return []  # none is made on it: it has no name
         return self._go_on(under_way, ancestor_of(frame.patch, under_way.parent, answer))
 
     def _committed(self, under_way: _UnderWay, subscription: _Subscription, revision: Revision) -> None:
@@ -615,9 +620,7 @@ class Session:
             described["doc"] = document.name
         self.outbox.put(Frame("problem", wire.encode({**described, **self._describe(error, document)})))
 
-    def _put(
-        self, frame: Welcome | Reset | CaughtUp | Applied | Heartbeat | Goaway | Pong | Throttle
-    ) -> None:
+    def _put(self, frame: Welcome | Reset | Applied | Heartbeat | Goaway | Pong | Throttle) -> None:
         self.outbox.put(frame_of(frame))
 
 

@@ -206,13 +206,14 @@ def framed(frame: Frame) -> bytes:
 
 
 class _Socket:
-    """Carries frames in and out. While the operating system takes them, they are handed over at once;
-    when it does not, one task waits for it and sends what is in the outbox then."""
+    """Carries frames in and out. While the operating system takes them, what a turn of the event loop brings
+    is handed over together; when it does not, one task waits for it and sends what is in the outbox then."""
 
     __slots__ = (
         "_ending",
         "_finishing",
-        "_pumping",
+        "_handing_over",
+        "_loop",
         "_room",
         "_transport",
         "_websocket",
@@ -225,7 +226,8 @@ class _Socket:
         assert request.transport is not None
         self._transport = request.transport
         self._websocket = websocket
-        self._pumping = False
+        self._loop = asyncio.get_running_loop()
+        self._handing_over = False
         self._ending: tuple[int, str] | None = None
         self._writing: asyncio.Task[None] | None = None
         self._finishing: asyncio.Task[None] | None = None
@@ -243,7 +245,7 @@ class _Socket:
             else:
                 break
             if not session.receptive and self._ending is None:
-                self._room = asyncio.get_running_loop().create_future()
+                self._room = self._loop.create_future()
                 await self._room
                 self._room = None
         if self._ending is None:
@@ -256,7 +258,7 @@ class _Socket:
     def carry(self, frame: Frame) -> None:
         transport = self._transport
         if (
-            self._pumping
+            self._handing_over
             or self._writing is not None
             or self._ending is not None
             or len(frame.text) > SHORT_BYTES_MAX
@@ -268,34 +270,39 @@ class _Socket:
             transport.write(frame.framed or framed(frame))  # one call less for each of thousands
 
     def wake(self) -> None:
-        if self._pumping or self._writing is not None or self._ending is not None:
+        session = self.connection.session
+        if self._handing_over or self._writing is not None or self._ending is not None:
             return
-        self._pumping = True
+        if not session.outbox.empty or session.behind or self._room is not None:
+            self._handing_over = True
+            self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
         try:
             self._pump()
         finally:
-            self._pumping = False
+            self._handing_over = False
         if self._room is not None and self.connection.session.receptive and not self._room.done():
             self._room.set_result(None)
 
     def _pump(self) -> None:
         transport, session = self._transport, self.connection.session
         outbox = session.outbox
-        while not transport.is_closing():
+        while self._ending is None and not transport.is_closing():
             if transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
                 self._writing = asyncio.create_task(self._write())
                 return
-            frame = outbox.take()
-            if frame is None:
+            frames = outbox.take_together(SHORT_BYTES_MAX)
+            if not frames:
                 if not session.behind:
                     return
                 self.connection.relieved()
                 if outbox.empty:
                     return
-            elif len(frame.text) <= SHORT_BYTES_MAX:
-                transport.write(framed(frame))
+            elif len(frames[0].text) <= SHORT_BYTES_MAX:
+                transport.write(b"".join([framed(frame) for frame in frames]))
             else:
-                self._writing = asyncio.create_task(self._write(frame))
+                self._writing = asyncio.create_task(self._write(frames[0]))
                 return
 
     async def _write(self, frame: Frame | None = None) -> None:
@@ -315,7 +322,8 @@ class _Socket:
     def end(self, code: int, reason: str) -> None:
         if self._ending is not None:
             return
-        self.wake()
+        if self._writing is None:
+            self._pump()
         self._ending = (code, reason)
         self._finishing = asyncio.create_task(self._finish(code, reason))
         if self._room is not None and not self._room.done():

@@ -127,6 +127,34 @@ async def test_half_a_later_frame_holds_up_nobody(serve: Serve) -> None:
     writer.close()
 
 
+async def test_answers_to_edits_that_are_written_together_are_sent_together(client: ClientSession) -> None:
+    for name in ("orders/1", "orders/2"):
+        await create(client, name, {"n": 0})
+    reader, writer = await raw(client)
+    writer.write(masked(b'{"t":"hello"}'))
+    await heard(reader, b'"t":"welcome"')
+    edit = b'{"t":"edit","id":%d,"doc":"orders/%d","patch":[{"op":"replace","path":"/n","value":1}]}'
+    writer.write(masked(edit % (1, 1)) + masked(edit % (2, 2)))
+    await heard(reader, b'{"t":"applied","id":1')
+    assert b'{"t":"applied","id":2' in await reader.read(1_000)
+    writer.close()
+
+
+async def test_revisions_that_are_committed_together_are_sent_together(client: ClientSession) -> None:
+    await create(client, "orders/1", {"n": 0})
+    reader, writer = await raw(client)
+    for frame in (b'{"t":"hello"}', b'{"t":"sub","id":1,"doc":"orders/1"}'):
+        writer.write(masked(frame))
+    await heard(reader, b'"t":"caught_up"')
+    _, other = await raw(client)
+    edit = b'{"t":"edit","id":1,"doc":"orders/1","patch":[{"op":"replace","path":"/n","value":%d}]}'
+    other.write(masked(b'{"t":"hello"}') + b"".join(masked(edit % n) for n in (1, 2, 3)))
+    await heard(reader, b'{"t":"rev","doc":"orders/1","prev":2,')
+    assert b'{"t":"rev","doc":"orders/1","prev":3,' in await reader.read(1_000)
+    for each in (writer, other):
+        each.close()
+
+
 async def test_a_first_frame_that_is_too_large_is_cut(client: ClientSession) -> None:
     async with opened(client) as live:
         await live.websocket.send_str('{"t":"hello","client":"%s"}' % ("x" * 20_000))

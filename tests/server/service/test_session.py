@@ -67,11 +67,13 @@ def revision(n: int, *, origin: int = 0, base: int | None = None, key: str | Non
     return Revision(n, record, (), {"n": n}, origin)
 
 
-def publish(session: Session, n: int, **how: Any) -> None:
+def publish(session: Session, n: int, *, follows: bool = False, **how: Any) -> bool:
+    """Publish a revision and put its frame in the outbox; whether the session said to send it at once."""
     made = revision(n, **how)
-    at_once = session.published(Publication(ORDER, made, rev_frame("orders/1", n - 1, (made,))))
+    at_once = session.published(Publication(ORDER, made, rev_frame("orders/1", n - 1, (made,)), follows))
     if at_once is not None:
         session.outbox.put(at_once)
+    return at_once is not None
 
 
 def snapshot(n: int) -> Backlog:
@@ -277,6 +279,16 @@ def test_who_does_not_read_is_cut_after_a_while_and_who_reads_is_not() -> None:
         publish(reader, n)
         reader.outbox.take()
         assert reader.tick(n * 19.0) == []
+
+
+def test_one_revision_goes_out_at_once_and_those_right_behind_it_wait_for_each_other() -> None:
+    session = following()
+    assert publish(session, 2)
+    assert [frame["rev"] for frame in told(session)] == [2]
+    assert not publish(session, 3, follows=True)
+    assert not publish(session, 4, follows=True)
+    assert [frame["rev"] for frame in told(session)] == [3, 4]
+    assert publish(session, 5)
 
 
 def test_ones_own_revision_then_applied_then_later_ones() -> None:

@@ -96,7 +96,7 @@ class Sessions(RuleBasedStateMachine):
         chain.append(revision)
         if document in self.followed:
             name = f"{document.collection}/{document.id}"
-            told = Publication(document, revision, rev_frame(name, n - 1, [revision]))
+            told = Publication(document, revision, rev_frame(name, n - 1, [revision]), follows=n % 2 == 0)
             at_once = self.session.published(told)
             if at_once is not None:
                 assert self.session.outbox.empty
