@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from functools import reduce
+from itertools import product
 from typing import Any, TypeAlias
 
 import pytest
@@ -113,12 +114,12 @@ def test_limits_that_allow_more_hold_for_all_that_is_made_of_a_patch() -> None:
     deep: Json = 1
     for _ in range(80):
         deep = [deep]
-    limits = Limits(depth_max=100)
-    assert invert({}, [add("/a", deep)], limits) == [remove("/a")]
-    assert guarded({}, [add("/a", deep)], limits) == [add("/a", deep)]
-    for made_of in (invert, guarded):
+    limits, place = Limits(depth_max=100, pointer_bytes_max=6_000), "/" + "a" * 5_000
+    assert invert({}, [add(place, deep)], limits) == [remove(place)]
+    assert guarded({}, [add(place, deep)], limits) == [add(place, deep)]
+    for made_of, patch in product((invert, guarded), ([add(place, 1)], [add("/a", deep)])):
         with pytest.raises(LimitExceeded):
-            made_of({}, [add("/a", deep)])
+            made_of({}, patch)
 
 
 def test_ten_thousand_operations_on_a_wide_value_are_inverted_in_time() -> None:
