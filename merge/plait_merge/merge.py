@@ -18,7 +18,7 @@ from plait_merge.patch import Inapplicable, Operation, Replay, apply, read_patch
 from plait_merge.pointer import Tokens, array_index, format_pointer, parse_pointer
 from plait_merge.policy import Policy
 from plait_merge.rebase import rebase
-from plait_merge.values import LIMITS, Absent, Json, LimitExceeded, Limits
+from plait_merge.values import BOUNDLESS, LIMITS, Absent, Json, LimitExceeded, Limits
 
 
 def merge(
@@ -69,7 +69,7 @@ def _merged(
         return replace(outcome, conflicts=_told_of_base(outcome, base, ground), notes=notes)
     value, patch = outcome.value, outcome.patch
     if ground.orders:
-        patch = _in_order(theirs, patch, ground.orders, unbound)
+        patch = _in_order(theirs, patch, ground.orders)
         value = apply(theirs, patch, unbound)
     return _submittable(theirs, Merged(value, patch, notes), limits)
 
@@ -98,7 +98,7 @@ def _keys_used(ground: Ground) -> Iterator[Note]:
         yield Note("inferred_key", None, format_pointer(path), key)
 
 
-def _in_order(theirs: Json, patch: Patch, orders: list[Order], limits: Limits) -> Patch:
+def _in_order(theirs: Json, patch: Patch, orders: list[Order]) -> Patch:
     """Give the patch with what yours inserted behind theirs put where the order of the neighbours has it.
 
     An insertion is known by the very values inserted, and by theirs' run in front of it. Numbers and strings
@@ -107,8 +107,8 @@ def _in_order(theirs: Json, patch: Patch, orders: list[Order], limits: Limits) -
     waiting: defaultdict[int, list[Order]] = defaultdict(list)
     for order in orders:
         waiting[id(order.yours[0])].append(order)
-    operations = list(read_patch(patch, limits))
-    replay = Replay(theirs, limits)
+    operations = list(read_patch(patch, BOUNDLESS))
+    replay = Replay(theirs)
     for number, operation in enumerate(operations):
         runs = waiting.get(id(operation.value), [])
         at = next(
