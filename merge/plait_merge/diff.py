@@ -201,7 +201,7 @@ def _moves(alignment: Alignment) -> Iterator[Pair]:
         return
     first = alignment.start
     staying = dict(alignment.kept)
-    last = max(max(staying, default=first), max(here for here, _ in alignment.moved))
+    last = max(here for here, _ in (*alignment.kept, *alignment.moved))
     # Slot 0 counts what is in front of them all, slot k the element k - 1 and what has moved behind it.
     slots = _Counts(last - first + 2)
     for here, _ in (*alignment.kept, *alignment.moved):
