@@ -48,7 +48,8 @@ async def _live(scale: Scale) -> list[Row]:
 async def _fan_out(scale: Scale, count: int) -> list[Row]:
     """One edit at a time to so many subscribers, in rounds that alternate with the bare loop's."""
     with disk_folder() as folder, pinned():
-        async with plait(folder) as subject, bare_loop(folder) as bare:
+        # The listeners answer no ping.
+        async with plait(folder, live_heartbeat_s=600) as subject, bare_loop(folder) as bare:
             await create(subject, {"warm/up": {"n": 0}, NAME: {"n": 0}})
             empty = subject.resident_bytes
             arrivals, from_bare = Arrivals(REVISION), Arrivals(REVISION)
