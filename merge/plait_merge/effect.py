@@ -110,8 +110,6 @@ class Effects:
             up = strand.up(node)
             if effect is not None or up is None:
                 return effect
-            if up.owner.mint == BASE and up.mint != BASE:
-                return self.content.get(up.owner)
             node = up.owner
         return self.content.get(node)
 

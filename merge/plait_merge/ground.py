@@ -310,8 +310,8 @@ class Ground:
                 return pairs
         else:
             pairs = [pair for chunk, run in runs.items() for pair in _paired(run, chunks[chunk])]
-        here, there = {j for j, _ in pairs}, {k for _, k in pairs}
-        far = _paired([r for r in mine if r[0] not in here], [r for r in others if r[0] not in there])
+        near = {j for j, _ in pairs}
+        far = _paired([named for named in mine if named[0] not in near], others)
         return sorted(pairs + [(j, k) for j, k in far if self._same(theirs[j], yours[k])])
 
     def _named(self, row: list[tuple[int, Json]], key: Key | None) -> list[tuple[int, Hashable]]:
@@ -396,9 +396,8 @@ class _Anchors:
         return max(here, there) if self.before(0, index) == self.before(1, other) else here
 
     def before(self, side: int, index: int) -> int:
-        """Give the last such element in front of one that a side added."""
-        at = bisect_right(self._both, self._gaps[side].of(index))
-        return self._both[at - 1] if at else -1
+        """Give how many such elements are in front of one that a side added."""
+        return bisect_right(self._both, self._gaps[side].of(index))
 
 
 def _anchors(theirs: Alignment, yours: Alignment, length: int) -> list[int]:

@@ -210,4 +210,4 @@ def by_place(conflict: Conflict) -> tuple[object, int]:
 def _canonical(value: Json | Absent) -> str:
     if value is ABSENT:
         return "absent"
-    return "present " + json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return "present " + json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -126,7 +126,6 @@ class Overlaps:
         effect = side.place.get(node)
         if effect is None:
             effect = side.add(Effect(Act.ARRIVE, side.strand.side, node, outer.why))
-            effect.needs.extend(outer.needs)
             side.arrive[node] = effect
         effect.body, effect.at = body, name
         return effect
@@ -325,15 +324,14 @@ class Overlaps:
             return
 
     def _meet_moved(self, x: Effects, y: Effects, effect: Effect, node: Node) -> None:
+        """Clash *effect* with what X did to *node*, which Y moved; the move clashes with that by itself."""
         top, replaced = self._top_gone(x, node)
-        place = y.place[node]
-        effects = (effect,) if effect is place else (effect, place)
         if replaced:
-            self.clash("replace_edit", top, x.content[top], *effects)
+            self.clash("replace_edit", top, x.content[top], effect)
         elif top is not node and top in y.strand.chain(node):
-            self.clash("remove_edit", top, x.death(top), *effects)
+            self.clash("remove_edit", top, x.death(top), effect)
         else:
-            self.clash("move_remove", node, x.death(node), *effects)
+            self.clash("move_remove", node, x.death(node), effect)
 
     def _top_gone(self, x: Effects, node: Node) -> tuple[Node, bool]:
         """Return the outermost cause that *node* is gone: what was removed, or (True) what was replaced."""
@@ -425,7 +423,7 @@ def circles(edges: dict[Node, list[Node]]) -> list[frozenset[Node]]:
                         last = stack.pop()
                         waiting.discard(last)
                         circle.add(last)
-                    if len(circle) > 1 or node in edges[node]:
+                    if len(circle) > 1:
                         found.append(frozenset(circle))
             elif up in index:
                 low[node] = min(low[node], index[up])

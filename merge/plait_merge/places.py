@@ -105,14 +105,13 @@ def _decide(
     if rule.resolver is not None or values.theirs is ABSENT:
         return None
     kind: Kind = "text" if is_text(rule, values) else _kind(*values)
-    summed = add_up(values, other.added, mine.added) if kind == "edit_edit" else None
+    summed = add_up(values, other.added, mine.added)
     if summed is not None:
         return Clean([_operation(values.base, path, summed)])
     verdict = None if rule.scalar == "exclusive" else decide(kind, rule, values)
     if verdict is None:
         conflict = _conflict(path, values.base, other, mine, settlement, kind)
-        rest = tuple(index for index in range(mine.dates[-1] + 1) if index not in mine.dates)
-        return Conflicted((conflict,), [], rest, _settlement=settlement)
+        return Conflicted((conflict,), [], (), _settlement=settlement)
     notes = () if verdict.note is None else (Note(verdict.note, mine.dates[0], format_pointer(path)),)
     if verdict.choice == "theirs":
         return Clean([], notes)

@@ -20,7 +20,7 @@ def report(weave: Weave, settlement: Settlement) -> Conflicted:
     guards = _together(_guard(weave, guard, settlement) for guard in failed)
     conflicts = [*guards, *(_conflict(weave, knot, settlement) for knot in settlement.open)]
     conflicts.sort(key=by_place)
-    clean = () if failed else _clean_operations(weave, settlement.clean if weave.knots else set())
+    clean = () if failed else _clean_operations(weave, settlement.clean)
     return Conflicted(tuple(conflicts), settlement.clean_patch(), clean, _settlement=settlement)
 
 

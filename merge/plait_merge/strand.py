@@ -295,7 +295,7 @@ class Strand:
         return parent, path[-1], top
 
     def _reach(self, path: Tokens) -> tuple[Node, Node | None]:
-        """Return the identity at *path*, and the outermost thing of this side's own that it lies in."""
+        """Return the identity at *path*, and the outermost thing of this side's own that it is or lies in."""
         views = self.views
         node = self.void
         top: Node | None = None
@@ -317,12 +317,10 @@ class Strand:
                 node = body.kid(entry) if type(entry) is int else entry  # type: ignore[assignment]
         view = views.get(node)
         if view is None:
-            views[node] = View(node)
-        elif node.mint == BASE:
-            return node, None if view.body is node else top
+            view = views[node] = View(node)
         if node.mint == BASE:
-            return node, None
-        return node, top if top is not None else node
+            return node, None if view.body is node else node
+        return node, node if top is None else top
 
     # Where things are.
 

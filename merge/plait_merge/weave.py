@@ -184,7 +184,7 @@ class Weave:
             return subject, subject
         if isinstance(subject, Element):
             return subject.theirs, subject.yours
-        put = {e.side: e.node for e in clash.effects if e.at == subject.name and e.is_arrival}
+        put = {effect.side: effect.node for effect in clash.effects}
         return put.get(THEIRS), put.get(YOURS)
 
     # Guards.

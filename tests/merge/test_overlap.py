@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from merge.strategies import Patch, add, move, replace
+from merge.strategies import Patch, add, move, remove, replace
 from plait_merge import Conflicted, Json, Policy, Rebased, rebase
 
 
@@ -71,3 +71,50 @@ def test_one_element_of_a_key_added_by_both_has_one_place_however_strict() -> No
     policy = Policy.read({"rules": {"/a": {"array": {"keyed": ["id"]}, "order": "strict"}}})
     theirs, yours = [add("/a/0", {"id": 1, "v": 1})], [add("/a/0", {"id": 1, "w": 2}), add("/b", 1)]
     assert merged({"a": []}, theirs, yours, policy) == {"a": [{"id": 1, "v": 1, "w": 2}], "b": 1}
+
+
+# What was put into parts of what both made, and what is in what one removed.
+
+
+def test_what_both_moved_into_one_element_of_what_both_added_is_in_one_place() -> None:
+    """However they made that element: at once, or with something else in front of it for a while."""
+    theirs = [add("/y", [[1]]), move("/a", "/y/0/1")]
+    yours = [add("/y", []), add("/y/0", [1]), move("/a", "/y/0/1")]
+    for one, other in ((theirs, yours), (yours, theirs)):
+        assert merged({"a": "a"}, one, [*other, add("/b", 1)]) == {"y": [[1, "a"]], "b": 1}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_circle_is_one_though_it_leads_through_what_one_side_added(turned: bool) -> None:
+    sides = [add("/b/n", {}), move("/a", "/b/n/a")], [move("/b", "/a/b")]
+    assert kinds({"a": {}, "b": {}}, *(sides[::-1] if turned else sides)) == [("cycle", "/a")]
+
+
+def test_two_moves_of_one_side_are_no_circle() -> None:
+    """What would be one if the first did not happen: then the second does not either."""
+    theirs, yours = [move("/a/b", "/c")], [move("/a/b", "/d"), move("/a", "/d/a")]
+    assert kinds({"a": {"b": {}}}, theirs, yours) == [("move_move", "/a/b")]
+
+
+@pytest.mark.parametrize(
+    ("moved", "told"),
+    [
+        ([move("/a/b", "/z"), remove("/z/e/c")], ("move_remove", "/a/b")),
+        ([move("/a/b", "/a/x/b"), remove("/a/x/b/e/c")], ("remove_edit", "/a")),
+    ],
+    ids=["taken out", "moved within"],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_was_removed_in_something_moved_goes_with_the_move(
+    moved: Patch, told: tuple[str, str], turned: bool
+) -> None:
+    """The other side removed what all of this was in: one conflict, which the removal inside is a part of."""
+    base: Json = {"a": {"b": {"e": {"c": 1}}, "x": {}}}
+    sides = [remove("/a")], moved
+    theirs, yours = sides[::-1] if turned else sides
+    outcome = rebase(base, [[operation] for operation in theirs], yours)
+    assert isinstance(outcome, Conflicted)
+    (conflict,) = outcome.conflicts
+    assert (conflict.kind, conflict.pointer) == told
+    assert conflict.your_operations == tuple(range(len(yours)))
+    assert conflict.their_patches == tuple(range(len(theirs)))

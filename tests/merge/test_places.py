@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import reduce
 from itertools import chain as joined
+from itertools import product
 from typing import Any, TypeAlias
 
 import pytest
@@ -53,6 +54,10 @@ Answer: TypeAlias = Conflicted | Clean
 Operations: TypeAlias = tuple[Operation, ...]
 
 BASE = {"a": {"b": 1, "c": [1, 2]}, "d": 2}
+
+
+def inc(path: str, by: Json) -> dict[str, Json]:
+    return {"op": "inc", "path": path, "value": by}
 
 
 def read(scene: Scene) -> tuple[Json, list[Operations], Operations]:
@@ -199,6 +204,9 @@ def test_separate_places_take_the_short_road(theirs: Patch, yours: Patch, kinds:
     [
         pytest.param([replace("/a/b", 2)], [replace("/a", 3)], id="a place in another"),
         pytest.param([replace("/d", 1)], [replace("/a", {"b": 1}), replace("/a/b", 1)], id="of one side"),
+        pytest.param(
+            [replace("/d", 1)], [replace("/a", {"n": 1}), inc("/a/n", 1)], id="one counted in another"
+        ),
         pytest.param([remove("/a/c/0")], [replace("/a/c/1", 3)], id="a shift by theirs"),
         pytest.param([replace("/a/c/1", 3)], [add("/a/c/0", 3)], id="a shift by yours"),
         pytest.param([replace("/a/c/1", 3)], [add("/a/c/-", 3)], id="an array that grows"),
@@ -227,3 +235,46 @@ def test_a_thousand_conflicts_of_the_short_road_are_settled_together() -> None:
     theirs = apply(base, sides[0])
     settled = apply(theirs, resolve(theirs, conflicted, {c.id: "yours" for c in conflicted.conflicts}))
     assert dict.fromkeys(base, 2) == settled
+
+
+EDITS: dict[str, list[Patch]] = {
+    "/n": [
+        [replace("/n", 2)],
+        [replace("/n", 3), replace("/n", 2.0)],
+        [replace("/n", "x")],
+        [remove("/n")],
+        [inc("/n", 1)],
+        [inc("/n", 1), inc("/n", 2)],
+        [replace("/n", 2), inc("/n", 1)],
+    ],
+    "/s": [
+        [replace("/s", "a c")],
+        [replace("/s", "b b")],
+        [replace("/s", 1), replace("/s", "1.2.3")],
+        [remove("/s")],
+    ],
+    "/m": [[add("/m", 1)], [add("/m", "1.1.1")], [add("/m", {}), replace("/m", 2)]],
+}
+
+
+@pytest.mark.parametrize("aside", [[], [replace("/o", 1)]], ids=["alone", "with another place"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {},
+        *({"scalar": word} for word in ("theirs", "yours", "max", "min", "sum", "newest", "exclusive")),
+        {"string": {"text": "characters"}},
+        {"string": {"text": "characters"}, "scalar": "yours"},
+        {"string": {"text": "characters"}, "scalar": "exclusive"},
+    ],
+    ids=str,
+)
+def test_both_roads_decide_alike_what_both_did_to_one_value(rule: dict[str, Json], aside: Patch) -> None:
+    """Every edit against every other, to the byte; each way to settle what is left, too."""
+    policy = Policy.read({"rules": {"/*": rule}}) if rule else None
+    for edits in EDITS.values():
+        for theirs, yours in product(edits, repeat=2):
+            scene = Scene({"n": 1, "s": "a b", "o": 0}, [aside[:1], theirs], [*yours, *aside])
+            found = short(scene, policy)
+            if found is not None:
+                assert spelled(found) == spelled(long(scene, policy)), scene

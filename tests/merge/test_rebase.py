@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from merge.strategies import add, guard, move, replace
-from plait_merge import Inapplicable, Json, LimitExceeded, Limits, Rebased, rebase
+from plait_merge import Conflicted, Inapplicable, Json, LimitExceeded, Limits, Policy, Rebased, rebase
 from plait_merge.patch import read_patch
 from plait_merge.rebase import carry
 
@@ -71,6 +71,16 @@ def test_guards_that_hold_are_no_part_of_the_answer(theirs: list[list[dict[str, 
 def test_guards_are_no_part_of_what_is_carried() -> None:
     outcome = carry({"a": 1}, {"a": 1, "b": 1}, [guard("/a", 1), replace("/a", 2)])
     assert outcome == Rebased({"a": 2, "b": 1}, [replace("/a", 2)])
+
+
+@pytest.mark.parametrize(
+    ("word", "answer"), [("theirs", Conflicted), ("min", Conflicted), ("yours", Rebased), ("max", Rebased)]
+)
+def test_a_guard_sees_what_is_decided_though_both_end_alike(word: str, answer: type) -> None:
+    """Yours comes to what theirs has set, but by a value of its own, and looks whether it is there."""
+    policy = Policy.read({"rules": {"/a": {"scalar": word}}})
+    yours = [replace("/a", 3), guard("/a", 3), replace("/a", 2)]
+    assert isinstance(rebase({"a": 1}, [[replace("/a", 2)]], yours, policy), answer)
 
 
 def test_theirs_that_do_not_apply_are_named() -> None:
