@@ -23,7 +23,7 @@ def invert(before: Json, patch: Patch, limits: Limits = LIMITS) -> Patch:
     """
     operations = read_patch(patch, limits)
     apply_operations(before, operations, limits)
-    replay = Replay(before, limits)
+    replay = Replay(before)
     return [undo for undone in reversed([_undo(replay, o) for o in operations]) for undo in undone]
 
 

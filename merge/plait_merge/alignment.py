@@ -35,7 +35,7 @@ Row: TypeAlias = Sequence[tuple[int, T]]
 
 
 class Alignment(NamedTuple):
-    """What became of the elements of two arrays, by index, in order (what moved: in the target's)."""
+    """What became of the elements of two arrays, by index; all but what moved or was edited in order."""
 
     start: int
     """How many elements are equal at the front; like those at the end, they are named nowhere else."""
@@ -64,9 +64,8 @@ class Gaps:
 
     def __init__(self, alignment: Alignment) -> None:
         self._start = alignment.start
-        kept = sorted(alignment.kept, key=lambda pair: pair[1])
-        self._targets = [j for _, j in kept]
-        self._bases = [i for i, _ in kept]
+        self._targets = [j for _, j in alignment.kept]
+        self._bases = [i for i, _ in alignment.kept]
 
     def of(self, index: int) -> int:
         """Give the element of base that one added at an index of the target stands after, -1 for none."""
@@ -249,7 +248,7 @@ class Aligner:
         differing = self.sameness.differing([base[i] for i, _ in pairs], [target[j] for _, j in pairs])
         kept = _longest_rising(pairs)
         staying = set(kept)
-        moved = sorted([pair for pair in pairs if pair not in staying], key=lambda pair: pair[1])
+        moved = [pair for pair in pairs if pair not in staying]
         return kept, moved, [pairs[at] for at in differing]
 
     def _align_unkeyed(self, start: int, gone: Row[Json], come: Row[Json]) -> Alignment:
@@ -510,7 +509,7 @@ def longest_common(here: Row[Hashable], there: Row[Hashable]) -> list[Pair]:
 
 def _heaviest(weights: list[list[int]]) -> list[Pair]:
     """Choose cells that rise in row and column, none of them 0, so that they weigh the most together."""
-    columns = len(weights[0]) if weights else 0
+    columns = len(weights[0])
     best = [[0] * (columns + 1)]
     for row in weights:
         above, left = best[-1], 0
@@ -565,7 +564,7 @@ class _Forms:
         if type(value) is dict:
             parts = frozenset([(name, self.of(part, depth + 1)) for name, part in value.items()])
         else:
-            parts = ("[]", *[self.of(part, depth + 1) for part in value])
+            parts = tuple([self.of(part, depth + 1) for part in value])
         form = self._known[id(value)] = self._made.setdefault(parts, object())
         return form
 

@@ -165,7 +165,8 @@ class Arrangement:
         target = self.targets[node]
         self._ready(target.body)
         occupant = self._occupant(node, target)
-        if occupant is not None and self._vacate(occupant, node):
+        if occupant is not None:
+            self._vacate(occupant, node)
             occupant = self._occupant(node, target)
         self._put(node, target, occupant)
         self.busy.discard(node)
@@ -231,9 +232,7 @@ class Arrangement:
 
     def _is_inside(self, node: Node, holder: Node) -> bool:
         world = self.world
-        if node.mint == self.strand.side or node is holder or world.gone(node):
-            return False
-        return holder in world.chain(node)
+        return node.mint != self.strand.side and not world.gone(node) and holder in world.chain(node)
 
     def _sweep(self, late: list[Node]) -> None:
         """Note what comes too late to be moved: it is added anew, as it stands."""
@@ -242,23 +241,17 @@ class Arrangement:
             self.world.detach(node)
             self.world.view(node).dead = True
 
-    def _vacate(self, occupant: Node, node: Node) -> bool:
-        """Make room for *node*. False: *occupant* is done with, and what comes may take its place."""
+    def _vacate(self, occupant: Node, node: Node) -> None:
+        """Make room for *node*, unless *occupant* is done with: then what comes takes its place."""
         if occupant in self.targets and occupant not in self.placed:
             if self._awaits(occupant):
                 self._park(occupant)
             else:
                 self._settle(occupant)
-            return True
-        late = [
-            other
-            for other in self._rescue(occupant)
-            if other is not node and not self._is_inside(other, node)  # what is in it comes along
-        ]
-        if late:
+            return
+        late = [other for other in self._rescue(occupant) if other is not node]
+        if not all(self._is_inside(other, node) for other in late):  # what is in it comes along
             self._park(occupant)
-            return True
-        return False
 
     def _awaits(self, node: Node) -> bool:
         """Say whether *node* has to wait: for something about to be placed, which it shall go into."""

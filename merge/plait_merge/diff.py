@@ -104,6 +104,7 @@ class _Differ:
         if len(path) >= self.limits.depth_max:
             raise LimitExceeded("depth", format_pointer(path))
         before = len(self.operations), len(self.gone), len(self.come), len(self.reshaped)
+        beside, self.has_long_pointers = self.has_long_pointers, False
         if kind is dict:
             self._compare_members(path, place, base, target)
         else:
@@ -113,6 +114,7 @@ class _Differ:
             del self.operations[before[0] :], self.gone[before[1] :], self.come[before[2] :]
             del self.reshaped[before[3] :]
             self._replace(path, target)
+        self.has_long_pointers |= beside
 
     def _compare_members(
         self, path: Tokens, place: Tokens, base: dict[str, Json], target: dict[str, Json]
@@ -184,7 +186,7 @@ class _Differ:
         longest = self.limits.pointer_bytes_max
         # A character of a token is at most four bytes, or two where it is escaped.
         return (
-            4 * sum(map(len, path)) + 64 > longest
+            4 * sum(map(len, path)) + len(path) > longest
             and len(format_pointer(path).encode("utf-8", "surrogatepass")) > longest
         )
 
@@ -199,7 +201,7 @@ def _moves(alignment: Alignment) -> Iterator[Pair]:
         return
     first = alignment.start
     staying = dict(alignment.kept)
-    last = max(max(staying, default=first), max(here for here, _ in alignment.moved))
+    last = max(here for here, _ in (*alignment.kept, *alignment.moved))
     # Slot 0 counts what is in front of them all, slot k the element k - 1 and what has moved behind it.
     slots = _Counts(last - first + 2)
     for here, _ in (*alignment.kept, *alignment.moved):

@@ -61,7 +61,7 @@ def named(value: Json) -> Hashable:
     """Give a string or number as what is hashed by no rule a stranger could use: large numbers as text."""
     if type(value) is str or -(2**60) < value < 2**60:
         return value  # type: ignore[no-any-return]
-    return ("number", hex(int(value))) if value == int(value) else value
+    return ("number", hex(int(value)))  # all that large are integers
 
 
 def _column(arrays: list[list[Json]], name: str) -> list[list[Hashable]] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from operator import is_
@@ -17,7 +18,7 @@ from plait_merge.patch import Inapplicable, Operation, Replay, apply, read_patch
 from plait_merge.pointer import Tokens, array_index, format_pointer, parse_pointer
 from plait_merge.policy import Policy
 from plait_merge.rebase import rebase
-from plait_merge.values import LIMITS, Absent, Json, LimitExceeded, Limits
+from plait_merge.values import BOUNDLESS, LIMITS, Absent, Json, LimitExceeded, Limits
 
 
 def merge(
@@ -36,22 +37,29 @@ def merge(
     """
     if policy is None and all(map(is_notebook, (base, theirs, yours))):
         policy = NOTEBOOK_DEFAULT
-    if policy is None and (merged := merge_fields(base, theirs, yours, limits.depth_max)) is not None:
-        return _submittable(theirs, merged, limits)
+    try:
+        if policy is None and (merged := merge_fields(base, theirs, yours, limits.depth_max)) is not None:
+            return _submittable(theirs, merged, limits)
+        return _merged(base, theirs, yours, policy, limits)
+    except LimitExceeded as refusal:
+        return refusal
+
+
+def _merged(
+    base: Json | Absent, theirs: Json | Absent, yours: Json | Absent, policy: Policy | None, limits: Limits
+) -> Merged | Conflicted | LimitExceeded:
+    """Make each side a patch, and merge these. Raises LimitExceeded, too."""
     unbound = replace(limits, operations_max=_ANY, pointer_bytes_max=_ANY)
     aligner = Aligner(limits.depth_max)
     if policy is not None and policy.names:
         aligner.asked.update(_keys_asked_for(base, policy))
-    try:
-        ground = Ground(base, theirs, yours, aligner, policy)
-        here, there = (
-            tuple(operations_between(ground.value, side, aligner, unbound)) for side in (theirs, yours)
-        )
-        if policy is not None:
-            policy = policy.knowing(ground.strict_keys())
-        outcome = rebase(ground.value, [here], there, policy, limits=unbound)
-    except LimitExceeded as refusal:
-        return refusal
+    ground = Ground(base, theirs, yours, aligner, policy)
+    here, there = (
+        tuple(operations_between(ground.value, side, aligner, unbound)) for side in (theirs, yours)
+    )
+    if policy is not None:
+        policy = policy.knowing(ground.strict_keys())
+    outcome = rebase(ground.value, [here], there, policy, limits=unbound)
     if isinstance(outcome, Inapplicable):  # a patch made by diff applies to what it was made for
         raise AssertionError(outcome)
     if isinstance(outcome, LimitExceeded):
@@ -83,7 +91,6 @@ def _keys_asked_for(base: Json | Absent, policy: Policy) -> Iterator[tuple[int, 
 
 
 _ANY = 1 << 62
-_UNBOUND = Limits(operations_max=_ANY, pointer_bytes_max=_ANY)
 
 
 def _keys_used(ground: Ground) -> Iterator[Note]:
@@ -94,14 +101,21 @@ def _keys_used(ground: Ground) -> Iterator[Note]:
 def _in_order(theirs: Json, patch: Patch, orders: list[Order]) -> Patch:
     """Give the patch with what yours inserted behind theirs put where the order of the neighbours has it.
 
-    An insertion is known by the very value inserted, and by theirs' run in front of it.
+    An insertion is known by the very values inserted, and by theirs' run in front of it. Numbers and strings
+    may be one object in many places: the first run that fits is meant, and each once.
     """
-    runs = {id(order.yours[0]): order for order in orders}
-    operations = list(read_patch(patch, _UNBOUND))
-    replay = Replay(theirs, _UNBOUND)
+    waiting: defaultdict[int, list[Order]] = defaultdict(list)
+    for order in orders:
+        waiting[id(order.yours[0])].append(order)
+    operations = list(read_patch(patch, BOUNDLESS))
+    replay = Replay(theirs)
     for number, operation in enumerate(operations):
-        order = runs.get(id(operation.value))
-        if order is not None and _inserts_behind(replay, operations[number:], order):
+        runs = waiting.get(id(operation.value), [])
+        at = next(
+            (n for n, run in enumerate(runs) if _inserts_behind(replay, operations[number:], run)), None
+        )
+        if at is not None:
+            order = runs.pop(at)
             first = int(operation.path[-1]) - len(order.theirs)
             for n, place in enumerate(order.places):
                 path = (*operation.path[:-1], str(first + place + n))
@@ -153,5 +167,4 @@ def _told_of_base(conflicted: Conflicted, base: Json | Absent, ground: Ground) -
 
 def _told(conflict: Conflict, base: Json | Absent, ground: Ground) -> Conflict:
     tokens, there = ground.in_base(base, parse_pointer(conflict.pointer))
-    facet = Facet(there) if conflict.base.present else conflict.base
-    return replace(conflict, pointer=format_pointer(tokens), base=facet)
+    return replace(conflict, pointer=format_pointer(tokens), base=Facet(there))

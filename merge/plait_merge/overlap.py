@@ -162,23 +162,29 @@ class Overlaps:
     # Runs in one gap: both are kept, save that whole runs that are equal count once.
 
     def _compare_gaps(self) -> None:
+        unordered: dict[Node, list[Effect]] = {}
         for gap, mine in self.yours.gaps.items():
             run = self.theirs.gaps.get(gap)
             if run:
-                self._compare_runs(gap[0].owner, run, mine)
+                array = gap[0].owner
+                unordered.setdefault(array, []).extend(self._compare_runs(array, run, mine))
+        for array, effects in unordered.items():
+            if effects:  # the order of an array is one thing, wherever in it both have put something
+                self.clash("order", array, *effects)
 
-    def _compare_runs(self, array: Node, theirs: list[Effect], yours: list[Effect]) -> None:
+    def _compare_runs(self, array: Node, theirs: list[Effect], yours: list[Effect]) -> list[Effect]:
+        """Agree on equal runs, and return those for which somebody has to give an order."""
         rule = self.rule(array)
         if rule.array == "set":
-            return
+            return []
         if rule.array == "keyed" and self.elements is not None:
             theirs, yours = self.elements.unpaired(theirs), self.elements.unpaired(yours)
         alike = len(theirs) == len(yours) and all(map(self.are_alike, _nodes(theirs), _nodes(yours)))
         if alike and rule.array != "log":
             for pair in zip(theirs, yours, strict=True):
                 self.agree(*pair)
-        elif rule.order == "strict" and theirs and yours:
-            self.clash("order", array, *theirs, *yours)
+            return []
+        return [*theirs, *yours] if rule.order == "strict" and theirs and yours else []
 
     # Contents.
 

@@ -96,7 +96,7 @@ def _places(edits: Sequence[Edit]) -> Iterator[list[Edit]]:
             yield place
             place = []
         place.append(edit)
-        end = edit.end if len(place) == 1 else max(end, edit.end)
+        end = max(end, edit.end)
     if place:
         yield place
 
@@ -240,7 +240,7 @@ def _rounds(old: Sequence[str], new: Sequence[str], allowance: Allowance) -> lis
 
 
 def _without_chance(old: Sequence[str], new: Sequence[str], stretches: list[Stretch]) -> list[Stretch]:
-    """Join stretches with less between them than either changed: what is equal there is so by chance."""
+    """Join stretches with no more between them than either changed: what is equal there is so by chance."""
     joined: list[Stretch] = []
     for stretch in stretches:
         joined.append(stretch)

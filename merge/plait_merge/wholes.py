@@ -21,7 +21,7 @@ def clash_over_wholes(overlaps: Overlaps) -> None:
     wholes: dict[Node, set[Effect]] = {}
     for node, mine in there.items():
         other = here.get(node)
-        if other is None or overlaps.theirs.strand.gone(node) or overlaps.yours.strand.gone(node):
+        if other is None or (overlaps.theirs.strand.gone(node) and overlaps.yours.strand.gone(node)):
             continue
         if not all(effect.agreed for effect in (*other, *mine)):
             wholes[node] = {*other, *mine}

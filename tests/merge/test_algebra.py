@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from functools import reduce
+from itertools import product
 from typing import Any, TypeAlias
 
 import pytest
@@ -13,6 +14,8 @@ from merge.strategies import Scene, add, copy, crowded_scenes, guard, move, remo
 from plait_merge import (
     Conflicted,
     Inapplicable,
+    LimitExceeded,
+    Limits,
     Rebased,
     apply,
     compose,
@@ -71,6 +74,18 @@ def test_an_inverse_stays_as_it_was_when_written(scene: Scene) -> None:
             [move("/0", "/1/a")],
             [move("/1/a", "/1/a~0"), add("/1/a", 2), move("/1/a~0", "/0")],
         ),
+        ([1], [add("", 2)], [replace("", [1])]),
+        ({"x": [{"a": 1}]}, [move("/x/0/a", "/x/0")], [move("/x/0", "/x/1"), move("/x/1", "/x/0/a")]),
+        (
+            {"l": [1, 2], "b": 5},
+            [move("/l/0", "/b")],
+            [move("/b", "/b~0"), add("/b", 5), move("/b~0", "/l/0")],
+        ),
+        (
+            {"a": {"b": {"c": 1}, "b~": 0}},
+            [move("/a/b/c", "/a/b")],
+            [move("/a/b", "/a/b~0~0"), add("/a/b", {}), move("/a/b~0~0", "/a/b/c")],
+        ),
         ({"a": 1}, [replace("/a", 2), replace("/a", 3)], [replace("/a", 2), replace("/a", 1)]),
     ],
 )
@@ -93,6 +108,18 @@ def test_only_a_patch_that_applies_has_an_inverse() -> None:
     with pytest.raises(Inapplicable) as refused:
         invert({"a": 1}, [replace("/a", 2), remove("/b")])
     assert refused.value.operation == 1
+
+
+def test_limits_that_allow_more_hold_for_all_that_is_made_of_a_patch() -> None:
+    deep: Json = 1
+    for _ in range(80):
+        deep = [deep]
+    limits, place = Limits(depth_max=100, pointer_bytes_max=6_000), "/" + "a" * 5_000
+    assert invert({}, [add(place, deep)], limits) == [remove(place)]
+    assert guarded({}, [add(place, deep)], limits) == [add(place, deep)]
+    for made_of, patch in product((invert, guarded), ([add(place, 1)], [add("/a", deep)])):
+        with pytest.raises(LimitExceeded):
+            made_of({}, patch)
 
 
 def test_ten_thousand_operations_on_a_wide_value_are_inverted_in_time() -> None:

@@ -6,14 +6,17 @@ import copy
 import json
 import random
 import time
+from collections import Counter
+from collections.abc import Callable
+from itertools import combinations, permutations, product
 from typing import Any, TypeAlias
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from merge.strategies import documents
-from merge.test_diff import VALUES, edited, parsed, short, versions
+from merge.test_diff import VALUES, edited, parsed, places, short, versions
 from plait_merge import (
     ABSENT,
     Conflicted,
@@ -28,6 +31,8 @@ from plait_merge import (
     resolve,
     same,
 )
+from plait_merge.alignment import Aligner, Alignment, longest_common
+from plait_merge.elementkey import value_form
 from plait_merge.keys import infer_key
 from plait_merge.sameness import Sameness
 
@@ -68,6 +73,15 @@ def people(*names: str, **more: Json) -> list[dict[str, Json]]:
         ([[], people("a")], ("id",)),
         ([[{"a": 1}], [{"a": 1.0}, {"a": 2}]], ("a",)),
         ([[{"a": 10**30}], [{"a": 1e30}, {"a": 2}]], ("a",)),
+        # Of several that fit alike the one that comes first in base; no side comes first.
+        ([[{"b": 1, "a": 1}], [{"a": 1, "b": 1}]], ("b",)),
+        ([[{"b": 1, "a": 1}], []], ("b",)),
+        ([[], [{"b": 1, "a": 1}]], ("a",)),
+        # Of two members only where they differ together.
+        ([[{"a": a, "b": 1, "c": c} for a, c in ((1, 1), (1, 2), (2, 1))]], ("a", "c")),
+        ([[{"a": a, "b": True, "c": c} for a, c in ((1, 1), (1, 2), (2, 1))]], ("a", "c")),
+        ([[{"a": 1}, {"a": "1"}, {"a": 1.5}], []], ("a",)),
+        ([[{"a": 1, "b": n} for n in range(2)], [{"a": 1, "b": 2}, {"a": 1, "b": 2}]], None),
     ],
 )
 def test_a_key_is_there_and_unique_in_every_element(arrays: list[list[Json]], key: Any) -> None:
@@ -75,9 +89,24 @@ def test_a_key_is_there_and_unique_in_every_element(arrays: list[list[Json]], ke
 
 
 def test_a_name_is_a_better_key_than_a_position() -> None:
-    base = [{"position": n, "name": name, "text": name * 3} for n, name in enumerate("abcd")]
-    other = [{"position": n, "name": name, "text": name * 3} for n, name in enumerate("xabcd")]
-    assert infer_key([base, other]) == ("name",)
+    """Most elements have more in common with the one of their name, the first and the last or not."""
+
+    def rows(names: str, *texts: str) -> list[Json]:
+        texts = texts or tuple(names)
+        return [{"at": n, "name": name, "text": [texts[n]]} for n, name in enumerate(names)]
+
+    base = rows("abcde")
+    for other in (rows("xabcde"), rows("axbcde"), rows("xabcd", *"xabce")):
+        assert infer_key([base, other]) == ("name",)
+
+
+def test_elements_of_one_pair_of_members_are_one() -> None:
+    base, target = (
+        [{"a": a, "b": b, "n": [side]} for a, b in pairs]
+        for side, pairs in ((0, [(1, 1), (1, 2), (2, 1)]), (1, [(2, 1), (1, 1), (1, 2)]))
+    )
+    alignment = aligned(base, target)
+    assert (alignment.kept, alignment.moved) == ([(0, 1), (1, 2)], [(2, 0)])
 
 
 def test_elements_of_one_key_are_one_however_different() -> None:
@@ -523,3 +552,251 @@ def test_new_arrays_are_compared_each_by_its_own_key() -> None:
     outcome = merge({}, theirs, rows)
     assert isinstance(outcome, Conflicted)
     assert {conflict.pointer for conflict in outcome.conflicts} == {"/a", "/c", "/e", "/g"}
+
+
+# Which element is which
+
+
+def aligned(base: list[Json], target: list[Json]) -> Alignment:
+    alignment = Aligner(depth_max=64).align(base, target)
+    assert_complete(alignment, base, target)
+    return alignment
+
+
+def assert_complete(alignment: Alignment, base: list[Json], target: list[Json]) -> None:
+    """Each element of both is told of once, in order, and those that differ are the edited ones."""
+    start, kept, edited, moved, removed, added = alignment
+    here = sorted([*(i for i, _ in kept), *(i for i, _ in moved), *removed])
+    there = sorted([*(j for _, j in kept), *(j for _, j in moved), *added])
+    end = len(base) - start - len(here)
+    assert here == [*range(start, len(base) - end)]
+    assert there == [*range(start, len(target) - end)]
+    assert same([*base[:start], *base[len(base) - end :]], [*target[:start], *target[len(target) - end :]])
+    for row in (kept, [j for _, j in kept], removed, added):
+        assert row == sorted(row)
+    assert sorted(edited) == sorted((i, j) for i, j in (*kept, *moved) if not same(base[i], target[j]))
+    gaps = alignment.gaps()
+    for index in added:
+        assert gaps.of(index) == max([i for i, j in kept if j < index], default=start - 1)
+    assert [(gap, j) for gap, run in alignment.by_gap().items() for j in run] == [
+        (gaps.of(j), j) for j in added
+    ]
+
+
+SHARED: list[Json] = [{"a": True}, [1], [1, 2, 3], {"a": [1, 2], "b": False}]
+ELEMENTS = st.one_of(
+    st.sampled_from([1, 2, "x", True]),
+    st.sampled_from(SHARED),
+    st.sampled_from(SHARED).map(parsed),
+    st.lists(st.integers(0, 3), min_size=3, max_size=4),
+)
+ROWS = st.lists(
+    st.fixed_dictionaries({"id": st.integers(0, 9), "n": st.integers(0, 1), "m": st.integers(0, 1)}),
+    unique_by=lambda row: row["id"],
+    max_size=6,
+)
+
+
+@given(st.tuples(st.lists(ELEMENTS), st.lists(ELEMENTS)) | st.tuples(ROWS, ROWS))
+@example(([0, SHARED[0], 1], [2, SHARED[0], parsed(SHARED[0]), 3]))
+@example(([0, SHARED[0], parsed(SHARED[0]), 1], [2, SHARED[0], 3]))
+@example(([{"id": 1, "n": 0, "m": 0}, {"id": 2, "n": 0}], [{"id": 3, "n": 0, "m": 0}, {"id": 2, "n": 1}]))
+def test_each_element_is_accounted_for_once(arrays: tuple[list[Json], list[Json]]) -> None:
+    aligned(*arrays)
+
+
+@pytest.mark.parametrize("made", [lambda n: n, lambda n: {"id": n, "n": 0}, lambda n: [n]])
+def test_as_many_as_can_be_keep_their_order(made: Callable[[int], Json]) -> None:
+    """Of all ways to shuffle five elements."""
+    base = [made(n) for n in range(5)]
+    for order in permutations(range(5)):
+        rising = [some for count in range(6) for some in combinations(order, count) if is_rising(list(some))]
+        alignment = aligned(base, [base[n] for n in order])
+        assert len(alignment.moved) == 5 - len(rising[-1])
+        assert not alignment.added
+
+
+def is_rising(row: list[int]) -> bool:
+    return row == sorted(row)
+
+
+def test_of_two_that_changed_places_the_first_one_stays() -> None:
+    for base in (people("a", "b"), SHARED[:2]):
+        assert aligned(base, base[::-1]).kept == [(0, 1)]
+
+
+def test_equal_elements_around_a_shared_one_keep_their_places() -> None:
+    middle: Json = [[7]]
+    assert aligned([0, 1, middle, 2, 9], [1, 8, middle, 2, 7]).kept == [(1, 0), (2, 2), (3, 3), (4, 4)]
+
+
+def test_what_stands_between_two_that_are_alike_is_paired_by_position() -> None:
+    alignment = aligned([5, [1, 2, 3], 6, ["a", "b", "c"]], [[1, 2, 4], 7, ["a", "b", "d"]])
+    assert alignment.edited == [(1, 0), (2, 1), (3, 2)]
+
+
+def test_equal_keys_are_paired_in_order() -> None:
+    assert longest_common([(1, "a"), (3, "b")], [(0, "a"), (2, "c"), (4, "b")]) == [(1, 0), (3, 4)]
+
+
+LONG: Json = list(range(20, 30))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_one"),
+    [
+        # Half of all scalars in common, wherever they are.
+        ([1, 2, 3, 4], [1, 2, 5, 6], True),
+        ([1, 2, 3, 4, 5], [1, 2, 6, 7, 8], False),
+        ([[1, 2, 3], [4]], [[1, 2, 3, 5], [6]], True),
+        ({"a": [1, 2], "b": True}, {"a": [1, 3], "b": False}, False),
+        ({"a": [1, 2], "b": [True]}, {"a": [1, 2], "b": [False]}, True),
+        ({"a": [1, 2]}, {"b": [1, 2]}, False),
+        # Or half of the parts.
+        ([1, [2, 3, 4]], [1, [5, 6, 7]], True),
+        ([1, 8, [2, 3, 4]], [1, 9, [5, 6, 7]], False),
+        ({"a": True, "b": [2, 3, 4]}, {"a": True, "b": [5, 6, 7]}, True),
+        ({"a": True, "b": [2, 3, 4], "c": []}, {"a": True, "b": [5, 6, 7], "c": [8]}, False),
+        # Or something that holds enough to be known again; not just anything.
+        ({"a": [1, 2, 3], "b": LONG, "c": [True]}, {"a": [1, 2, 3], "b": [0], "c": []}, True),
+        ({"a": [1, 2], "b": LONG, "c": [True]}, {"a": [1, 2], "b": [0], "c": []}, False),
+        ({"a": [1, 2, 3], "b": LONG, "c": [True]}, {"a": [4, 5, 6], "b": [0], "c": [True]}, False),
+        # A container of another kind is never the same.
+        ([True], {"a": True}, False),
+        ({}, [], False),
+    ],
+)
+def test_containers_that_are_alike_are_one_that_was_edited(old: Json, new: Json, is_one: bool) -> None:
+    for base, target in (([old], [new]), ([new], [old])):
+        assert aligned([0, *base, 1, 2], [3, 4, *target]).edited == ([(1, 2)] if is_one else [])
+
+
+def test_of_what_is_alike_that_stays_which_weighs_the_most() -> None:
+    weights = {"a": 8, "b": 5, "c": 3, "-": 0}
+
+    def rows(names: tuple[str, ...], side: int) -> list[Json]:
+        return [
+            [f"{side}{at}", *(f"{name}{n}" for n in range(weights[name]))] for at, name in enumerate(names)
+        ]
+
+    orders = [order for count in range(1, 4) for order in permutations("abc", count)]
+    orders += [("a", "-", "b", "-", "-"), ("-", "b", "c"), ("-", "a", "-", "-", "c")]
+    for one, other in product(orders, orders):
+        pairs = [(i, other.index(name)) for i, name in enumerate(one) if weights[name] and name in other]
+        ways = [
+            some
+            for count in range(4)
+            for some in combinations(pairs, count)
+            if is_rising([j for _, j in some])
+        ]
+        edited = aligned(rows(one, 1), rows(other, 2)).edited
+        assert sum(weights[one[i]] for i, _ in edited) == max(
+            sum(weights[one[i]] for i, _ in way) for way in ways
+        )
+    little_more: Json = [[5, 6, [7, 8]], [1, 2, 3]]
+    assert aligned(little_more, [[1, 2, 4], [5, 6, [7, 9, 0]]]).edited == [(0, 1)]
+
+
+@given(VALUES, VALUES)
+@example([True], [False])
+@example({"a": 1}, {"a": 2})
+@example([1, True, 2**60, -(2**60)], [1.0, True, float(2**60), -float(2**60)])
+@example({"a": 1e300, "b": 0.5}, {"b": 0.5, "a": int(1e300)})
+def test_the_form_of_values_is_equal_where_they_are_the_same(one: Json, other: Json) -> None:
+    for form in (Aligner(depth_max=64).form, value_form):
+        assert (form(one) == form(other)) is same(one, other)
+        assert form(one) == form(copy.deepcopy(one))
+
+
+def test_there_is_no_form_of_a_value_deeper_than_the_limit() -> None:
+    values: list[Json] = [[[[1]]], {"a": {"a": {"a": 1}}}, {"a": [{}]}]
+    for value in values:
+        assert Aligner(depth_max=3).form(value)
+        for deeper in ([value], {"a": value}):
+            with pytest.raises(LimitExceeded) as exceeded:
+                Aligner(depth_max=3).form(deeper)
+            assert exceeded.value.limit == "depth"
+
+
+def test_a_name_that_the_other_side_removed_was_removed_and_added() -> None:
+    aligner, base, target = Aligner(depth_max=64), list("0abcd"), list("ancm")
+    assert aligner.align(base, target).edited == [(2, 1), (4, 3)]
+    alignment = aligner.part(base, target, [2])
+    assert alignment.edited == [(4, 3)]
+    assert_complete(alignment, base, target)
+    assert aligner.align(base, target) == alignment
+
+
+def test_a_key_is_looked_for_only_where_it_is_needed_and_then_stands() -> None:
+    aligner, base, longer = Aligner(depth_max=64), people("a", "b"), people("a", "b", "c")
+    assert aligner.align(base, longer).added == [2]
+    assert aligner.keys == {}
+    aligner.keys[id(base)] = None
+    swapped = [{"id": "b", "n": 0, "m": 1}, {"id": "a", "n": 0, "m": 1}]
+    assert aligner.align(base, swapped).moved == []
+
+
+def test_past_the_bound_on_pairs_only_what_is_unique_holds_an_array_together() -> None:
+    """And the bound is on all arrays of one comparison together."""
+    base = [element for n in range(1_100) for element in (f"unique {n}", 0, 0, 0)]
+    target = base.copy()
+    for n in (4_390, 2_001, 7):
+        del target[n]
+    base, target = ["x", *base, "y"], ["z", *target, "t"]
+    alignment = aligned(base, target)
+    assert alignment.edited == [(0, 0), (4_401, 4_398)]
+    assert len(alignment.removed) == 3
+    chance = random.Random(7)
+    old, new = ({name: [chance.randint(0, 1) for _ in range(3_000)] for name in "ab"} for _ in range(2))
+    patch = diff(old, new)
+    assert ("replace", "/b") in places(patch)
+    assert ("replace", "/a") not in places(patch)
+
+
+def test_past_the_bound_on_comparisons_position_tells_what_is_alike() -> None:
+    """Which is on all arrays of one comparison together, too."""
+
+    def told(count: int, first: list[Json], last: list[Json]) -> dict[str, Counter[str]]:
+        """Tell what becomes of the rows of two arrays, in each of which a part is new."""
+        base, target = (
+            [[f"a{n}", f"b{n}", f"c{n}", f"{side}{n}", "of all"] for n in range(count)] for side in "bt"
+        )
+        old, new = ({name: rows.copy() for name in "xy"} for rows in (base, [*first, *target, *last]))
+        patch = diff(old, new)
+        return {name: Counter(op for op, path in places(patch) if path[1] == name) for name in "xy"}
+
+    edited, apart = {"replace": 50, "add": 1}, {"remove": 90, "add": 91}
+    assert told(50, [[0]], []) == {"x": edited, "y": edited}
+    assert told(90, [[0]], []) == {"x": {"replace": 90, "add": 1}, "y": apart}
+    by_position = {"replace": 200, "add": 1}
+    assert told(200, [], [[0]]) == {"x": by_position, "y": by_position}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_renamed"),
+    [
+        # Half of its own scalars, two at least, which is half of all, under half of the names.
+        ({"w": 1, "x": 2, "y": 3, "z": 4}, {"w": 1, "x": 2, "y": 5, "z": 6}, True),
+        ({"w": 1, "x": 2, "y": 3}, {"w": 1, "y": 4, "z": 5}, False),
+        ({"n": 1, "in": {"w": 1, "x": 2}}, {"n": 1, "of": {"w": 1, "x": 2}}, True),
+        # Of all scalars most are the same, but too few of those that nobody else has.
+        (
+            {"k": 1, "l": 1, "m": 1, "w": 1, "x": 2, "y": 3, "z": 4, "v": 5},
+            {"k": 1, "l": 1, "m": 1, "w": 1, "x": 2, "y": 6, "z": 7, "v": 8},
+            False,
+        ),
+        # Of its own all are, but too few of all.
+        ({"w": 1, "x": 2, "k": 1, "l": 1, "m": 1}, {"w": 1, "x": 2, "k": 2, "l": 2, "m": 2}, False),
+        # All scalars are, but too few under the same name.
+        ({"n": 1, "p": {"w": 1}, "q": {"x": 1}}, {"n": 1, "r": {"w": 1}, "s": {"x": 1}}, False),
+    ],
+)
+def test_a_renamed_member_has_half_of_everything_in_common(old: Json, new: Json, is_renamed: bool) -> None:
+    others = {"one": {"k": 1, "l": 1, "m": 1}, "other": {"k": 2, "l": 2, "m": 2}}
+    for before, after in ((old, new), (new, old)):
+        patch = diff({"old": before, **others}, {"new": after, **others})
+        assert (patch[0]["op"] == "move") is is_renamed
+
+
+def test_what_both_inserted_in_one_order_stays_in_it() -> None:
+    assert merged([0, 1], [0, 7, 8, 5, 1], [0, 7, 8, 6, 1]) == [0, 7, 8, 5, 6, 1]

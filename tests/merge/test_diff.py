@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from itertools import permutations
 
 import jsonpatch
 import pytest
@@ -296,6 +297,7 @@ def test_an_array_past_the_bound_is_replaced_whole() -> None:
     target = {"a": [chance.randint(0, 1) for _ in range(10_000)], "b": 2}
     patch = diff(base, target)
     assert places(patch) == [("replace", "/a"), ("replace", "/b")]
+    assert same(apply(base, patch), target)
 
 
 def test_a_container_that_needs_too_many_operations_is_replaced_whole() -> None:
@@ -332,3 +334,95 @@ def test_a_thousand_digit_integer_is_compared_exactly() -> None:
     assert diff([10**999, 1], [10**999, 1]) == []
     assert short(diff({"n": 10**30}, {"n": 1e30})) == [f"replace /n {1e30}"]
     assert diff({"n": 10**22}, {"n": 1e22}) == []
+
+
+def counted(*numbers: int, by: int = 0) -> dict[str, Json]:
+    """Objects with so many members, by name."""
+    return {name: dict.fromkeys(map(str, range(n)), by) for name, n in zip("abcd", numbers, strict=False)}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "replaced"),
+    [
+        ((10,), Counter({"/a/": 10})),
+        ((11,), Counter({"/a": 1})),
+        ((4, 6), Counter({"/a/": 4, "/b/": 6})),
+        ((4, 11, 5), Counter({"/a/": 4, "/b": 1, "/c/": 5})),
+        ((8, 5), Counter({"": 1})),
+    ],
+)
+def test_only_what_takes_too_many_operations_is_replaced_whole(
+    sizes: tuple[int, ...], replaced: Counter[str]
+) -> None:
+    patch = diff(counted(*sizes), counted(*sizes, by=1), Limits(operations_max=10))
+    assert Counter(path[:3] for _, path in places(patch)) == replaced
+
+
+KNOWN: Json = {"x": [1, 2, 3], "y": "only here"}
+
+
+def test_around_and_out_of_what_is_replaced_whole_things_move_or_do_not() -> None:
+    limits = Limits(operations_max=10)
+    many, changed = counted(20)["a"], counted(20, by=1)["a"]
+    base: Json = {"a": {"k": KNOWN}, "b": many, "c": {}}
+    target: Json = {"a": {}, "b": changed, "c": {"k": KNOWN}}
+    assert short(diff(base, target, limits))[:1] == ["move /a/k /c/k"]
+    assert short(diff(target, base, limits))[:1] == ["move /c/k /a/k"]
+    assert places(diff(base, target, limits))[1:] == [("replace", "/b")]
+    base, target = {"b": {**many, "k": KNOWN}, "c": {}}, {"b": changed, "c": {"k": KNOWN}}
+    assert places(diff(base, target, limits)) == [("replace", "/b"), ("add", "/c/k")]
+    assert places(diff(target, base, limits)) == [("replace", "/b"), ("remove", "/c/k")]
+
+
+def test_members_are_renamed_in_more_than_one_object() -> None:
+    base = {name: {"old": {**KNOWN, "of": name, "n": 1}} for name in "ab"}
+    target = {name: {"new": {**KNOWN, "of": name, "n": 2}} for name in "ab"}
+    assert short(diff(base, target)) == [
+        "move /a/old /a/new",
+        "move /b/old /b/new",
+        "replace /a/new/n 2",
+        "replace /b/new/n 2",
+    ]
+
+
+@pytest.mark.parametrize(("others", "moves"), [(999, 1), (1_000, 0)])
+def test_where_too_much_has_gone_and_come_nothing_has_moved(others: int, moves: int) -> None:
+    gone, come = ({f"{side}{n}": [side, n, n] for n in range(others)} for side in "gc")
+    base: Json = {"a": {**gone, "k": KNOWN}, "b": {}}
+    target: Json = {"a": {}, "b": {**come, "k": KNOWN}}
+    assert Counter(op for op, _ in places(diff(base, target)))["move"] == moves
+
+
+def test_the_limits_of_a_comparison_are_its_own() -> None:
+    base: Json = {"a": {"k": KNOWN}, "b": {"in": {}}}
+    target: Json = {"a": {}, "b": {"in": {"k": KNOWN}}}
+    for _ in range(70):
+        base, target = {"in": base}, {"in": target}
+    assert places(diff(base, target, Limits(depth_max=100)))[0][0] == "move"
+    with pytest.raises(LimitExceeded) as exceeded:
+        diff(base, target, Limits(depth_max=3))
+    assert (exceeded.value.limit, exceeded.value.pointer) == ("depth", "/in/in/in")
+
+
+@pytest.mark.parametrize("name", ["n" * 8, "é" * 4, "~" * 4, "/" * 4, "\U0001f44d" * 2])
+def test_only_pointers_that_are_too_long_are_left_out(name: str) -> None:
+    """Of nine bytes each, whatever stands before, beside or behind them."""
+    for base, target in (
+        ({name: 1, "b": 1}, {name: 2, "b": 2}),
+        ({name: 1, "b": {"k": 1}}, {"b": {"k": 2}}),
+        ({"b": {"k": 1}}, {"b": {"k": 2}, name: 1}),
+        ({name: KNOWN, "b": {}}, {"b": {"k": KNOWN}}),
+    ):
+        assert all(pointer for _, pointer in places(diff(base, target, Limits(pointer_bytes_max=9))))
+        assert diff(base, target, Limits(pointer_bytes_max=8)) == [
+            {"op": "replace", "path": "", "value": target}
+        ]
+
+
+def test_moves_behind_an_equal_front_put_all_in_order() -> None:
+    front = ["these", "stay", "where", "they", "are"]
+    base = [*front, *range(5)]
+    for order in permutations(range(5)):
+        patch = diff(base, [*front, *order])
+        assert apply(base, patch) == [*front, *order]
+        assert {op for op, _ in places(patch)} <= {"move"}

@@ -332,6 +332,17 @@ def test_a_strict_order_is_not_decided_by_who_came_first() -> None:
     assert value_of(rebase(["a"], [[add("/0", "x")]], [add("/-", "y")], strict)) == ["x", "a", "y"]
 
 
+def test_the_order_of_an_array_is_one_thing_to_settle_wherever_both_have_put_something() -> None:
+    strict = policy({"": {"order": "strict"}})
+    theirs, yours = ([add("/0", side), add("/-", side)] for side in "ty")
+    outcome = rebase(["a", "b"], [theirs], yours, strict)
+    assert isinstance(outcome, Conflicted)
+    (conflict,) = outcome.conflicts
+    assert conflict.your_operations == (0, 1)
+    results = {name: apply([*"tabt"], patch) for name, patch in conflict.resolutions.items()}
+    assert results == {"theirs": [*"tabt"], "yours": [*"yaby"], "base": [*"ab"], "both": [*"tyabty"]}
+
+
 TAGS = st.lists(st.sampled_from("abcdef"), max_size=5, unique=True)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from plait_merge.text import DIFFERENCES_MAX, Unit, merge_lines, merge_text
+from plait_merge.text import DIFFERENCES_MAX, Allowance, Unit, merge_lines, merge_text
 
 UNITS: tuple[Unit, ...] = ("lines", "words", "characters")
 units = st.sampled_from(UNITS)
@@ -175,3 +175,61 @@ def test_a_merge_with_an_edit_at_the_very_end_keeps_both(base: str, theirs: str,
     assume(theirs != base)
     apart = "0123456789 0123456789\n0123456789 0123456789\n"
     assert merged(base + apart, theirs + apart, base + apart + "end", unit) == theirs + apart + "end"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "other"),
+    [
+        ("e", "\u0301", "a"),
+        ("\U0001f468\u200d", "\U0001f469", "\U0001f466\u200d"),
+        ("\U0001f44d", "\U0001f3fb", "\U0001f44e"),
+        ("\U0001f44d", "\U0001f3ff", "\U0001f44e"),
+        ("\U0001f1e6", "\U0001f1ff", "\U0001f1e9"),
+        ("\U0001f1ff", "\U0001f1e6", "\U0001f1e9"),
+    ],
+)
+def test_what_follows_a_character_touches_its_first_part(first: str, second: str, other: str) -> None:
+    """As it does not where there are two: then the second one, unchanged, is in between."""
+    assert merged(first + second, other + second, first + second + "!", "characters") is None
+    two = first + "é" + second
+    assert merged(two, other + "é" + second, two + "!", "characters") == other + "é" + second + "!"
+
+
+def test_letters_and_flags_are_characters_of_their_own() -> None:
+    flags = "\U0001f1e9\U0001f1ea", "\U0001f1eb\U0001f1f7", "\U0001f1ea\U0001f1f8"
+    for first, second, other in (flags, ("é", "é", "á"), ("\U0001f44d", "\U0001f44e", "\U0001f44f")):
+        assert merged(first + second, other + second, first + second + "!", "characters") == (
+            other + second + "!"
+        )
+
+
+def test_equal_ends_are_equal_and_do_not_overlap() -> None:
+    assert merged("aa-", "aaa-", "aa-!", "characters") == "aaa-!"
+    assert merged("b123qd", "b123bd", "b1!23qd", "characters") == "b1!23bd"
+    assert merged("b123bd", "b123qd", "b1!23bd", "characters") == "b1!23qd"
+
+
+@pytest.mark.parametrize(
+    ("unit", "base", "theirs", "yours", "result"),
+    [
+        ("words", "aaa b ccc", "xxx b yyy", "aaa B ccc", None),
+        ("words", "aa b cc", "xx b yy", "aa B cc", "xx B yy"),
+        ("words", "k 012345 aaa b ccc", "K 012345 xxx b yyy", "k 543210 aaa b ccc", "K 543210 xxx b yyy"),
+        ("lines", "aaa\n\nb\n\nccc", "xxx\n\nb\n\nyyy", "aaa\n\nB\n\nccc", "xxx\n\nB\n\nyyy"),
+    ],
+)
+def test_words_no_longer_than_the_changes_around_them_are_part_of_these(
+    unit: Unit, base: str, theirs: str, yours: str, result: str | None
+) -> None:
+    """Lines are not: they are equal by no chance."""
+    assert merged(base, theirs, yours, unit) == result
+
+
+def test_what_is_spent_on_one_text_is_not_left_for_another() -> None:
+    """Then all that differs between the equal ends is one edit."""
+    base, theirs, yours = "0a1b2c3", "0A1b2C3", "0a1B2c3"
+    allowance = Allowance(30)
+    assert merge_lines([*base], [*theirs], [*yours], allowance) == [*"0A1B2C3"]
+    assert merge_lines([*base], [*theirs], [*yours], allowance) is None
+    assert merge_text(base, theirs, yours, "characters", allowance) is None
+    assert merge_text(base, theirs, yours, "characters") == "0A1B2C3"
