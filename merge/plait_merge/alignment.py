@@ -120,6 +120,8 @@ class Aligner:
         key = self.key_of(base)
         if key is not None and self.asks_for_key(base):
             return self._align_asked(base, target, start, gone, come, key)
+        if not any(target is version for version in self._versions[id(base)]):
+            key = infer_key([base, target])  # what was found in others need not be in this one
         if key is not None:
             return self._align_keyed(base, target, start, gone, come, key)
         return self._align_unkeyed(start, gone, come)

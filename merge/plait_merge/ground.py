@@ -162,6 +162,7 @@ class Ground:
             for j, k in alike:
                 inserted[anchors.place(j, k)].append(self._shared(theirs[j], yours[k], (*path, str(j))))
             ground = self._laid_out(base, changed, inserted, key)
+            self._aligner.compare_with(ground, [theirs, yours])
             with suppress(TooWide):
                 self._sides(ground, theirs, yours)
         if is_strict and key is not None:

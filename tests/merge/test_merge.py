@@ -144,3 +144,12 @@ def test_a_rule_may_be_about_one_element() -> None:
     assert isinstance(outcome, Merged)
     assert outcome.value == [[*theirs[0], yours[0][-1]], [*base[1], {"id": 3, "t": 1, "y": 1}]]
     assert [note.pointer for note in outcome.notes] == ["/1"]
+
+
+def test_an_array_that_is_another_ones_likeness_only_later_need_not_have_its_key() -> None:
+    """On the common ground an array may be paired with another one than before."""
+    base = [[], [{"id": 2, "n": 3}, {"id": 3}], [], {"a": [{}]}]
+    theirs = [[{"id": 2, "n": 3}, {"id": 7}], [], {"a": [{}, {}]}]
+    yours = [[{}, {"id": 2, "n": 3}], {"a": [{}, {}]}]
+    for one, other in ((theirs, yours), (yours, theirs)):
+        assert isinstance(merge(base, one, other), Merged | Conflicted)
