@@ -49,13 +49,12 @@ class _Fields:
         merged, other = theirs.copy(), yours.copy()
         for name in names:
             old, here, there = base.get(name, ABSENT), theirs[name], get(name, ABSENT)
-            kinds = {type(old), type(here), type(there)}
-            if kinds == _OBJECTS:
+            if type(old) is type(here) is type(there) is dict:
                 parts = self.merge(old, here, there, (*path, name))
                 if parts is None:
                     return None
                 merged[name], other[name] = parts
-            elif not kinds.isdisjoint(_OTHERS):
+            elif not _OTHERS.isdisjoint((type(old), type(here), type(there))):
                 return None
             elif same(old, here):
                 merged[name] = there
@@ -67,5 +66,4 @@ class _Fields:
         return merged, other
 
 
-_OBJECTS = {dict}
 _OTHERS = {dict, list, Absent}
