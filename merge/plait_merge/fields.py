@@ -25,10 +25,12 @@ def merge_fields(
     fields = _Fields(depth_max)
     try:
         merged = fields.merge(base, theirs, yours, ())
+        # As in theirs and as in yours: these two are equal in Python's sense; are they in that of JSON?
+        if merged is None or not Sameness().confirm(*merged):
+            return None
     except RecursionError:
         return None
-    # As in theirs and as in yours: these two are equal in Python's sense, and now in that of JSON.
-    return Merged(merged[0], fields.patch) if merged and Sameness().confirm(*merged) else None
+    return Merged(merged[0], fields.patch)
 
 
 class _Fields:

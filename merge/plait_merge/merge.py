@@ -104,19 +104,18 @@ def _in_order(theirs: Json, patch: Patch, orders: list[Order]) -> Patch:
     An insertion is known by the very values inserted, and by theirs' run in front of it. Numbers and strings
     may be one object in many places: the first run that fits is meant, and each once.
     """
-    waiting: defaultdict[int, list[Order]] = defaultdict(list)
+    waiting: defaultdict[tuple[int, int], list[Order]] = defaultdict(list)
     for order in orders:
-        waiting[id(order.yours[0])].append(order)
+        waiting[id(order.theirs[-1]), id(order.yours[0])].append(order)
     operations = list(read_patch(patch, BOUNDLESS))
     replay = Replay(theirs)
     for number, operation in enumerate(operations):
-        runs = waiting.get(id(operation.value), [])
-        at = next(
-            (n for n, run in enumerate(runs) if _inserts_behind(replay, operations[number:], run)), None
-        )
+        array, index = _insertion(replay, operation)
+        runs = waiting.get((id(array[index - 1]), id(operation.value)), []) if index else []
+        at = next((n for n, run in enumerate(runs) if _inserts(run, array, index, operations, number)), None)
         if at is not None:
             order = runs.pop(at)
-            first = int(operation.path[-1]) - len(order.theirs)
+            first = index - len(order.theirs)
             for n, place in enumerate(order.places):
                 path = (*operation.path[:-1], str(first + place + n))
                 operations[number + n] = operations[number + n]._replace(path=path)
@@ -124,19 +123,24 @@ def _in_order(theirs: Json, patch: Patch, orders: list[Order]) -> Patch:
     return [operation.as_json() for operation in operations]
 
 
-def _inserts_behind(replay: Replay, operations: list[Operation], order: Order) -> bool:
-    """Tell whether operations begin with the insertion of yours' run right behind theirs'."""
-    path = operations[0].path
-    if not path or type(array := replay.find(path[:-1])) is not list:
-        return False
-    index = array_index(path[-1])
-    if index is None or index < len(order.theirs):
-        return False
-    behind = [(*path[:-1], str(index + n)) for n in range(len(order.yours))]
+def _insertion(replay: Replay, operation: Operation) -> tuple[list[Json], int]:
+    """Give the array that an operation inserts into, and where; 0 for the front, and where it does not."""
+    path = operation.path
+    if operation.op != "add" or not path or type(array := replay.find(path[:-1])) is not list:
+        return [], 0
+    return array, array_index(path[-1]) or 0
+
+
+def _inserts(order: Order, array: list[Json], index: int, operations: list[Operation], number: int) -> bool:
+    """Tell whether the operations from a number on insert yours' run right behind theirs', at an index."""
+    run = operations[number : number + len(order.yours)]
+    path = run[0].path[:-1]
     return (
-        all(map(is_, array[index - len(order.theirs) : index], order.theirs))
-        and all(map(is_, (o.value for o in operations), order.yours))
-        and behind == [o.path for o in operations[: len(behind)] if o.op == "add"]
+        index >= len(order.theirs)
+        and all(map(is_, array[index - len(order.theirs) : index], order.theirs))
+        and all(map(is_, (o.value for o in run), order.yours))
+        and [(*path, str(index + n)) for n in range(len(order.yours))]
+        == [o.path for o in run if o.op == "add"]
     )
 
 

@@ -165,18 +165,14 @@ class Sameness:
     def confirm(self, old: Json, new: Json, key: tuple[int, int, int] | None = None) -> bool:
         """Tell whether two values that are equal in Python's sense are so as JSON.
 
-        What the left one is written as is kept under a key.
+        What the left one is written as is kept under a key. Raises RecursionError where they are too deep.
         """
-        try:
-            serial = None if key is None else self._serial.get(key)
-            if serial is None:
-                serial = self._serialized(old)
-                if key is not None:
-                    self._serial[key] = serial
-            return serial == self._serialized(new) or same(old, new)
-        except RecursionError:
-            self._renew()
-            return same(old, new)
+        serial = None if key is None else self._serial.get(key)
+        if serial is None:
+            serial = self._serialized(old)
+            if key is not None:
+                self._serial[key] = serial
+        return serial == self._serialized(new) or same(old, new)
 
     def _serialized(self, value: Json) -> list[bytes]:
         self._pickler.dump(value)

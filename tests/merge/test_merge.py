@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, TypeAlias
 
 import pytest
@@ -153,3 +154,17 @@ def test_an_array_that_is_another_ones_likeness_only_later_need_not_have_its_key
     yours = [[{}, {"id": 2, "n": 3}], {"a": [{}, {}]}]
     for one, other in ((theirs, yours), (yours, theirs)):
         assert isinstance(merge(base, one, other), Merged | Conflicted)
+
+
+def test_many_insertions_to_be_put_in_order_take_no_seconds() -> None:
+    """Small numbers are one object everywhere: each that is set or added might begin any of the runs."""
+    count, seconds = 4_000, 10
+    names = [f"z{n}" for n in range(count)]
+    base: Json = {"set": dict.fromkeys(names, 0), "grown": {name: [1, 2, 3] for name in names}}
+    theirs = {**base, "grown": {name: [1, 2, 3, 5] for name in names}}
+    yours = {"set": dict.fromkeys(names, 4), "grown": {name: [1, 2, 3, 4] for name in names}}
+    began = time.process_time()
+    outcome = merge(parsed(base), parsed(theirs), parsed(yours))
+    assert time.process_time() - began < seconds
+    assert isinstance(outcome, Merged)
+    assert outcome.value == {**yours, "grown": {name: [1, 2, 3, 4, 5] for name in names}}
