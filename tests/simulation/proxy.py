@@ -42,8 +42,8 @@ class Proxy:
             await self._carry_back(upstream, writer)
         finally:
             sending.cancel()
+            to_server.transport.abort()  # first: who is cut may be closed while this waits
             await asyncio.gather(sending, return_exceptions=True)
-            to_server.transport.abort()
 
     async def _carry_back(self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left = self._bytes_until_cut()
