@@ -13,6 +13,7 @@ from plait_server.service.answer import (
     Readiness,
     RevisionView,
 )
+from plait_server.service.edit import Begun
 from plait_server.service.limits import LiveLimits, Rates, ServiceLimits
 from plait_server.service.locks import LockView
 from plait_server.service.operation import Operation
@@ -28,14 +29,16 @@ from plait_server.service.request import (
 )
 from plait_server.service.rules import CollectionSettings, Retention, Rules
 from plait_server.service.service import Service
-from plait_server.store import Hold
+from plait_server.store import CommitResult, Hold
 
 __all__ = [
     "Answer",
     "Batch",
     "BatchAnswer",
+    "Begun",
     "Caller",
     "CollectionSettings",
+    "CommitResult",
     "ConflictView",
     "DocumentEntry",
     "DocumentKey",

@@ -4,6 +4,7 @@ wait until it is there.
     submit_at_once    conditions, base, decision, proposal; nobody comes between
     submit_in_turn    the same, where something has to be read first or takes long
     answer            when it is durable, or was refused
+    conclude          the same, without waiting, where it is durable
 
 Nothing that was decided on a tip not yet durable is answered before that tip is: with a commit of its
 own it follows in the queue, without one it waits.
@@ -371,6 +372,17 @@ class Attempt(Struct):
             raise copy(self.refusal)
         if isinstance(self.decision, Overlap):
             raise await self.merge_conflict(self.decision, self.pipeline.limits)
+        return self.accepted()
+
+    def conclude(self) -> Answer | None:
+        """Give the answer without waiting, where the result is there and simply holds."""
+        result = self.result
+        if result is None or self.refusal is not None or not isinstance(self.decision, Change):
+            return None
+        if result.cancelled() or result.exception() or not isinstance(result.result(), Committed):
+            return None
+        if self.key_record is not None:
+            self.pipeline.keys.remember(self.caller, self.key_record)
         return self.accepted()
 
     async def _not_committed(

@@ -92,7 +92,7 @@ class BatchEditor:
         """Take a batch, again while what it was decided on fails."""
         pipeline = self._pipeline
         addresses = [Address(caller.tenant, key.collection, key.id) for key, _ in batch.edits]
-        self._editor.begin(caller, len(addresses))
+        self._editor.enter(caller, len(addresses))
         try:
             for round_ in range(pipeline.limits.rounds_max):
                 if round_ > 1:
@@ -112,7 +112,7 @@ class BatchEditor:
                     return answer
             raise errors.HotDocument("Others kept changing the documents first.")
         finally:
-            self._editor.end(caller, len(addresses))
+            self._editor.leave(caller, len(addresses))
 
     async def _open(self, addresses: Sequence[Address], opened: list[OpenDocument]) -> None:
         """Open documents, note that they are used, and append them to `opened`."""

@@ -8,21 +8,41 @@
 
 One edit of one document is decided at a time, many documents at once. Whoever waits may be cancelled:
 what was put in the queue goes its way.
+
+    Editor.begin    the same as far as the queue, where that needs no waiting; then, when its result is there,
+      conclude      the answer, if it simply holds
+      edit          goes on with it otherwise
 """
 
 import asyncio
 from collections.abc import Coroutine
+
+from msgspec import Struct
 
 from plait_server import errors
 from plait_server.service.admission import Admission
 from plait_server.service.answer import Answer
 from plait_server.service.attempt import STORED_REFUSALS, Attempt, Pipeline
 from plait_server.service.decision import ruled
+from plait_server.service.document import OpenDocument
 from plait_server.service.idempotency import read_answer
-from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey
-from plait_server.store import Address
+from plait_server.service.request import Caller, DocumentKey, Edit, IdempotencyKey, address_of
+from plait_server.store import CommitResult
 
 PAUSE_S = 0.005
+
+
+class Begun(Struct, frozen=True):
+    """An edit that was decided at once. It counts as under way until it is concluded, or was gone on with."""
+
+    caller: Caller
+    edit: Edit
+    attempt: Attempt
+
+    @property
+    def result(self) -> asyncio.Future[CommitResult] | None:
+        """What the disk will say; None where nothing is on its way there."""
+        return self.attempt.result
 
 
 class Editor:
@@ -34,11 +54,65 @@ class Editor:
         self.closing = False
         self._drained = asyncio.Event()
 
-    def edit(self, caller: Caller, document: DocumentKey, edit: Edit) -> Coroutine[None, None, Answer]:
-        """Take an edit from submission to its answer. Raises what it is refused with."""
+    def edit(
+        self, caller: Caller, document: DocumentKey, edit: Edit, begun: Attempt | None = None
+    ) -> Coroutine[None, None, Answer]:
+        """Take an edit from submission to its answer, or go on with the attempt that was `begun`.
+
+        Raises what it is refused with.
+        """
         if edit.key is None or edit.dry_run:
-            return self._until_decided(caller, document, edit)
-        return self._once(caller, document, edit, edit.key)
+            return self._until_decided(caller, document, edit, begun)
+        return self._once(caller, document, edit, edit.key, begun)
+
+    def begin(self, caller: Caller, document: DocumentKey, edit: Edit) -> Begun | None:
+        """Decide an edit and put it on its way to the disk, where nothing has to be waited for before that.
+
+        None: nothing was done. Else, when its result is there, `conclude` it, or `go_on`.
+        """
+        pipeline = self.pipeline
+        opened = pipeline.documents.get(address_of(caller, document))
+        if opened is None or self.closing or self.admission.is_hot(opened) or not self._is_new(caller, edit):
+            return None
+        if not self.admission.take(caller.tenant):
+            self._forget(caller, edit)
+            return None
+        begun, submitted = Begun(caller, edit, self._attempt(caller, document, edit, opened)), False
+        try:
+            submitted = begun.attempt.submit_at_once()
+        finally:
+            if not submitted:
+                self._end(begun)
+        return begun if submitted else None
+
+    def conclude(self, begun: Begun) -> Answer | None:
+        """Give the answer to an edit whose result is there, if it was simply accepted; else None: `go_on`."""
+        answer = begun.attempt.conclude()
+        if answer is not None:
+            self._end(begun)
+        return answer
+
+    def go_on(self, begun: Begun) -> Coroutine[None, None, Answer]:
+        """Answer an edit that was begun and cannot be concluded at once. Raises what it is refused with."""
+        return self.edit(begun.caller, begun.attempt.key, begun.edit, begun.attempt)
+
+    def _is_new(self, caller: Caller, edit: Edit) -> bool:
+        """Note that the request of a key is under way, if it is not known; one without a key never is."""
+        if edit.key is None or edit.dry_run:
+            return True
+        try:
+            return self.pipeline.keys.begin(caller, edit.key) is None
+        except errors.PlaitServerError:
+            return False
+
+    def _forget(self, caller: Caller, edit: Edit) -> None:
+        if edit.key is not None and not edit.dry_run:
+            self.pipeline.keys.end(caller, edit.key)
+
+    def _end(self, begun: Begun) -> None:
+        self._let_go(begun.attempt)
+        self._forget(begun.caller, begun.edit)
+        self.leave(begun.caller)
 
     async def close(self) -> None:
         """Finish the edits under way; refuse those that come later."""
@@ -46,13 +120,15 @@ class Editor:
         if not self.admission.idle:
             await self._drained.wait()
 
-    async def _once(self, caller: Caller, document: DocumentKey, edit: Edit, key: IdempotencyKey) -> Answer:
+    async def _once(
+        self, caller: Caller, document: DocumentKey, edit: Edit, key: IdempotencyKey, begun: Attempt | None
+    ) -> Answer:
         """Take an edit that may have been sent before."""
-        remembered = self.pipeline.keys.begin(caller, key)
+        remembered = None if begun else self.pipeline.keys.begin(caller, key)
         if remembered is not None:
             return await self.pipeline.replay.answer(caller, read_answer(remembered, key))
         try:
-            return await self._until_decided(caller, document, edit)
+            return await self._until_decided(caller, document, edit, begun)
         except (errors.Unavailable, *STORED_REFUSALS):
             raise
         except errors.PlaitServerError:
@@ -64,44 +140,55 @@ class Editor:
         finally:
             self.pipeline.keys.end(caller, key)
 
-    async def _until_decided(self, caller: Caller, key: DocumentKey, edit: Edit) -> Answer:
+    async def _until_decided(
+        self, caller: Caller, key: DocumentKey, edit: Edit, begun: Attempt | None
+    ) -> Answer:
         """Take an edit, again while what it was decided on fails."""
-        pipeline = self.pipeline
-        address = Address(caller.tenant, key.collection, key.id)
-        self.begin(caller)
+        if begun is None:
+            self.enter(caller)
         try:
-            for round_ in range(pipeline.limits.rounds_max):
+            for round_ in range(self.pipeline.limits.rounds_max):
                 if round_ > 1:
                     await self.pause(round_)
-                document = pipeline.documents.get(address) or await pipeline.documents.open(address)
-                if self.admission.is_hot(document):
-                    raise self.admission.hot_document()
-                document.users += 1
+                attempt = begun or await self._new_attempt(caller, key, edit)
                 try:
-                    rules = pipeline.collections.of(caller.tenant, key.collection)
-                    attempt = Attempt(
-                        pipeline, caller, key, rules, ruled(edit, rules), document, document.tip
-                    )
-                    if not attempt.submit_at_once():
+                    if begun is None and not attempt.submit_at_once():
                         await attempt.submit_in_turn()
                     answer = await attempt.answer()
                 finally:
-                    document.users -= 1
-                    pipeline.documents.release(document)
+                    self._let_go(attempt)
                 if answer is not None:
                     return answer
+                begun = None
             raise errors.HotDocument("Others kept changing the document first.")
         finally:
-            self.end(caller)
+            self.leave(caller)
 
-    def begin(self, caller: Caller, edits: int = 1) -> None:
-        """Note that edits are under way, until `end`. Raises Overloaded."""
+    async def _new_attempt(self, caller: Caller, key: DocumentKey, edit: Edit) -> Attempt:
+        documents, address = self.pipeline.documents, address_of(caller, key)
+        document = documents.get(address) or await documents.open(address)
+        if self.admission.is_hot(document):
+            raise self.admission.hot_document()
+        return self._attempt(caller, key, edit, document)
+
+    def _attempt(self, caller: Caller, key: DocumentKey, edit: Edit, document: OpenDocument) -> Attempt:
+        """Begin to use a document, until `_let_go`."""
+        document.users += 1
+        rules = self.pipeline.collections.of(caller.tenant, key.collection)
+        return Attempt(self.pipeline, caller, key, rules, ruled(edit, rules), document, document.tip)
+
+    def _let_go(self, attempt: Attempt) -> None:
+        attempt.document.users -= 1
+        self.pipeline.documents.release(attempt.document)
+
+    def enter(self, caller: Caller, edits: int = 1) -> None:
+        """Note that edits are under way, until `leave`. Raises Overloaded."""
         if self.closing:
             raise errors.Overloaded("The server is closing.")
         if not self.admission.take(caller.tenant, edits):
             raise self.admission.overloaded()
 
-    def end(self, caller: Caller, edits: int = 1) -> None:
+    def leave(self, caller: Caller, edits: int = 1) -> None:
         self.admission.give_back(caller.tenant, edits)
         if self.closing and self.admission.idle:
             self._drained.set()

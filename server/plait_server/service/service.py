@@ -34,7 +34,7 @@ from plait_server.service.conflict import carried, conflict_members, read_kept, 
 from plait_server.service.decision import deleted
 from plait_server.service.document import OpenDocument
 from plait_server.service.documents import Documents, compacted
-from plait_server.service.edit import Editor
+from plait_server.service.edit import Begun, Editor
 from plait_server.service.feed import feed_cursor, feed_patch, read_feed_cursor
 from plait_server.service.history import History
 from plait_server.service.hub import Hub
@@ -188,6 +188,18 @@ class Service:
     def edit(self, caller: Caller, document: DocumentKey, edit: Edit) -> Coroutine[None, None, Answer]:
         """Take an edit; the answer comes when it is durable. Raises what it is refused with."""
         return self._editor.edit(caller, document, edit)
+
+    def begin_edit(self, caller: Caller, document: DocumentKey, edit: Edit) -> Begun | None:
+        """Take an edit that nothing has to be waited for but the disk: see `Editor.begin`."""
+        return self._editor.begin(caller, document, edit)
+
+    def conclude_edit(self, begun: Begun) -> Answer | None:
+        """Give the answer to an edit that was begun, once its result is there: see `Editor.conclude`."""
+        return self._editor.conclude(begun)
+
+    def go_on_with(self, begun: Begun) -> Coroutine[None, None, Answer]:
+        """Answer an edit that cannot be concluded. Raises what it is refused with."""
+        return self._editor.go_on(begun)
 
     def batch(self, caller: Caller, batch: Batch) -> Coroutine[None, None, BatchAnswer]:
         """Take edits of several documents; the answer comes when all are durable.

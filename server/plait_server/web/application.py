@@ -32,6 +32,7 @@ from plait_server.web.quotas import Meter
 from plait_server.web.requests import request_id_of
 from plait_server.web.reverts import Reverts
 from plait_server.web.routes import Handler, Route, register
+from plait_server.web.short_road import SHORT_ROAD, ShortRoad
 from plait_server.web.tickets import Tickets
 from plait_server.web.written import WrittenAtOnce
 
@@ -53,8 +54,9 @@ def create_app(service: Service, settings: Settings) -> web.Application:
     application[SETTINGS] = settings
     application[BODIES] = Bodies(settings.bodies_bytes_max)
     tickets = Tickets(service.hub.clock)
+    documents = Documents(service, settings)
     routes = (
-        *Documents(service, settings).routes(),
+        *documents.routes(),
         *History(service, settings).routes(),
         *Reverts(service, settings).routes(),
         *Labels(service, settings).routes(),
@@ -74,6 +76,8 @@ def create_app(service: Service, settings: Settings) -> web.Application:
         meter = Meter(service.quotas)
         routes = meter.counted(routes)
         application.on_response_prepare.append(meter.announce)
+    else:
+        application[SHORT_ROAD] = ShortRoad(service, documents.begin_patch)
     description = Description(routes, settings)
     application[ROUTES] = (*routes, description.route())
     register(application, application[ROUTES], _guarding(settings.problem_base))

@@ -6,6 +6,7 @@ before a handler is reached is a problem document like every other.
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 from collections.abc import Coroutine
@@ -21,6 +22,8 @@ from plait_server.config import Settings
 from plait_server.errors import Overloaded
 from plait_server.web.problems import Problem, problem_response
 from plait_server.web.requests import new_request_id, problem_of, request_id_of
+from plait_server.web.short_road import SHORT_ROAD, BodyAgain, ShortRoad, UnderWay
+from plait_server.web.written import WrittenAtOnce
 
 LINGERING_S: Final = 2.0
 REFUSED_START_S: Final = 1.0
@@ -51,6 +54,7 @@ class Runner(web.AppRunner):
             auto_decompress=False,
         )
         self._settings = settings
+        self._short_road = None if settings.access_log else app.get(SHORT_ROAD)
         self._thresholds = gc.get_threshold()
 
     async def setup(self) -> None:
@@ -73,7 +77,7 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Connections(made, self._settings, self._kwargs)
+        return _Connections(made, self._settings, self._kwargs, self._short_road)
 
 
 async def _take_turns(turns: int) -> None:
@@ -82,8 +86,11 @@ async def _take_turns(turns: int) -> None:
 
 
 class _Connections(web.Server):
-    def __init__(self, made: web.Server, settings: Settings, options: dict[str, Any]) -> None:
+    def __init__(
+        self, made: web.Server, settings: Settings, options: dict[str, Any], short_road: ShortRoad | None
+    ) -> None:
         super().__init__(made.request_handler, request_factory=made.request_factory)
+        self.short_road = short_road
         self._settings = settings
         self._options = options
 
@@ -97,7 +104,7 @@ class _Connections(web.Server):
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("_body", "_head_bytes", "_server", "_settings", "_silence", "_unread")
+    __slots__ = ("_body", "_head_bytes", "_idle", "_server", "_settings", "_silence", "_unread")
 
     def __init__(self, server: _Connections, settings: Settings, options: dict[str, Any]) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
@@ -107,6 +114,8 @@ class _Connection(web.RequestHandler):
         self._unread: asyncio.TimerHandle | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
         self._head_bytes = 0
+        self._idle: asyncio.Future[None] | None = None
+        """What aiohttp's task waits for, kept from it while a request goes the short road."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -124,9 +133,12 @@ class _Connection(web.RequestHandler):
                 timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        # aiohttp bounds each line and their number, which together is far more than anybody needs.
         requests, of_a_head = self._request_count, self._body.is_eof()
+        # Nobody is woken by aiohttp: the request may go the short road.
+        idle, self._waiter = self._waiter, None
         super().data_received(data)
+        self._waiter = idle
+        # aiohttp bounds each line and their number, which together is far more than anybody needs.
         if self._request_count != requests:
             self._body = self._messages[-1][1]
             self._head_bytes = 0
@@ -134,6 +146,75 @@ class _Connection(web.RequestHandler):
             self._head_bytes += len(data)
             if self._head_bytes > self._settings.head_bytes_max:
                 self._refuse_head()
+        if self._messages and idle is not None and not idle.done() and not self._goes_short():
+            idle.set_result(None)
+
+    def _goes_short(self) -> bool:
+        road = self._server.short_road
+        if road is None or len(self._messages) > 1 or self._upgraded or self._close or self._force_close:
+            return False
+        message, body = self._messages[0]
+        if isinstance(message, _ErrInfo) or not road.takes(self, message, body):
+            return False
+        self._idle, self._waiter = self._waiter, None
+        self._request_in_progress = True
+        return True
+
+    def request(self) -> web.Request | None:
+        """See `Way`."""
+        if self._request_factory is None:
+            self._leave_short_road()
+            return None
+        message, body = self._messages[0]
+        # Nothing is written but at once, and no task has it.
+        return self._request_factory(message, body, self, None, None)  # type: ignore[arg-type, return-value]
+
+    def answer(self, request: web.Request, response: WrittenAtOnce) -> None:
+        """See `Way`."""
+        with contextlib.suppress(ConnectionResetError):
+            response.write_to(request)
+        self._messages.popleft()
+        if self._parser is not None:
+            self._parser.message_consumed()
+        self._leave_short_road()
+
+    def hand_over(self, body: bytes, under_way: UnderWay | None) -> None:
+        """See `Way`."""
+        idle, self._idle = self._idle, None
+        if idle is None or idle.done():
+            return
+        if self._request_factory is None:
+            idle.cancel()
+            return
+        again = BodyAgain(self, self._read_bufsize, loop=self._loop)
+        again.under_way = under_way
+        again.feed_data(body)
+        again.feed_eof()
+        self._messages[0] = (self._messages[0][0], again)
+        idle.set_result(None)
+
+    def _leave_short_road(self) -> None:
+        """Do what aiohttp does after each request."""
+        self._request_in_progress = False
+        if self._handler_waiter is not None:
+            self._handler_waiter.set_result(None)
+        idle, self._idle = self._idle, None
+        if idle is None or idle.done():
+            return
+        if self._close or self._force_close:
+            idle.cancel()
+            if self.transport is not None and not self._force_close:
+                self.transport.close()
+            return
+        self._waiter = idle
+        if self._messages:
+            idle.set_result(None)
+            return
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(
+                self._next_keepalive_close_time, self._process_keepalive
+            )
 
     def _refuse_head(self) -> None:
         if self._close or self._force_close:

@@ -10,7 +10,17 @@ from plait_merge.pointer import InvalidPointer, array_index, parse_pointer
 from plait_merge.values import ABSENT, Absent, Json
 from plait_server import wire
 from plait_server.config import Settings
-from plait_server.service import Caller, DocumentKey, DocumentView, Edit, EditKind, Hold, Operation, Service
+from plait_server.service import (
+    Begun,
+    Caller,
+    DocumentKey,
+    DocumentView,
+    Edit,
+    EditKind,
+    Hold,
+    Operation,
+    Service,
+)
 from plait_server.service.moment import format_moment, parse_moment
 from plait_server.web.conditions import BadHeader, etag, read_tags, view_etag
 from plait_server.web.door import Parser, bound_message, only_json, read_body, read_model
@@ -22,12 +32,14 @@ from plait_server.web.edits import (
     check_room,
     document_of,
     edit_of,
+    knows_its_base,
     queued_response,
 )
 from plait_server.web.models import answers, bodies
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_response, revision_of
 from plait_server.web.problems import WEAK_TAG_HINT, Problem
 from plait_server.web.routes import COLLECTION, DOCUMENT, LABEL_PATTERN, Route
+from plait_server.web.short_road import under_way_with
 
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -155,10 +167,13 @@ class Documents:
         )
 
     async def patch(self, request: web.Request) -> web.StreamResponse:
+        under_way = under_way_with(request)
+        if under_way is not None:
+            caller, known_base = under_way.caller, knows_its_base(under_way.edit)
+            return await self._answers.respond(request, caller, await under_way.answer, known_base=known_base)
         only_query(request)
         media_type = _media_type(request)
-        kind = PATCH_TYPES.get(media_type)
-        if kind is None:
+        if media_type not in PATCH_TYPES:
             raise Problem(
                 "unsupported-patch", f"Send one of {ACCEPT_PATCH['Accept-Patch']}.", None, ACCEPT_PATCH
             )
@@ -166,13 +181,25 @@ class Documents:
         check_room(self._service, request, caller, document)
         body = await read_body(request, self._settings.patch_bytes_max, self._settings.body_timeout_s)
         content = await self._parser.patch(body)
-        edit = (
-            self._stated_edit(request, content, body)
-            if media_type == EDIT
-            else edit_of(request, kind, content, body)
-        )
+        edit = self._edit(request, media_type, content, body)
         answer = await self._answers.decide(request, caller, document, edit)
-        return await self._answers.respond(request, caller, answer, known_base=_knows_its_base(edit))
+        return await self._answers.respond(request, caller, answer, known_base=knows_its_base(edit))
+
+    def begin_patch(self, request: web.Request, document: DocumentKey, body: bytes) -> Begun | None:
+        """Decide a PATCH whose body is read, if nothing has to be waited for before the disk; else None, and
+        nothing is done. Raises whatever `patch` would answer with a problem."""
+        media_type = _media_type(request)
+        if media_type not in PATCH_TYPES or not self._parser.is_short(body):
+            return None
+        caller = caller_of(request)
+        self._service.check_room(caller, document)
+        edit = self._edit(request, media_type, self._parser.at_once(body), body)
+        return self._service.begin_edit(caller, document, edit)
+
+    def _edit(self, request: web.Request, media_type: str, content: Json, body: bytes) -> Edit:
+        if media_type == EDIT:
+            return self._stated_edit(request, content, body)
+        return edit_of(request, PATCH_TYPES[media_type], content, body)
 
     def _stated_edit(self, request: web.Request, content: Json, body: bytes) -> Edit:
         """Read Plait's own media type: what the headers can say may stand in the body too."""
@@ -300,10 +327,6 @@ class Documents:
 def _media_type(request: web.Request) -> str:
     stated = request.headers.get("Content-Type", "")
     return stated if stated in PATCH_TYPES else stated.partition(";")[0].strip().lower()
-
-
-def _knows_its_base(edit: Edit) -> bool:
-    return edit.base is not None or (edit.if_match is not None and not edit.if_match.any)
 
 
 def _agreed(header: str, name: str, in_header: Stated | None, in_body: Stated | None) -> Stated | None:

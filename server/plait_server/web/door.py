@@ -122,16 +122,21 @@ class Parser:
 
     async def patch(self, body: bytes, wrapping_levels: int = WRAPPED_LEVELS) -> Json:
         """Parse the body of a PATCH, whose values stand a few levels deeper."""
-        if len(body) < self._offload_bytes_min:
-            return self._parse(body, wrapping_levels)
+        if self.is_short(body):
+            return self.at_once(body, wrapping_levels)
         return await self._parse_aside(body, wrapping_levels)
 
-    async def _parse_aside(self, body: bytes, wrapping_levels: int) -> Json:
-        if len(body) < self._offload_bytes_min:
-            return self._parse(body, wrapping_levels)
-        return await asyncio.get_running_loop().run_in_executor(None, self._parse, body, wrapping_levels)
+    def is_short(self, body: bytes) -> bool:
+        """Say whether a body is parsed at once."""
+        return len(body) < self._offload_bytes_min
 
-    def _parse(self, body: bytes, wrapping_levels: int) -> Json:
+    async def _parse_aside(self, body: bytes, wrapping_levels: int) -> Json:
+        if self.is_short(body):
+            return self.at_once(body, wrapping_levels)
+        return await asyncio.get_running_loop().run_in_executor(None, self.at_once, body, wrapping_levels)
+
+    def at_once(self, body: bytes, wrapping_levels: int = WRAPPED_LEVELS) -> Json:
+        """Parse a body on this thread."""
         try:
             return wire.parse(body, self._depth_max, self._integer_digits_max, wrapping_levels)
         except wire.MalformedJson as error:

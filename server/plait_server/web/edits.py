@@ -171,31 +171,13 @@ class EditAnswers:
         """Answer an edit; `known_base` says that the caller had stated what it edited."""
         if isinstance(answer, Operation):
             return queued_response(answer)
-        document = answer.document.name
-        created = answer.outcome == "created"
         prefer = request.headers.get(_PREFER)
         wanted = read_return(prefer) if prefer is not None else None
         value = None
         if wanted is Return.REPRESENTATION and answer.outcome != "deleted":
             value = await self._value(caller, answer)
             wanted = None if value is None else wanted
-        fields = (
-            f"Cache-Control: private\r\nPlait-Revision: {answer.revision}\r\n"
-            f'Link: </v1/docs/{document}/revisions>; rel="version-history"\r\n'
-        )
-        if created:
-            fields += f"Location: /v1/docs/{document}\r\n"
-        if answer.replayed:
-            fields += "Idempotency-Replayed: true\r\n"
-        if wanted is not None:
-            fields += f"Preference-Applied: return={wanted}\r\n"
-        if _holds_the_document(answer, wanted, known_base):
-            fields += f"ETag: {etag(answer.revision)}\r\n"
-        if wanted is Return.MINIMAL or answer.outcome == "deleted":
-            return WrittenAtOnce(201 if created else 204, fields, b"")
-        more = b"" if value is None else b',"value":%b' % value
-        body = result_of(answer, document, more)
-        return WrittenAtOnce(201 if created else 200, f"{fields}Content-Type: {JSON}\r\n", body)
+        return write_answer(answer, wanted, value, known_base=known_base)
 
     async def _value(self, caller: Caller, answer: Answer) -> bytes | None:
         """Give the document after the edit; None where an answer is given again and it is gone."""
@@ -205,6 +187,35 @@ class EditAnswers:
             return (await self._service.read(caller, answer.document, answer.revision)).body
         except RevisionCompacted:
             return None
+
+
+def write_answer(
+    answer: Answer, wanted: Return | None = None, value: bytes | None = None, *, known_base: bool
+) -> WrittenAtOnce:
+    """Write the answer to an edit; `value` is the document after it, where that is wanted."""
+    document = answer.document.name
+    created = answer.outcome == "created"
+    fields = (
+        f"Cache-Control: private\r\nPlait-Revision: {answer.revision}\r\n"
+        f'Link: </v1/docs/{document}/revisions>; rel="version-history"\r\n'
+    )
+    if created:
+        fields += f"Location: /v1/docs/{document}\r\n"
+    if answer.replayed:
+        fields += "Idempotency-Replayed: true\r\n"
+    if wanted is not None:
+        fields += f"Preference-Applied: return={wanted}\r\n"
+    if _holds_the_document(answer, wanted, known_base):
+        fields += f"ETag: {etag(answer.revision)}\r\n"
+    if wanted is Return.MINIMAL or answer.outcome == "deleted":
+        return WrittenAtOnce(201 if created else 204, fields, b"")
+    body = result_of(answer, document, b"" if value is None else b',"value":%b' % value)
+    return WrittenAtOnce(201 if created else 200, f"{fields}Content-Type: {JSON}\r\n", body)
+
+
+def knows_its_base(edit: Edit) -> bool:
+    """Say whether the caller stated what it edited."""
+    return edit.base is not None or (edit.if_match is not None and not edit.if_match.any)
 
 
 def _wait_s(request: web.Request) -> float | None:

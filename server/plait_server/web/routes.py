@@ -88,15 +88,21 @@ class Router(UrlDispatcher):
         self.of_documents: dict[str, AbstractRoute] = {}
 
     async def resolve(self, request: web.Request) -> UrlMappingMatchInfo:
-        # No name needs an escape: a path that has one is left to aiohttp.
-        named = _DOCUMENT.fullmatch(request.rel_url.raw_path)
+        named = document_at(request.rel_url.raw_path)
         route = None if named is None else self.of_documents.get(request.method)
         if named is None or route is None:
             return await super().resolve(request)
-        return UrlMappingMatchInfo(named.groupdict(), route)
+        return UrlMappingMatchInfo({"collection": named[0], "id": named[1]}, route)
 
 
-_DOCUMENT = re.compile(f"{FRONT}/docs/(?P<collection>{COLLECTION_PATTERN})/(?P<id>{ID_PATTERN})")
+def document_at(raw_path: str) -> tuple[str, str] | None:
+    """Name the document at a path as it was sent: its collection and id. No name needs an escape; a path
+    that has one is left to aiohttp."""
+    named = _DOCUMENT.fullmatch(raw_path)
+    return None if named is None else (named[1], named[2])
+
+
+_DOCUMENT = re.compile(f"{FRONT}/docs/({COLLECTION_PATTERN})/({ID_PATTERN})")
 
 
 def register(

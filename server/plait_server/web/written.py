@@ -44,12 +44,16 @@ class WrittenAtOnce(web.StreamResponse):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Write everything. Raises ConnectionResetError where nobody is there any more."""
+        self.write_to(request)
+        return None
+
+    def write_to(self, request: web.BaseRequest) -> None:
+        """Write everything, now. Raises ConnectionResetError where nobody is there any more."""
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("The client has left.")
         self._stays = request.keep_alive
         transport.write(self._head(request).encode("ascii") + self._content)
-        return None
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Everything is written."""
