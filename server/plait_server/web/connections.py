@@ -21,7 +21,7 @@ from aiohttp.web_protocol import _ErrInfo
 from plait_server.config import Settings
 from plait_server.errors import Overloaded
 from plait_server.web.problems import Problem, problem_response
-from plait_server.web.requests import new_request_id, problem_of, request_id_of
+from plait_server.web.requests import Head, new_request_id, problem_of, request_id_of
 from plait_server.web.short_road import SHORT_ROAD, BodyAgain, ShortRoad, UnderWay
 from plait_server.web.written import WrittenAtOnce
 
@@ -160,22 +160,13 @@ class _Connection(web.RequestHandler):
         self._request_in_progress = True
         return True
 
-    def request(self) -> web.Request | None:
+    def answer(self, head: Head, response: WrittenAtOnce) -> None:
         """See `Way`."""
-        if self._request_factory is None:
-            self._leave_short_road()
-            return None
-        message, body = self._messages[0]
-        # Nothing is written but at once, and no task has it.
-        return self._request_factory(message, body, self, None, None)  # type: ignore[arg-type, return-value]
-
-    def answer(self, request: web.Request, response: WrittenAtOnce) -> None:
-        """See `Way`."""
-        with contextlib.suppress(ConnectionResetError):
-            response.write_to(request)
         self._messages.popleft()
         if self._parser is not None:
             self._parser.message_consumed()
+        with contextlib.suppress(ConnectionResetError):
+            response.write_to(self.transport, head)
         self._leave_short_road()
 
     def hand_over(self, body: bytes, under_way: UnderWay | None) -> None:

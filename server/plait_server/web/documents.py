@@ -38,6 +38,7 @@ from plait_server.web.edits import (
 from plait_server.web.models import answers, bodies
 from plait_server.web.pages import cursor_of, limit_of, only_query, page_response, revision_of
 from plait_server.web.problems import WEAK_TAG_HINT, Problem
+from plait_server.web.requests import Head
 from plait_server.web.routes import COLLECTION, DOCUMENT, LABEL_PATTERN, Route
 from plait_server.web.short_road import under_way_with
 
@@ -185,27 +186,27 @@ class Documents:
         answer = await self._answers.decide(request, caller, document, edit)
         return await self._answers.respond(request, caller, answer, known_base=knows_its_base(edit))
 
-    def begin_patch(self, request: web.Request, document: DocumentKey, body: bytes) -> Begun | None:
+    def begin_patch(self, head: Head, document: DocumentKey, body: bytes) -> Begun | None:
         """Decide a PATCH whose body is read, if nothing has to be waited for before the disk; else None, and
         nothing is done. Raises whatever `patch` would answer with a problem."""
-        media_type = _media_type(request)
+        media_type = _media_type(head)
         if media_type not in PATCH_TYPES or not self._parser.is_short(body):
             return None
-        caller = caller_of(request)
+        caller = caller_of(head)
         self._service.check_room(caller, document)
-        edit = self._edit(request, media_type, self._parser.at_once(body), body)
+        edit = self._edit(head, media_type, self._parser.at_once(body), body)
         return self._service.begin_edit(caller, document, edit)
 
-    def _edit(self, request: web.Request, media_type: str, content: Json, body: bytes) -> Edit:
+    def _edit(self, head: Head, media_type: str, content: Json, body: bytes) -> Edit:
         if media_type == EDIT:
-            return self._stated_edit(request, content, body)
-        return edit_of(request, PATCH_TYPES[media_type], content, body)
+            return self._stated_edit(head, content, body)
+        return edit_of(head, PATCH_TYPES[media_type], content, body)
 
-    def _stated_edit(self, request: web.Request, content: Json, body: bytes) -> Edit:
+    def _stated_edit(self, head: Head, content: Json, body: bytes) -> Edit:
         """Read Plait's own media type: what the headers can say may stand in the body too."""
         stated = read_model(bodies.EditBody, content, "The body is not an edit.", "malformed-patch")
         bound_message(stated.message, self._settings)
-        plain = edit_of(request, "patch", stated.patch, body)
+        plain = edit_of(head, "patch", stated.patch, body)
         named = None if stated.lock is None else Hold(stated.lock.id, stated.lock.fence)
         return Edit(
             kind="patch",
@@ -324,8 +325,8 @@ class Documents:
         return page_response(request, {"documents": documents, "cursor": page.cursor})
 
 
-def _media_type(request: web.Request) -> str:
-    stated = request.headers.get("Content-Type", "")
+def _media_type(head: Head) -> str:
+    stated = head.headers.get("Content-Type", "")
     return stated if stated in PATCH_TYPES else stated.partition(";")[0].strip().lower()
 
 

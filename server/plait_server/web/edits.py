@@ -36,7 +36,7 @@ from plait_server.web.conditions import (
     read_tags,
     single,
 )
-from plait_server.web.requests import author_of, trace_of
+from plait_server.web.requests import Head, author_of, trace_of
 from plait_server.web.written import WrittenAtOnce
 
 TENANT: Final = "default"
@@ -69,9 +69,9 @@ _RESULT: Final = (
 )
 
 
-def caller_of(request: web.Request) -> Caller:
+def caller_of(head: Head) -> Caller:
     """Name the caller. Every tenant is the same one as long as there is no access control."""
-    author = author_of(request)
+    author = author_of(head)
     return Caller(TENANT, author, author)
 
 
@@ -93,9 +93,9 @@ def check_room(service: Service, request: web.Request, caller: Caller, document:
             raise
 
 
-def edit_of(request: web.Request, kind: EditKind, content: Json, body: bytes) -> Edit:
+def edit_of(head: Head, kind: EditKind, content: Json, body: bytes) -> Edit:
     """Put together what a write asks for. Raises BadHeader."""
-    headers = request.headers
+    headers = head.headers
     base, epoch = None, None
     stated = single(headers, _BASE)
     if stated is not None:
@@ -107,9 +107,9 @@ def edit_of(request: web.Request, kind: EditKind, content: Json, body: bytes) ->
         epoch=epoch,
         if_match=_if_match(read_tags(headers, _IF_MATCH)) if _IF_MATCH in headers else None,
         if_none_match=_IF_NONE_MATCH in headers and _only_if_new(read_tags(headers, _IF_NONE_MATCH)),
-        lock=lock_of(request) if _LOCK in headers else None,
-        key=key_of(request, body) if _KEY in headers else None,
-        trace=trace_of(request),
+        lock=lock_of(head) if _LOCK in headers else None,
+        key=key_of(head, body) if _KEY in headers else None,
+        trace=trace_of(head),
         weight_bytes=len(body),
     )
 
@@ -128,21 +128,21 @@ def _only_if_new(tags: Tags | None) -> bool:
     return True
 
 
-def lock_of(request: web.Request) -> Hold | None:
+def lock_of(head: Head) -> Hold | None:
     """Read which lease a write is made under. Raises BadHeader."""
-    stated = single(request.headers, _LOCK)
+    stated = single(head.headers, _LOCK)
     return None if stated is None else Hold(*read_lock(stated))
 
 
-def key_of(request: web.Request, body: bytes) -> IdempotencyKey | None:
+def key_of(head: Head, body: bytes) -> IdempotencyKey | None:
     """Read the idempotency key, with a fingerprint of everything that gives the request its meaning."""
-    stated = single(request.headers, _KEY)
+    stated = single(head.headers, _KEY)
     if stated is None:
         return None
-    said = [request.method, request.path]
-    said += [", ".join(request.headers.getall(name, ())) for name in _MEANINGFUL]
-    head = "\n".join(said).encode(errors="replace")
-    return IdempotencyKey(read_key(stated), blake2b(head + b"\n\n" + body, digest_size=16).hexdigest())
+    said = [head.method, head.path]
+    said += [", ".join(head.headers.getall(name, ())) for name in _MEANINGFUL]
+    meant = "\n".join(said).encode(errors="replace") + b"\n\n" + body
+    return IdempotencyKey(read_key(stated), blake2b(meant, digest_size=16).hexdigest())
 
 
 class EditAnswers:

@@ -6,14 +6,29 @@ import itertools
 import re
 import secrets
 from ipaddress import IPv6Address
+from typing import Protocol
 
 from aiohttp import web
-from multidict import istr
+from multidict import CIMultiDictProxy, istr
 
 from plait_server import wire
 from plait_server.web.conditions import BadHeader, single
 from plait_server.web.problems import Problem
 from plait_server.web.routes import why_not_found
+
+
+class Head(Protocol):
+    """The head of a request: what a request, and the message that aiohttp makes it from, have in common."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]: ...
+
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -34,15 +49,15 @@ def new_request_id() -> str:
     return f"{_process}-{next(_requests):x}"
 
 
-def request_id_of(request: web.BaseRequest) -> str:
+def request_id_of(head: Head) -> str:
     """Take the caller's X-Request-Id where it is sane, else make one."""
-    given = request.headers.get(_REQUEST_ID_NAME)
+    given = head.headers.get(_REQUEST_ID_NAME)
     return given if given and _REQUEST_ID.fullmatch(given) else new_request_id()
 
 
-def trace_of(request: web.BaseRequest) -> str | None:
+def trace_of(head: Head) -> str | None:
     """Take the W3C `traceparent`; an invalid one is no trace, never an error."""
-    given = request.headers.get(_TRACEPARENT_NAME)
+    given = head.headers.get(_TRACEPARENT_NAME)
     return given if given and _TRACEPARENT.fullmatch(given) else None
 
 
@@ -62,15 +77,15 @@ def network_of(address: str) -> str:
     return str(whole.ipv4_mapped or whole.packed[:8].hex())
 
 
-def author_of(request: web.BaseRequest) -> str:
+def author_of(head: Head) -> str:
     """Name who asks: Plait-Author, else the subject of the bearer token, else nobody ("").
 
     Nothing is proved by either yet: access control belongs to a later version. Raises BadHeader.
     """
-    given = single(request.headers, _AUTHOR_NAME)
+    given = single(head.headers, _AUTHOR_NAME)
     if given is not None:
         return _sane("Plait-Author", given)
-    authorization = request.headers.get(_AUTHORIZATION_NAME)
+    authorization = head.headers.get(_AUTHORIZATION_NAME)
     if authorization is None or authorization[:7].lower() != "bearer ":
         return ""
     return author_of_token(authorization[7:].strip())

@@ -20,11 +20,14 @@ from multidict import istr
 
 from plait_server.service import Answer, Begun, Caller, CommitResult, DocumentKey, Edit, Service
 from plait_server.web.edits import knows_its_base, write_answer
+from plait_server.web.requests import Head
 from plait_server.web.routes import document_at
 from plait_server.web.written import WrittenAtOnce
 
-LONGER: Final = (istr("Expect"), istr("Content-Encoding"), istr("Prefer"))
-"""What a request says that wants more than the short road has."""
+# Who sends these wants more than the short road has.
+EXPECT: Final = istr("Expect")
+CONTENT_ENCODING: Final = istr("Content-Encoding")
+PREFER: Final = istr("Prefer")
 
 
 class UnderWay(Struct, frozen=True):
@@ -52,14 +55,11 @@ def under_way_with(request: web.BaseRequest) -> UnderWay | None:
 class Way(Protocol):
     """A connection on which one request has arrived whole, and nothing else is under way.
 
-    Either it is answered, or handed over.
+    Either it is answered, or handed over, once.
     """
 
-    def request(self) -> web.Request | None:
-        """Give the request; None where the caller has left, and nothing is to be done any more."""
-
-    def answer(self, request: web.Request, response: WrittenAtOnce) -> None:
-        """Answer the request, and be there for the next one."""
+    def answer(self, head: Head, response: WrittenAtOnce) -> None:
+        """Answer the request with this head, and be there for the next one."""
 
     def hand_over(self, body: bytes, under_way: UnderWay | None) -> None:
         """Let the request go the long road."""
@@ -68,7 +68,7 @@ class Way(Protocol):
 class Beginner(Protocol):
     """What begins an edit: see `Documents.begin_patch`."""
 
-    def __call__(self, request: web.Request, document: DocumentKey, body: bytes) -> Begun | None: ...
+    def __call__(self, head: Head, document: DocumentKey, body: bytes) -> Begun | None: ...
 
 
 class ShortRoad:
@@ -77,35 +77,32 @@ class ShortRoad:
     def __init__(self, service: Service, begin: Beginner) -> None:
         self._service = service
         self._begin = begin
-        self._arrived: list[tuple[Way, DocumentKey, StreamReader]] = []
+        self._arrived: list[tuple[Way, Head, DocumentKey, StreamReader]] = []
         self._handed_over: set[asyncio.Task[Answer]] = set()
 
     def takes(self, way: Way, message: RawRequestMessage, body: StreamReader) -> bool:
         """Take a request, if it looks like one for this road. Cost: 1 µs."""
-        if message.method != "PATCH" or not body.is_eof() or body.exception() is not None:
+        if message.method != "PATCH" or message.should_close or not body.is_eof():
             return False
-        if message.should_close or message.version != HttpVersion11:
-            return False
-        if any(name in message.headers for name in LONGER):
+        headers = message.headers
+        if EXPECT in headers or CONTENT_ENCODING in headers or PREFER in headers:
             return False
         named = document_at(message.path)
-        if named is None:
+        if named is None or message.version != HttpVersion11 or body.exception() is not None:
             return False
         if not self._arrived:
             asyncio.get_running_loop().call_soon(self._begin_all)
-        self._arrived.append((way, DocumentKey(*named), body))
+        self._arrived.append((way, message, DocumentKey(*named), body))
         return True
 
     def _begin_all(self) -> None:
         arrived, self._arrived = self._arrived, []
-        for way, document, body in arrived:
-            request = way.request()
-            if request is not None:
-                self._begin_one(way, request, document, body.read_nowait())
+        for way, head, document, body in arrived:
+            self._begin_one(way, head, document, body.read_nowait())
 
-    def _begin_one(self, way: Way, request: web.Request, document: DocumentKey, body: bytes) -> None:
+    def _begin_one(self, way: Way, head: Head, document: DocumentKey, body: bytes) -> None:
         try:
-            begun = self._begin(request, document, body)
+            begun = self._begin(head, document, body)
         except Exception:
             begun = None  # the long road meets it too, and says what it is
         if begun is None:
@@ -113,16 +110,14 @@ class ShortRoad:
         elif begun.result is None:
             self._hand_over(way, begun)
         else:
-            begun.result.add_done_callback(partial(self._conclude, way, request, begun))
+            begun.result.add_done_callback(partial(self._conclude, way, head, begun))
 
-    def _conclude(
-        self, way: Way, request: web.Request, begun: Begun, _: asyncio.Future[CommitResult]
-    ) -> None:
+    def _conclude(self, way: Way, head: Head, begun: Begun, _: asyncio.Future[CommitResult]) -> None:
         answer = self._service.conclude_edit(begun)
         if answer is None:
             self._hand_over(way, begun)
         else:
-            way.answer(request, write_answer(answer, known_base=knows_its_base(begun.edit)))
+            way.answer(head, write_answer(answer, known_base=knows_its_base(begun.edit)))
 
     def _hand_over(self, way: Way, begun: Begun) -> None:
         # A task of its own: the edit is seen to its end though the caller may leave.

@@ -1,5 +1,6 @@
 """Responses written in one piece."""
 
+import asyncio
 import time
 from email.utils import formatdate
 from http import HTTPStatus
@@ -7,8 +8,9 @@ from typing import Final
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpVersion, HttpVersion11
 
-from plait_server.web.requests import request_id_of
+from plait_server.web.requests import Head, request_id_of
 
 _STATUS_LINES: Final = {
     status.value: f"{status.value} {status.phrase}\r\n" for status in HTTPStatus if status < 300
@@ -44,32 +46,35 @@ class WrittenAtOnce(web.StreamResponse):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Write everything. Raises ConnectionResetError where nobody is there any more."""
-        self.write_to(request)
+        self._stays = request.keep_alive
+        self._write(request.transport, request, request.version)
         return None
 
-    def write_to(self, request: web.BaseRequest) -> None:
-        """Write everything, now. Raises ConnectionResetError where nobody is there any more."""
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("The client has left.")
-        self._stays = request.keep_alive
-        transport.write(self._head(request).encode("ascii") + self._content)
+    def write_to(self, transport: asyncio.WriteTransport | None, head: Head) -> None:
+        """Write everything, now, in answer to a request of HTTP/1.1 on a connection that stays. Raises
+        ConnectionResetError where nobody is there any more."""
+        self._stays = True
+        self._write(transport, head, HttpVersion11)
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Everything is written."""
 
-    def _head(self, request: web.BaseRequest) -> str:
-        major, minor = request.version
+    def _write(self, transport: asyncio.WriteTransport | None, head: Head, version: HttpVersion) -> None:
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("The client has left.")
+        transport.write(self._head(head, version).encode("ascii") + self._content)
+
+    def _head(self, head: Head, version: HttpVersion) -> str:
         more = ""
         if self._status != HTTPStatus.NO_CONTENT:
             more = f"Content-Length: {len(self._content)}\r\n"
         if not self._stays:
             more += "Connection: close\r\n"
-        elif minor == 0:
+        elif version.minor == 0:
             more += "Connection: keep-alive\r\n"
         return (
-            f"HTTP/{major}.{minor} {_STATUS_LINES[self._status]}{self._fields}"
-            f"X-Request-Id: {request_id_of(request)}\r\nServer: plait\r\nDate: {_date()}\r\n{more}\r\n"
+            f"HTTP/{version.major}.{version.minor} {_STATUS_LINES[self._status]}{self._fields}"
+            f"X-Request-Id: {request_id_of(head)}\r\nServer: plait\r\nDate: {_date()}\r\n{more}\r\n"
         )
 
 
