@@ -49,6 +49,7 @@ class Client(Party):
         """Everything that was sent, as it can be sent again."""
         self.road: list[str] = []
         """What comes to the next requests: lose_request, lose_answer, double."""
+        self._goes_short = False
         self._jobs: dict[Task[None], str] = {}
 
     @property
@@ -169,11 +170,21 @@ class Client(Party):
     async def edit(self, name: str, request: Request, edit: Edit, attempts: int = PATIENT) -> Reply | None:
         """Send an edit of a document; a conflict is remembered."""
         reply = await self.submit(
-            request, lambda service: service.edit(self.caller, key_of(name), edit), attempts
+            request, lambda service: self._edited(service, key_of(name), edit), attempts
         )
         if reply is not None and isinstance(reply.refusal, errors.MergeConflict):
             self.conflicts.append((name, reply.refusal))
         return reply
+
+    async def _edited(self, service: Service, document: DocumentKey, edit: Edit) -> Answer:
+        """Have an edit made, by turns as a whole and in the steps of the short road."""
+        self._goes_short = not self._goes_short
+        begun = service.begin_edit(self.caller, document, edit) if self._goes_short else None
+        if begun is None:
+            return await service.edit(self.caller, document, edit)
+        if begun.result is not None:
+            await asyncio.wait([begun.result])
+        return service.conclude_edit(begun) or await service.go_on_with(begun)
 
     def _learn(self, reply: Reply) -> None:
         """Note what an answer shows to exist."""

@@ -192,8 +192,9 @@ class Documents:
         media_type = _media_type(head)
         if media_type not in PATCH_TYPES or not self._parser.is_short(body):
             return None
+        if len(body) > self._settings.patch_bytes_max:
+            return None
         caller = caller_of(head)
-        self._service.check_room(caller, document)
         edit = self._edit(head, media_type, self._parser.at_once(body), body)
         return self._service.begin_edit(caller, document, edit)
 

@@ -1,0 +1,312 @@
+"""Edits on the short road: answered as on the long one, in order, whoever comes and goes meanwhile."""
+
+import asyncio
+import json
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from address import address_of
+from plait_server.web.connections import Runner
+
+Serve = Callable[..., Awaitable[ClientSession]]
+JSON_PATCH = "application/json-patch+json"
+EDIT = "application/vnd.plait.edit+json"
+LONG = {"Prefer": "unheard-of"}
+"""A preference that nobody knows changes nothing, but the short road has none at all."""
+VARYING = re.compile(r'"epoch":"[^"]*"|"at":"[^"]*"|"request_id":"[^"]*"|[0-9A-Z]{26}|(?<=X-Request-Id: )\S*')
+
+
+class Wire:
+    """A connection, and what is sent over it as it is."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+
+    def send(
+        self,
+        content: object,
+        headers: Mapping[str, str] | None = None,
+        method: str = "PATCH",
+        path: str = "/v1/docs/c/1",
+    ) -> None:
+        self.writer.write(request(content, headers, method, path))
+
+    async def receive(self) -> tuple[int, str, str]:
+        """Read an answer: its status, its head without the date, its body."""
+        async with asyncio.timeout(10):
+            head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
+            length = re.search(r"Content-Length: (\d+)", head)
+            body = await self._reader.readexactly(int(length[1]) if length else 0)
+        lines = sorted(line for line in head.split("\r\n")[1:] if not line.startswith("Date"))
+        return int(head.split()[1]), "\n".join(lines), body.decode()
+
+    async def ask(self, content: object, headers: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+        self.send(content, headers)
+        return await self.receive()
+
+    async def ended(self) -> bool:
+        """Wait until the server hangs up."""
+        async with asyncio.timeout(10):
+            return not await self._reader.read()
+
+
+def request(
+    content: object,
+    headers: Mapping[str, str] | None = None,
+    method: str = "PATCH",
+    path: str = "/v1/docs/c/1",
+) -> bytes:
+    """Write a whole request."""
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    fields = {"Host": "x", "Content-Length": str(len(body)), "Content-Type": JSON_PATCH, **(headers or {})}
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def replacing(pointer: str, value: object) -> list[dict[str, object]]:
+    return [{"op": "replace", "path": pointer, "value": value}]
+
+
+@asynccontextmanager
+async def wire(client: ClientSession) -> AsyncIterator[Wire]:
+    reader, writer = await asyncio.open_connection(*address_of(client))
+    try:
+        yield Wire(reader, writer)
+    finally:
+        writer.close()
+
+
+async def create(client: ClientSession, value: object) -> None:
+    async with client.put("/v1/docs/c/1", json=value, headers={"If-None-Match": "*"}) as answer:
+        assert answer.status == 201
+
+
+@asynccontextmanager
+async def held(file: Path) -> AsyncIterator[None]:
+    """Keep the database from being written: what is committed meanwhile waits."""
+    connection = sqlite3.connect(file, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        connection.close()
+
+
+async def taken(client: ClientSession, *sent: Wire) -> None:
+    """Wait until the server has what was sent: it does when it has answered what was sent later."""
+    for ends in sent:
+        await ends.writer.drain()
+    async with client.get("/healthz") as answer:
+        assert answer.status == 200
+
+
+async def head_of(client: ClientSession) -> tuple[str, Any]:
+    async with client.get("/v1/docs/c/1") as answer:
+        return answer.headers["Plait-Revision"], await answer.json()
+
+
+def counted(runner: Runner) -> int:
+    """Say how many requests aiohttp's own road had."""
+    assert runner.server is not None
+    return runner.server.requests_count
+
+
+SHORT = [
+    ({"Plait-Base": "2"}, replacing("/a", 5), 200),
+    ({}, replacing("/a", 5), 200),
+    ({"Plait-Base": "1"}, replacing("/a", 5), 200),
+    ({"Idempotency-Key": "k", "Plait-Author": "ann"}, replacing("/a", 5), 200),
+    ({"If-Match": '"2"'}, replacing("/a", 5), 200),
+    ({"X-Request-Id": "mine"}, replacing("/a", 5), 200),
+    ({"Content-Type": "application/merge-patch+json", "Plait-Base": "2"}, {"a": 5}, 200),
+    ({"Content-Type": EDIT}, {"patch": replacing("/a", 5), "message": "why", "base": 1}, 200),
+]
+LONGER = [
+    ({"Plait-Base": "1"}, replacing("/b", 5), 409),
+    ({"Plait-Base": "1"}, replacing("/b", 1), 200),
+    ({"Plait-Base": "9"}, replacing("/b", 1), 409),
+    ({"Plait-Base": "x"}, replacing("/b", 1), 400),
+    ({"If-Match": '"1"'}, replacing("/b", 1), 412),
+    ({}, replacing("/x", 5), 422),
+    ({}, [{"op": "test", "path": "/a", "value": 7}], 409),
+    ({}, {"op": "test"}, 400),
+    ({}, b"[{", 400),
+    ({}, b"", 400),
+    ({"Content-Type": "text/plain"}, replacing("/a", 5), 415),
+    ({"Content-Encoding": "gzip"}, b"\x1f\x8b", 415),
+    ({"Content-Type": EDIT}, {"patch": replacing("/a", 5), "dry_run": True}, 200),
+    ({"Content-Type": EDIT}, {"patch": replacing("/a", 5), "whatever": True}, 400),
+    ({}, replacing("/a", "x" * 1_000), 413),
+]
+
+
+@pytest.mark.parametrize(
+    ("headers", "content", "status", "short"),
+    [(*case, True) for case in SHORT] + [(*case, False) for case in LONGER],
+)
+async def test_either_road_gives_the_same_answer(
+    serve: Serve,
+    runners: list[Runner],
+    tmp_path: Path,
+    headers: dict[str, str],
+    content: object,
+    status: int,
+    short: bool,
+) -> None:
+    """Twice, so that it is also the same where it is sent again."""
+    answers, heads = [], []
+    for road in ({}, LONG):
+        client = await serve(db=tmp_path / f"{len(road)}.db", patch_bytes_max=500)
+        await create(client, {"a": 0, "b": 0})
+        async with wire(client) as ends:
+            assert (await ends.ask(replacing("/b", 1)))[0] == 200
+            before = counted(runners[-1])
+            first = await ends.ask(content, {**headers, **road})
+            assert counted(runners[-1]) == before + (0 if short and not road else 1)
+            second = await ends.ask(content, {**headers, **road})
+        answers.append([VARYING.sub("…", "\n".join(map(str, answer))) for answer in (first, second)])
+        heads.append(await head_of(client))
+        assert first[0] == status
+    assert answers[0] == answers[1]
+    assert heads[0] == heads[1]
+
+
+async def test_requests_sent_together_are_answered_in_their_order(client: ClientSession) -> None:
+    await create(client, {"a": 0})
+    async with wire(client) as ends:
+        ends.writer.write(b"".join(request(replacing("/a", n)) for n in range(1, 8)))
+        ends.send(b"", method="GET")
+        revisions = [json.loads((await ends.receive())[2])["revision"] for _ in range(7)]
+        assert revisions == [2, 3, 4, 5, 6, 7, 8]
+        assert json.loads((await ends.receive())[2]) == {"a": 7}
+
+
+async def test_what_comes_while_an_edit_is_under_way_waits_for_its_answer(
+    client: ClientSession, tmp_path: Path
+) -> None:
+    """A read, an edit that conflicts, and rubbish."""
+    await create(client, {"a": 0})
+    async with wire(client) as ends:
+        for number in range(1, 5):
+            async with held(tmp_path / "plait.db"):
+                ends.send(replacing("/a", number))
+                await taken(client, ends)
+                ends.send(b"", method="GET")
+                ends.send(replacing("/a", -1), {"Plait-Base": "1"})
+                await taken(client, ends)
+            assert (await ends.receive())[0] == 200
+            assert json.loads((await ends.receive())[2]) == {"a": number}
+            assert (await ends.receive())[0] == 409
+        async with held(tmp_path / "plait.db"):
+            ends.send(replacing("/a", 99))
+            await taken(client, ends)
+            ends.writer.write(b"NONSENSE\r\n\r\n")
+            await taken(client, ends)
+        assert json.loads((await ends.receive())[2])["outcome"] == "applied"
+        assert (await ends.receive())[0] == 400
+        assert await ends.ended()
+
+
+@pytest.mark.parametrize("road", [{}, LONG])
+async def test_a_head_without_end_is_cut_off_behind_an_edit_under_way(
+    serve: Serve, tmp_path: Path, road: dict[str, str]
+) -> None:
+    client = await serve(head_bytes_max=5_000)
+    await create(client, {"a": 0})
+    async with wire(client) as ends:
+        assert (await ends.ask(replacing("/a", 1)))[0] == 200
+        async with held(tmp_path / "plait.db"):
+            ends.send(replacing("/a", 2), road)
+            await taken(client, ends)
+            ends.writer.write(b"GET /v1 HTTP/1.1\r\n")
+            for number in range(6):
+                ends.writer.write(b"X-%d: %b\r\n" % (number, bytes(1_000).replace(b"\0", b"1")))
+                await taken(client, ends)
+        assert (await ends.receive())[0] == 200
+        assert await ends.ended()
+
+
+@pytest.mark.parametrize("conflicts", [False, True])
+async def test_who_leaves_before_the_answer_leaves_the_edit(
+    serve: Serve, runners: list[Runner], tmp_path: Path, conflicts: bool
+) -> None:
+    """It is made, or kept as a conflict, and the server ends as if nobody had been there."""
+    client = await serve()
+    await create(client, {"a": 0, "b": 0})
+    async with wire(client) as ends:
+        assert (await ends.ask(replacing("/a", 1)))[0] == 200
+        async with held(tmp_path / "plait.db"):
+            ends.send(replacing("/a", 2), {"Plait-Base": "1"} if conflicts else {})
+            await taken(client, ends)
+            ends.writer.transport.abort()
+            await taken(client)
+    async with client.patch(
+        "/v1/docs/c/1", json=replacing("/b", 1), headers={"Content-Type": JSON_PATCH}
+    ) as answer:
+        assert (await answer.json())["revision"] == (3 if conflicts else 4)
+    async with client.get("/v1/docs/c/1/conflicts") as answer:
+        assert len((await answer.json())["conflicts"]) == conflicts
+    await client.close()
+    async with asyncio.timeout(10):
+        await runners[-1].cleanup()
+
+
+async def test_a_silent_connection_is_closed_after_its_edit(serve: Serve) -> None:
+    client = await serve(keepalive_timeout_s=0.3)
+    await create(client, {"a": 0})
+    async with wire(client) as ends:
+        assert (await ends.ask(replacing("/a", 1)))[0] == 200
+        assert (await ends.ask(replacing("/a", 2)))[0] == 200
+        assert await ends.ended()
+
+
+async def test_a_connection_that_is_to_close_is_closed(client: ClientSession) -> None:
+    await create(client, {"a": 0})
+    async with wire(client) as ends:
+        assert (await ends.ask(replacing("/a", 1)))[0] == 200
+        status, head, _ = await ends.ask(replacing("/a", 2), {"Connection": "close"})
+        assert (status, "Connection: close" in head) == (200, True)
+        assert await ends.ended()
+
+
+async def test_edits_under_way_are_answered_when_the_server_stops(
+    serve: Serve, runners: list[Runner], tmp_path: Path
+) -> None:
+    """Those that are applied, and those that conflict and go the long road in the end."""
+    client = await serve()
+    await create(client, {"a": 0})
+    async with wire(client) as one, wire(client) as other, wire(client) as idle:
+        for ends in (one, other, idle):
+            assert (await ends.ask(replacing("/a", 1)))[0] == 200
+        async with held(tmp_path / "plait.db"):
+            one.send(replacing("/a", 2))
+            other.send(replacing("/a", 3), {"Plait-Base": "1"})
+            await taken(client, one, other)
+            stopping = asyncio.create_task(runners[-1].cleanup())
+            assert await idle.ended()
+        assert (await one.receive())[0] == 200
+        assert (await other.receive())[0] == 409
+        assert await one.ended()
+        assert await other.ended()
+        await stopping
+
+
+async def test_nothing_goes_short_where_requests_are_logged_or_counted(
+    serve: Serve, runners: list[Runner], tmp_path: Path
+) -> None:
+    """Neither the log nor the quotas would know of it."""
+    for given in ({"access_log": True}, {"rate_limit_caller": "100/minute"}):
+        client = await serve(db=tmp_path / f"{next(iter(given))}.db", **given)
+        await create(client, {"a": 0})
+        async with wire(client) as ends:
+            before = counted(runners[-1])
+            assert (await ends.ask(replacing("/a", 1)))[0] == 200
+            assert counted(runners[-1]) == before + 1
