@@ -379,7 +379,9 @@ class Attempt(Struct):
         result = self.result
         if result is None or self.refusal is not None or not isinstance(self.decision, Change):
             return None
-        if not result.done() or result.cancelled() or result.exception() or not isinstance(result.result(), Committed):
+        if not result.done() or result.cancelled() or result.exception() is not None:
+            return None
+        if not isinstance(result.result(), Committed):
             return None
         if self.key_record is not None:
             self.pipeline.keys.remember(self.caller, self.key_record)
