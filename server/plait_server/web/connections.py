@@ -104,7 +104,7 @@ class _Connections(web.Server):
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("_body", "_head_bytes", "_idle", "_server", "_settings", "_silence", "_unread")
+    __slots__ = ("_body", "_head_bytes", "_idle", "_road", "_server", "_settings", "_silence", "_unread")
 
     def __init__(self, server: _Connections, settings: Settings, options: dict[str, Any]) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
@@ -114,6 +114,7 @@ class _Connection(web.RequestHandler):
         self._unread: asyncio.TimerHandle | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
         self._head_bytes = 0
+        self._road = server.short_road
         self._idle: asyncio.Future[None] | None = None
         """What aiohttp's task waits for, kept from it while a request goes the short road."""
 
@@ -122,12 +123,15 @@ class _Connection(web.RequestHandler):
         wait_s = self._settings.request_start_timeout_s
         if self._server.is_full:
             # Its one request is refused in words; who says nothing has less time than others.
-            self._request_handler = self._refuse
+            self._request_handler, self._road = self._refuse, None
             wait_s = min(wait_s, REFUSED_START_S)
         self._silence = self._loop.call_later(wait_s, self._cut_if_silent)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        task, is_waiting = self._task_handler, self._waiter is not None or self._idle is not None
         super().connection_lost(exc)
+        if task is not None and is_waiting:
+            task.cancel()  # it may have been woken in this very turn, and has nothing left to serve with
         for timer in (self._silence, self._unread):
             if timer is not None:
                 timer.cancel()
@@ -150,14 +154,13 @@ class _Connection(web.RequestHandler):
             idle.set_result(None)
 
     def _goes_short(self) -> bool:
-        road = self._server.short_road
+        road = self._road
         if road is None or len(self._messages) > 1 or self._upgraded or self._close or self._force_close:
             return False
         message, body = self._messages[0]
         if isinstance(message, _ErrInfo) or not road.takes(self, message, body):
             return False
         self._idle, self._waiter = self._waiter, None
-        self._request_in_progress = True
         return True
 
     def answer(self, head: Head, response: WrittenAtOnce) -> None:
@@ -174,21 +177,16 @@ class _Connection(web.RequestHandler):
         idle, self._idle = self._idle, None
         if idle is None or idle.done():
             return
-        if self._request_factory is None:
-            idle.cancel()
-            return
         again = BodyAgain(self, self._read_bufsize, loop=self._loop)
         again.under_way = under_way
         again.feed_data(body)
         again.feed_eof()
         self._messages[0] = (self._messages[0][0], again)
+        self._waiter = idle
         idle.set_result(None)
 
     def _leave_short_road(self) -> None:
         """Do what aiohttp does after each request."""
-        self._request_in_progress = False
-        if self._handler_waiter is not None:
-            self._handler_waiter.set_result(None)
         idle, self._idle = self._idle, None
         if idle is None or idle.done():
             return
