@@ -40,7 +40,7 @@ from plait_server.web.pages import cursor_of, limit_of, only_query, page_respons
 from plait_server.web.problems import WEAK_TAG_HINT, Problem
 from plait_server.web.requests import Head
 from plait_server.web.routes import COLLECTION, DOCUMENT, LABEL_PATTERN, Route
-from plait_server.web.short_road import under_way_with
+from plait_server.web.short_road import take_under_way
 
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -168,10 +168,15 @@ class Documents:
         )
 
     async def patch(self, request: web.Request) -> web.StreamResponse:
-        under_way = under_way_with(request)
+        under_way = take_under_way(request)
         if under_way is not None:
             caller, known_base = under_way.caller, knows_its_base(under_way.edit)
-            return await self._answers.respond(request, caller, await under_way.answer, known_base=known_base)
+            try:
+                decided = await under_way.answer
+            finally:
+                # It knows the refusal, that knows the frames it came through, and this would be one.
+                del under_way
+            return await self._answers.respond(request, caller, decided, known_base=known_base)
         only_query(request)
         media_type = _media_type(request)
         if media_type not in PATCH_TYPES:
