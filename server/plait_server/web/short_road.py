@@ -46,10 +46,13 @@ class BodyAgain(StreamReader):
     under_way: UnderWay | None
 
 
-def under_way_with(request: web.BaseRequest) -> UnderWay | None:
-    """Give what was begun of a request on the short road."""
+def take_under_way(request: web.BaseRequest) -> UnderWay | None:
+    """Take what was begun of a request on the short road, once: whoever has it has to let it go."""
     body = request.content
-    return body.under_way if isinstance(body, BodyAgain) else None
+    if not isinstance(body, BodyAgain):
+        return None
+    under_way, body.under_way = body.under_way, None
+    return under_way
 
 
 class Way(Protocol):
@@ -113,7 +116,10 @@ class ShortRoad:
             begun.result.add_done_callback(partial(self._conclude, way, head, begun))
 
     def _conclude(self, way: Way, head: Head, begun: Begun, _: asyncio.Future[CommitResult]) -> None:
-        answer = self._service.conclude_edit(begun)
+        try:
+            answer = self._service.conclude_edit(begun)
+        except Exception:
+            answer = None  # who goes on with it meets it too, and says what it is
         if answer is None:
             self._hand_over(way, begun)
         else:
