@@ -1,6 +1,7 @@
 """Edits on the short road: answered as on the long one, in order, whoever comes and goes meanwhile."""
 
 import asyncio
+import gc
 import json
 import re
 import sqlite3
@@ -10,10 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 
 from address import address_of
+from plait_server.config import Settings
+from plait_server.service import Begun, DocumentKey, Service
+from plait_server.service.attempt import Attempt
+from plait_server.store.sqlite import SqliteStore
+from plait_server.web.application import create_app, service_limits
 from plait_server.web.connections import Runner
+from plait_server.web.documents import Documents
+from plait_server.web.requests import Head
+from plait_server.web.short_road import SHORT_ROAD, ShortRoad
 
 Serve = Callable[..., Awaitable[ClientSession]]
 JSON_PATCH = "application/json-patch+json"
@@ -106,6 +115,31 @@ async def taken(client: ClientSession, *sent: Wire) -> None:
         await ends.writer.drain()
     async with client.get("/healthz") as answer:
         assert answer.status == 200
+
+
+@asynccontextmanager
+async def meddled(file: Path, meddle: Callable[[Runner, Begun | None], Begun | None]) -> AsyncIterator[Wire]:
+    """Connect to a server with a document, whose edits somebody meddles with once they are begun."""
+    settings = Settings(port=0, db=file, shutdown_timeout_s=3_600)
+    service = await Service.open(await SqliteStore.open(settings.db), limits=service_limits(settings))
+    application, documents = create_app(service, settings), Documents(service, settings)
+
+    def begin(head: Head, document: DocumentKey, body: bytes) -> Begun | None:
+        return meddle(runner, documents.begin_patch(head, document, body))
+
+    application[SHORT_ROAD] = ShortRoad(service, begin)
+    runner = Runner(application, settings)
+    try:
+        await runner.setup()
+        await web.TCPSite(runner, settings.host, settings.port).start()
+        host, port = runner.addresses[0][:2]
+        async with ClientSession(f"http://{host}:{port}") as client:
+            await create(client, {"a": 0})
+            async with wire(client) as ends:
+                yield ends
+    finally:
+        async with asyncio.timeout(10):
+            await runner.cleanup()
 
 
 async def head_of(client: ClientSession) -> tuple[str, Any]:
@@ -257,6 +291,89 @@ async def test_who_leaves_before_the_answer_leaves_the_edit(
     await client.close()
     async with asyncio.timeout(10):
         await runners[-1].cleanup()
+
+
+@pytest.mark.parametrize("conflicts", [False, True])
+async def test_a_server_that_stops_does_not_wait_for_who_has_left(
+    serve: Serve, runners: list[Runner], tmp_path: Path, conflicts: bool
+) -> None:
+    """Nor for what would have been the answer: only for the edit."""
+    client = await serve(shutdown_timeout_s=3_600)
+    await create(client, {"a": 0})
+    async with wire(client) as ends:
+        assert (await ends.ask(replacing("/a", 1)))[0] == 200
+        async with held(tmp_path / "plait.db"):
+            ends.send(replacing("/a", 2), {"Plait-Base": "1"} if conflicts else {})
+            await taken(client, ends)
+            ends.writer.transport.abort()
+            await taken(client)
+            stopping = asyncio.create_task(runners[-1].cleanup())
+            await client.close()
+            await asyncio.wait([stopping], timeout=0.2)
+        async with asyncio.timeout(10):
+            await stopping
+
+
+async def test_a_connection_lost_in_the_turn_it_is_woken_in_ends(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The task that was woken finds nothing any more to serve with."""
+
+    def begin(runner: Runner, _: Begun | None) -> Begun | None:
+        assert runner.server is not None
+        for connection in runner.server.connections:
+            assert connection.transport is not None
+            connection.transport.abort()
+        return None
+
+    async with meddled(tmp_path / "plait.db", begin) as ends:
+        ends.send(replacing("/a", 1), path="/v1/docs/c/unheard-of")
+        assert await ends.ended()
+    gc.collect()
+    assert not caplog.records
+
+
+async def test_an_edit_that_cannot_be_concluded_is_let_go(tmp_path: Path) -> None:
+    """Whatever goes wrong then is answered, the connection goes on, and the server can stop."""
+
+    def begin(_: Runner, begun: Begun | None) -> Begun | None:
+        if begun is not None and begun.edit.message == "fail":
+            begun.attempt.since = [None]  # type: ignore[list-item]
+        return begun
+
+    async with meddled(tmp_path / "plait.db", begin) as ends:
+        assert (await ends.ask({"patch": replacing("/a", 1), "message": "fail"}, {"Content-Type": EDIT}))[
+            0
+        ] == 500
+        assert (await ends.ask(replacing("/a", 2)))[0] == 200
+
+
+@pytest.mark.parametrize("road", [{}, LONG])
+async def test_a_refusal_leaves_nothing_in_memory(client: ClientSession, road: dict[str, str]) -> None:
+    """Not even until somebody looks for cycles."""
+    await create(client, {"a": 0})
+    async with wire(client) as ends:
+        assert (await ends.ask(replacing("/a", 1)))[0] == 200
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                assert (await ends.ask(replacing("/a", 2), {"Plait-Base": "1", **road}))[0] == 409
+            assert (await ends.ask(replacing("/a", 3)))[0] == 200
+            attempts = [each for each in gc.get_objects() if type(each) is Attempt]
+        finally:
+            gc.enable()
+        assert len(attempts) <= 1
+
+
+@pytest.mark.parametrize("road", [{}, LONG])
+async def test_a_connection_too_many_is_refused_on_either_road(serve: Serve, road: dict[str, str]) -> None:
+    client = await serve(connections_max=1)
+    await create(client, {"a": 0})
+    async with wire(client) as ends:
+        assert (await ends.ask(replacing("/a", 1), road))[0] == 503
+        assert await ends.ended()
+    assert await head_of(client) == ("1", {"a": 0})
 
 
 async def test_a_silent_connection_is_closed_after_its_edit(serve: Serve) -> None:
