@@ -155,7 +155,7 @@ class _Connection(web.RequestHandler):
 
     def _goes_short(self) -> bool:
         road = self._road
-        if road is None or len(self._messages) > 1 or self._upgraded or self._close or self._force_close:
+        if road is None or len(self._messages) > 1 or self._upgraded:
             return False
         message, body = self._messages[0]
         if isinstance(message, _ErrInfo) or not road.takes(self, message, body):
