@@ -223,6 +223,28 @@ async def test_requests_sent_together_are_answered_in_their_order(client: Client
         assert json.loads((await ends.receive())[2]) == {"a": 7}
 
 
+async def test_requests_sent_together_are_answered_after_however_many(client: ClientSession) -> None:
+    """aiohttp parses so many requests ahead: those that went the short road are none of them."""
+    await create(client, {"a": 0})
+    async with wire(client) as ends:
+        for number in range(1, 100):
+            assert (await ends.ask(replacing("/a", number)))[0] == 200
+        ends.writer.write(request(b"", method="GET") * 40)
+        for _ in range(40):
+            assert json.loads((await ends.receive())[2]) == {"a": 99}
+
+
+async def test_an_upgrade_that_is_declined_ends_nothing(client: ClientSession) -> None:
+    """What comes behind it is no part of it."""
+    await create(client, {"a": 0})
+    async with wire(client) as ends:
+        for number in range(1, 4):
+            ends.send(replacing("/a", number), {"Connection": "Upgrade", "Upgrade": "websocket"})
+            ends.send(b"", method="GET")
+            assert (await ends.receive())[0] == 200
+            assert json.loads((await ends.receive())[2]) == {"a": number}
+
+
 async def test_what_comes_while_an_edit_is_under_way_waits_for_its_answer(
     client: ClientSession, tmp_path: Path
 ) -> None:
@@ -270,7 +292,7 @@ async def test_a_head_without_end_is_cut_off_behind_an_edit_under_way(
 
 @pytest.mark.parametrize("conflicts", [False, True])
 async def test_who_leaves_before_the_answer_leaves_the_edit(
-    serve: Serve, runners: list[Runner], tmp_path: Path, conflicts: bool
+    serve: Serve, runners: list[Runner], tmp_path: Path, caplog: pytest.LogCaptureFixture, conflicts: bool
 ) -> None:
     """It is made, or kept as a conflict, and the server ends as if nobody had been there."""
     client = await serve()
@@ -291,6 +313,8 @@ async def test_who_leaves_before_the_answer_leaves_the_edit(
     await client.close()
     async with asyncio.timeout(10):
         await runners[-1].cleanup()
+    gc.collect()
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("conflicts", [False, True])
