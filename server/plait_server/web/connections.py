@@ -188,7 +188,7 @@ class _Connection(web.RequestHandler):
     def _leave_short_road(self) -> None:
         """Do what aiohttp does after each request."""
         idle, self._idle = self._idle, None
-        if idle is None or idle.done():
+        if idle is None:
             return
         if self._close or self._force_close:
             idle.cancel()

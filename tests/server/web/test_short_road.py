@@ -213,6 +213,22 @@ async def test_either_road_gives_the_same_answer(
     assert heads[0] == heads[1]
 
 
+@pytest.mark.parametrize("roads", [({}, LONG), (LONG, {})])
+async def test_a_request_that_takes_the_other_road_is_the_same_request(
+    client: ClientSession, roads: tuple[dict[str, str], dict[str, str]]
+) -> None:
+    """An idempotency key is one, whichever road it came first."""
+    await create(client, {"a": 0})
+    async with wire(client) as ends:
+        assert (await ends.ask(replacing("/a", 1)))[0] == 200
+        first, again = [
+            await ends.ask(replacing("/a", 2), {"Idempotency-Key": "k", **road}) for road in roads
+        ]
+        assert (first[0], again[0]) == (200, 200)
+        assert ("Idempotency-Replayed" in first[1], "Idempotency-Replayed" in again[1]) == (False, True)
+        assert json.loads(first[2])["revision"] == json.loads(again[2])["revision"]
+
+
 async def test_requests_sent_together_are_answered_in_their_order(client: ClientSession) -> None:
     await create(client, {"a": 0})
     async with wire(client) as ends:
