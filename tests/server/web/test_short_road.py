@@ -175,7 +175,8 @@ LONGER = [
     ({}, b"[{", 400),
     ({}, b"", 400),
     ({"Content-Type": "text/plain"}, replacing("/a", 5), 415),
-    ({"Content-Encoding": "gzip"}, b"\x1f\x8b", 415),
+    ({"Content-Encoding": "gzip"}, replacing("/a", 5), 415),
+    ({"Expect": "miracles"}, replacing("/a", 5), 417),
     ({"Content-Type": EDIT}, {"patch": replacing("/a", 5), "dry_run": True}, 200),
     ({"Content-Type": EDIT}, {"patch": replacing("/a", 5), "whatever": True}, 400),
     ({}, replacing("/a", "x" * 1_000), 413),
@@ -425,6 +426,50 @@ async def test_a_silent_connection_is_closed_after_its_edit(serve: Serve) -> Non
         assert await ends.ended()
 
 
+async def test_a_connection_is_silent_only_from_its_answer_on(serve: Serve, tmp_path: Path) -> None:
+    """However long that took."""
+    client = await serve(keepalive_timeout_s=0.5)
+    await create(client, {"a": 0})
+    async with wire(client) as ends:
+        async with held(tmp_path / "plait.db"):
+            answer = asyncio.create_task(ends.ask(replacing("/a", 1)))
+            await asyncio.wait([answer], timeout=0.7)
+            assert not answer.done()
+        assert (await answer)[0] == 200
+        assert (await ends.ask(replacing("/a", 2)))[0] == 200
+        assert await ends.ended()
+
+
+async def test_an_edit_that_comes_in_pieces_is_whole(client: ClientSession) -> None:
+    """Wherever it is cut."""
+    await create(client, {"a": 0})
+    async with wire(client) as ends:
+        sent = request(replacing("/a", 1))
+        for cut in range(1, len(sent), 9):
+            ends.writer.write(sent[:cut])
+            await taken(client, ends)
+            ends.writer.write(sent[cut:])
+            assert (await ends.receive())[0] == 200
+
+
+async def test_who_waits_to_be_told_to_go_on_is_told(client: ClientSession) -> None:
+    await create(client, {"a": 0})
+    async with wire(client) as ends:
+        assert (await ends.ask(replacing("/a", 1)))[0] == 200
+        assert (await ends.ask(replacing("/a", 2), {"Expect": "100-continue"}))[0] == 100
+        assert (await ends.receive())[0] == 200
+
+
+async def test_who_speaks_an_older_http_is_told_that_the_connection_stays(client: ClientSession) -> None:
+    await create(client, {"a": 0})
+    async with wire(client) as ends:
+        for number in range(1, 4):
+            sent = request(replacing("/a", number), {"Connection": "keep-alive"})
+            ends.writer.write(sent.replace(b"HTTP/1.1", b"HTTP/1.0"))
+            status, head, _ = await ends.receive()
+            assert (status, "Connection: keep-alive" in head) == (200, True)
+
+
 async def test_a_connection_that_is_to_close_is_closed(client: ClientSession) -> None:
     await create(client, {"a": 0})
     async with wire(client) as ends:
@@ -437,8 +482,8 @@ async def test_a_connection_that_is_to_close_is_closed(client: ClientSession) ->
 async def test_edits_under_way_are_answered_when_the_server_stops(
     serve: Serve, runners: list[Runner], tmp_path: Path
 ) -> None:
-    """Those that are applied, and those that conflict and go the long road in the end."""
-    client = await serve()
+    """Those that are applied, and those that conflict and go the long road in the end. Nothing is left."""
+    client = await serve(shutdown_timeout_s=3_600)
     await create(client, {"a": 0})
     async with wire(client) as one, wire(client) as other, wire(client) as idle:
         for ends in (one, other, idle):
@@ -453,7 +498,9 @@ async def test_edits_under_way_are_answered_when_the_server_stops(
         assert (await other.receive())[0] == 409
         assert await one.ended()
         assert await other.ended()
-        await stopping
+        await client.close()
+        async with asyncio.timeout(10):
+            await stopping
 
 
 async def test_nothing_goes_short_where_requests_are_logged_or_counted(
