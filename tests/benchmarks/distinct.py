@@ -73,6 +73,8 @@ def _rows(connections: int, samples: Mapping[str, list[Sample]]) -> Iterator[Row
     p99_s = median(sample.p99_s for sample in samples["plait"])
     yield Row(f"{at} p99 of an edit, to p50", p99_s / p50_s, "x", P99_AIM)
     yield Row(f"{at} p50 of an edit", p50_s * 1e3, "ms")
+    ratio = cpu_ratio(samples["plait, keyed"], samples["plait"])
+    yield Row(f"{at} CPU an edit with an idempotency key, to one without", ratio, "x")
     if "plait in memory" in rate:
         ratio = rate["plait in memory"] / rate["plait"]
         yield Row(f"{at} throughput, database in memory to on disk", ratio, "x")
@@ -112,6 +114,7 @@ async def _subjects(documents_each: int) -> AsyncIterator[tuple[Path, _Subjects]
         )
         references = {f"bare{name}": each for name, each in zip(loops, started, strict=True)}
         await asyncio.gather(*(create(each, documents(documents_each)) for each in plaits.values()))
+        await create(plaits["plait"], documents(documents_each, "keyed"))
         subjects = {}
         for name, each in plaits.items():
             subjects[name] = each, places(documents_each)
@@ -119,6 +122,7 @@ async def _subjects(documents_each: int) -> AsyncIterator[tuple[Path, _Subjects]
             reference = name.replace("plait", "bare")
             if reference in references:
                 subjects[reference] = references[reference], places(documents_each)
+        subjects["plait, keyed"] = plaits["plait"], places(documents_each, "keyed", keyed=True)
         yield folder, subjects
 
 

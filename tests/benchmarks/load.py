@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from plait_client.wire.request import new_key
+
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _REVISION = re.compile(rb"(?i)\r\nplait-revision: *(\d+)")
 FIRST_VALUE = 1_000_000
@@ -21,10 +23,18 @@ class Place:
     """One place of one document, and what its writer knows: the last revision that was acknowledged to it.
 
     Its edits replace the value, or add to it with *adds*, and name what he knows: *strict* ones insist on it.
+    *keyed* ones have an idempotency key, as those of the client do.
     """
 
     def __init__(
-        self, document: str, pointer: str, revision: int = 1, *, strict: bool = False, adds: bool = False
+        self,
+        document: str,
+        pointer: str,
+        revision: int = 1,
+        *,
+        strict: bool = False,
+        adds: bool = False,
+        keyed: bool = False,
     ) -> None:
         kind, patch = "json-patch", b'[{"op":"replace","path":"%b","value":%%d}]'
         if adds:
@@ -32,10 +42,12 @@ class Place:
         body = patch % pointer.encode()
         head = (
             "PATCH /v1/docs/%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/%s+json\r\n"
-            "%s\r\nContent-Length: %d\r\n\r\n"
+            "%s%s\r\nContent-Length: %d\r\n\r\n"
         )
         states = 'If-Match: "%d"' if strict else "Plait-Base: %d"
-        self._template = (head % (quote(document), kind, states, len(body) + 5)).encode() + body
+        key = "Idempotency-Key: %b\r\n" if keyed else ""
+        self._template = (head % (quote(document), kind, key, states, len(body) + 5)).encode() + body
+        self._keyed = keyed
         self.revision = revision
         self.value = FIRST_VALUE
         self.attempts = self.acknowledged = self.last_acknowledged = self.sum_acknowledged = 0
@@ -43,6 +55,8 @@ class Place:
     def request(self) -> bytes:
         self.attempts += 1
         self.value += 1
+        if self._keyed:
+            return self._template % (new_key().encode(), self.revision, self.value)
         return self._template % (self.revision, self.value)
 
     def answered(self, status: int, revision: int) -> bool:

@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import math
+import re
+import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -24,6 +26,7 @@ from plait_client.errors import (
     TransportError,
 )
 from plait_client.events import Counters, Events, Retrying
+from plait_client.wire.request import new_key
 from plait_client.wire.retry import Kind, Retry, RetryQuota
 from plait_client.wire.transport import Answer, Request, Transport
 from simulation.faulty_proxy import PROCESSED, Fault, FaultyProxy, end, scripted
@@ -553,3 +556,13 @@ async def test_a_write_without_a_key_is_not_sent_again_once_it_may_have_arrived(
         await transport(session).send(Request("POST", "/v1/docs/orders", {}, b"{}"))
     assert raised.value.attempts == 2
     assert raised.value.outcome_unknown
+
+
+def test_keys_sort_by_the_time_they_were_made_and_no_two_are_the_same() -> None:
+    """However many are made in one millisecond."""
+    before = int(time.time() * 1000)
+    keys = [new_key() for _ in range(1_000)]
+    after = int(time.time() * 1000)
+    assert len(set(keys)) == len(keys)
+    assert all(re.fullmatch("[0-9a-f]{32}", key) for key in keys)
+    assert all(before <= int(key[:12], 16) <= after for key in keys)

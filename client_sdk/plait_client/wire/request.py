@@ -7,6 +7,7 @@ the same write, however often and however much later.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from secrets import token_hex
 from typing import Final
@@ -30,8 +31,12 @@ _encode = msgspec.json.encode
 
 
 def new_key() -> str:
-    """Name one write: 128 random bits."""
-    return token_hex(16)
+    """Name one write: the milliseconds of now in 48 bits, and 80 random ones.
+
+    Keys that sort by time cost a server a third of what random ones do: those of one moment are kept in
+    one place.
+    """
+    return f"{int(time.time() * 1000):012x}{token_hex(10)}"
 
 
 def key_of(write: Request) -> str:

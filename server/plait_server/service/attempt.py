@@ -207,7 +207,12 @@ class Attempt(Struct):
             return False
         if edit.weight_bytes > long or (self.document.size_bound > long and self.reads_all):
             return True
-        return self.tip.n - self.base > LATE_REVISIONS or self.steps > STEPS_MAX
+        if self.tip.n - self.base > LATE_REVISIONS:
+            return True
+        document = self.document
+        few = self.base >= document.floor and document.operations_bound(self.base) <= STEPS_MAX
+        # Counted only where there may be many: to count takes long itself.
+        return (not few or document.leases is not None) and self.steps > STEPS_MAX
 
     @property
     def steps(self) -> int:

@@ -21,6 +21,7 @@ class OpenDocument:
     """
 
     __slots__ = (
+        "_operations_most",
         "_policy",
         "_recent",
         "_touched",
@@ -61,6 +62,8 @@ class OpenDocument:
         # Revisions without gaps up to the tip. The first is the floor: it is there for its value.
         self._recent = recent
         self.recent_bytes = sum(revision.weight for revision in recent[1:])
+        self._operations_most = _most_operations(recent)
+        """No revision in memory has more."""
         self._touched: TouchIndex | None = None
         self._policy: Policy | None = None
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
@@ -112,6 +115,11 @@ class OpenDocument:
         touched = self._touched is None or self._touched.overlaps(operations, n)
         return touched or n < self.floor
 
+    def operations_bound(self, n: int) -> int:
+        """Give no less than the number of operations after revision `n`, which is in memory. Cost: next to
+        nothing; to count them takes microseconds where many come after it."""
+        return (self.tip.n - n) * self._operations_most
+
     def append(self, revision: Revision, size_bound: int) -> None:
         """Make `revision` the tip: speculative until `settle`."""
         if self.leases is not None:
@@ -120,6 +128,8 @@ class OpenDocument:
         self.size_bound = size_bound
         self._recent.append(revision)
         self.recent_bytes += revision.weight
+        if len(revision.operations) > self._operations_most:
+            self._operations_most = len(revision.operations)
         if self._touched is not None:
             self._touched.record(revision.operations, revision.n)
 
@@ -131,6 +141,7 @@ class OpenDocument:
             return
         self._recent = [floor, *revisions, *self._recent[1:]]
         self.recent_bytes += weight
+        self._operations_most = max(self._operations_most, _most_operations(revisions))
         self._touched = None
 
     def settle(self, revision: Revision) -> None:
@@ -198,3 +209,7 @@ class OpenDocument:
             if n <= upto and not waiter.done():
                 waiter.set_result(None)
         self._waiters = [entry for entry in self._waiters if not entry[1].done()]
+
+
+def _most_operations(revisions: list[Revision]) -> int:
+    return max((len(revision.operations) for revision in revisions), default=0)

@@ -57,6 +57,7 @@ CREATE TABLE snapshots (
     PRIMARY KEY (tenant, collection, document, n)
 );
 
+-- By the key first: where keys sort by time, those of one moment are near each other, whosever they are.
 CREATE TABLE idempotency (
     tenant TEXT NOT NULL,
     caller TEXT NOT NULL,
@@ -64,7 +65,7 @@ CREATE TABLE idempotency (
     fingerprint TEXT NOT NULL,
     answer BLOB NOT NULL,
     expires INTEGER NOT NULL,
-    PRIMARY KEY (tenant, caller, key)
+    PRIMARY KEY (key, caller, tenant)
 ) WITHOUT ROWID;
 
 CREATE INDEX idempotency_by_expiry ON idempotency (expires);

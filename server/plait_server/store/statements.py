@@ -29,7 +29,7 @@ VALUES ROWS
 """
 INSERT_KEY = """
 INSERT INTO idempotency (tenant, caller, key, fingerprint, answer, expires) VALUES ROWS
-ON CONFLICT (tenant, caller, key) DO UPDATE
+ON CONFLICT (key, caller, tenant) DO UPDATE
 SET fingerprint = excluded.fingerprint, answer = excluded.answer, expires = excluded.expires
 WHERE idempotency.expires <= ?
 """
@@ -180,8 +180,8 @@ SELECT tenant, name, n, body, author, at FROM collections AS newest WHERE n = (
     SELECT max(n) FROM collections AS each WHERE each.tenant = newest.tenant AND each.name = newest.name)
 """
 PRUNE_KEYS = """
-DELETE FROM idempotency WHERE (tenant, caller, key) IN (
-    SELECT tenant, caller, key FROM idempotency WHERE expires <= ? LIMIT ?)
+DELETE FROM idempotency WHERE (key, caller, tenant) IN (
+    SELECT key, caller, tenant FROM idempotency WHERE expires <= ? LIMIT ?)
 """
 PRUNE_CONFLICTS = """
 DELETE FROM conflicts WHERE rowid IN (SELECT rowid FROM conflicts WHERE expires <= ? LIMIT ?)

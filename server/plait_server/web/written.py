@@ -12,6 +12,7 @@ from aiohttp.http import HttpVersion, HttpVersion11
 
 from plait_server.web.requests import Head, request_id_of
 
+_NO_CONTENT: Final = HTTPStatus.NO_CONTENT.value  # a member of an enum is looked up slowly
 _STATUS_LINES: Final = {
     status.value: f"{status.value} {status.phrase}\r\n" for status in HTTPStatus if status < 300
 }
@@ -66,7 +67,7 @@ class WrittenAtOnce(web.StreamResponse):
 
     def _head(self, head: Head, version: HttpVersion) -> str:
         more = ""
-        if self._status != HTTPStatus.NO_CONTENT:
+        if self._status != _NO_CONTENT:
             more = f"Content-Length: {len(self._content)}\r\n"
         if not self._stays:
             more += "Connection: close\r\n"

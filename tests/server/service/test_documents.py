@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from plait_server.service.document import OpenDocument
 from plait_server.service.documents import Documents
 from plait_server.service.limits import ServiceLimits
-from plait_server.service.revision import replay
+from plait_server.service.revision import Revision, read_revision, replay
 from plait_server.store import Address, Commit, RevisionRecord, Store, StoredDocument
 from plait_server.store.sqlite import SqliteStore
 
@@ -115,6 +116,28 @@ async def test_what_is_kept_of_the_past_is_bounded_by_number_and_by_weight() -> 
         assert [each.n for each in document.since(document.floor, 100)] == list(
             range(document.floor + 1, 101)
         )
+
+
+async def test_operations_are_never_more_than_their_bound() -> None:
+    """Whatever was loaded, made or read back; and it is a close one where revisions are alike."""
+    document, limits = opened(10), ServiceLimits()
+    document.append(several(11, 3), 10)
+    document.append(several(12, 2), 10)
+    assert document.operations_bound(11) == 3
+    document.forget(9)
+    older = [several(n, 5 if n == 4 else 1) for n in range(2, document.floor + 1)]
+    document.prepend(several(1, 1), older, limits)
+    for n in range(1, 13):
+        since = document.since(n, document.tip.n)
+        assert sum(len(each.operations) for each in since) <= document.operations_bound(n)
+    assert document.operations_bound(12) == 0
+    assert document.operations_bound(1) == 11 * 5
+
+
+def several(n: int, operations: int) -> Revision:
+    """A revision of so many operations."""
+    made = read_revision(record(n), {"n": n})
+    return msgspec.structs.replace(made, operations=made.operations * operations)
 
 
 async def test_what_was_forgotten_counts_as_touched() -> None:
