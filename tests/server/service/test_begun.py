@@ -73,6 +73,37 @@ async def test_an_edit_that_has_to_wait_is_not_begun(bench: Bench) -> None:
     await closes(bench)
 
 
+async def test_an_edit_for_which_there_is_no_place_is_not_begun(bench: Bench) -> None:
+    """Nor is anything known of its key."""
+    await put(bench.service, {"a": 0})
+    service = await bench.reopen(ServiceLimits(edits_waiting_max=1))
+    await service.read(ANN, ORDER)
+    bench.store.gate.clear()
+    first = begun_with(bench, replacing("/a", 1))
+    assert service.begin_edit(ANN, ORDER, replacing("/a", 2, key=KEY)) is None
+    bench.store.gate.set()
+    assert (await settled(bench, first)) is not None
+    assert (await service.edit(ANN, ORDER, replacing("/a", 2, key=KEY))).revision == 3
+    await closes(bench)
+
+
+async def test_an_edit_that_takes_long_is_not_begun(bench: Bench) -> None:
+    """Neither its place nor its key is kept."""
+    await put(bench.service, {"a": 0})
+    edit = Edit(kind="patch", content=[{"op": "remove", "path": "/a"}], key=KEY, weight_bytes=10**9)
+    assert bench.service.begin_edit(ANN, ORDER, edit) is None
+    assert (await bench.service.edit(ANN, ORDER, edit)).revision == 2
+    await closes(bench)
+
+
+async def test_a_dry_run_leaves_its_key_to_the_edit(bench: Bench) -> None:
+    await put(bench.service, {"a": 0})
+    begun = begun_with(bench, replacing("/a", 1, key=KEY, dry_run=True))
+    assert (await bench.service.go_on_with(begun)).outcome == "would_apply"
+    assert (await bench.service.edit(ANN, ORDER, replacing("/a", 1, key=KEY))).revision == 2
+    await closes(bench)
+
+
 async def test_no_edit_is_begun_once_the_service_closes(bench: Bench) -> None:
     await put(bench.service, {"a": 0})
     bench.store.gate.clear()
