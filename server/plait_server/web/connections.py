@@ -6,7 +6,6 @@ before a handler is reached is a problem document like every other.
 """
 
 import asyncio
-import contextlib
 import gc
 import logging
 from collections.abc import Coroutine
@@ -21,9 +20,8 @@ from aiohttp.web_protocol import _ErrInfo
 from plait_server.config import Settings
 from plait_server.errors import Overloaded
 from plait_server.web.problems import Problem, problem_response
-from plait_server.web.requests import Head, new_request_id, problem_of, request_id_of
-from plait_server.web.short_road import SHORT_ROAD, BodyAgain, ShortRoad, UnderWay
-from plait_server.web.written import WrittenAtOnce
+from plait_server.web.requests import new_request_id, problem_of, request_id_of
+from plait_server.web.short_road import SHORT_ROAD, ShortRoad, Way
 
 LINGERING_S: Final = 2.0
 REFUSED_START_S: Final = 1.0
@@ -103,20 +101,17 @@ class _Connections(web.Server):
         return _Connection(self, self._settings, self._options)
 
 
-class _Connection(web.RequestHandler):
-    __slots__ = ("_body", "_head_bytes", "_idle", "_road", "_server", "_settings", "_silence", "_unread")
+class _Connection(Way):
+    __slots__ = ("_body", "_head_bytes", "_server", "_settings", "_silence", "_unread")
 
     def __init__(self, server: _Connections, settings: Settings, options: dict[str, Any]) -> None:
-        super().__init__(server, loop=asyncio.get_running_loop(), **options)
+        super().__init__(server, server.short_road, **options)
         self._server = server
         self._settings = settings
         self._silence: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
         self._head_bytes = 0
-        self._road = server.short_road
-        self._idle: asyncio.Future[None] | None = None
-        """What aiohttp's task waits for, kept from it while a request goes the short road."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -128,20 +123,14 @@ class _Connection(web.RequestHandler):
         self._silence = self._loop.call_later(wait_s, self._cut_if_silent)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        task, is_waiting = self._task_handler, self._waiter is not None or self._idle is not None
         super().connection_lost(exc)
-        if task is not None and is_waiting:
-            task.cancel()  # it may have been woken in this very turn, and has nothing left to serve with
         for timer in (self._silence, self._unread):
             if timer is not None:
                 timer.cancel()
 
     def data_received(self, data: bytes) -> None:
         requests, of_a_head = self._request_count, self._body.is_eof()
-        # Nobody is woken by aiohttp: the request may go the short road.
-        idle, self._waiter = self._waiter, None
         super().data_received(data)
-        self._waiter = idle
         # aiohttp bounds each line and their number, which together is far more than anybody needs.
         if self._request_count != requests:
             self._body = self._messages[-1][1]
@@ -150,60 +139,6 @@ class _Connection(web.RequestHandler):
             self._head_bytes += len(data)
             if self._head_bytes > self._settings.head_bytes_max:
                 self._refuse_head()
-        if self._messages and idle is not None and not idle.done() and not self._goes_short():
-            idle.set_result(None)
-
-    def _goes_short(self) -> bool:
-        road = self._road
-        if road is None or len(self._messages) > 1 or self._upgraded:
-            return False
-        message, body = self._messages[0]
-        if isinstance(message, _ErrInfo) or not road.takes(self, message, body):
-            return False
-        self._idle, self._waiter = self._waiter, None
-        return True
-
-    def answer(self, head: Head, response: WrittenAtOnce) -> None:
-        """See `Way`."""
-        self._messages.popleft()
-        if self._parser is not None:
-            self._parser.message_consumed()
-        with contextlib.suppress(ConnectionResetError):
-            response.write_to(self.transport, head)
-        self._leave_short_road()
-
-    def hand_over(self, body: bytes, under_way: UnderWay | None) -> None:
-        """See `Way`."""
-        idle, self._idle = self._idle, None
-        if idle is None or idle.done():
-            return
-        again = BodyAgain(self, self._read_bufsize, loop=self._loop)
-        again.under_way = under_way
-        again.feed_data(body)
-        again.feed_eof()
-        self._messages[0] = (self._messages[0][0], again)
-        self._waiter = idle
-        idle.set_result(None)
-
-    def _leave_short_road(self) -> None:
-        """Do what aiohttp does after each request."""
-        idle, self._idle = self._idle, None
-        if idle is None:
-            return
-        if self._close or self._force_close:
-            idle.cancel()
-            if self.transport is not None and not self._force_close:
-                self.transport.close()
-            return
-        self._waiter = idle
-        if self._messages:
-            idle.set_result(None)
-            return
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        if self._keepalive_handle is None:
-            self._keepalive_handle = self._loop.call_at(
-                self._next_keepalive_close_time, self._process_keepalive
-            )
 
     def _refuse_head(self) -> None:
         if self._close or self._force_close:

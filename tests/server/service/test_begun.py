@@ -161,7 +161,9 @@ async def test_what_cannot_simply_be_concluded_is_gone_on_with(
     begun = begun_with(bench, edit)
     if begun.result is not None:
         assert (await settled(bench, begun)) is None
+    commits = len(bench.store.commits)
     assert (await decided(bench.service.go_on_with(begun))) == expected
+    assert len(bench.store.commits) == commits, "what was begun is not done again"
     again = await decided(bench.service.edit(ANN, ORDER, edit))
     assert again == expected
     await closes(bench)
