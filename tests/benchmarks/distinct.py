@@ -96,7 +96,7 @@ async def _subjects(documents_each: int) -> AsyncIterator[tuple[Path, _Subjects]
     """Start Plait and the bare handler in all their variants, each with documents and places of its own."""
     async with AsyncExitStack() as ends:
         folder = ends.enter_context(disk_folder())
-        homes = {"plait": (folder / "plait", FAST_LOOP)}
+        homes = {"plait": (folder / "plait", FAST_LOOP), "plait, keyed": (folder / "keyed", FAST_LOOP)}
         loops = {"": FAST_LOOP}
         if FAST_LOOP != "asyncio":
             homes["plait on asyncio"] = folder / "asyncio", "asyncio"
@@ -114,15 +114,13 @@ async def _subjects(documents_each: int) -> AsyncIterator[tuple[Path, _Subjects]
         )
         references = {f"bare{name}": each for name, each in zip(loops, started, strict=True)}
         await asyncio.gather(*(create(each, documents(documents_each)) for each in plaits.values()))
-        await create(plaits["plait"], documents(documents_each, "keyed"))
         subjects = {}
         for name, each in plaits.items():
-            subjects[name] = each, places(documents_each)
+            subjects[name] = each, places(documents_each, keyed=name == "plait, keyed")
             # Beside it in every round, so that both meet the same moment.
             reference = name.replace("plait", "bare")
             if reference in references:
                 subjects[reference] = references[reference], places(documents_each)
-        subjects["plait, keyed"] = plaits["plait"], places(documents_each, "keyed", keyed=True)
         yield folder, subjects
 
 
