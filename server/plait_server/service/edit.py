@@ -144,13 +144,19 @@ class Editor:
         self, caller: Caller, key: DocumentKey, edit: Edit, begun: Attempt | None
     ) -> Answer:
         """Take an edit, again while what it was decided on fails."""
+        documents, address = self.pipeline.documents, address_of(caller, key)
         if begun is None:
             self.enter(caller)
         try:
             for round_ in range(self.pipeline.limits.rounds_max):
                 if round_ > 1:
                     await self.pause(round_)
-                attempt = begun or await self._new_attempt(caller, key, edit)
+                attempt = begun
+                if attempt is None:
+                    document = documents.get(address) or await documents.open(address)
+                    if self.admission.is_hot(document):
+                        raise self.admission.hot_document()
+                    attempt = self._attempt(caller, key, edit, document)
                 try:
                     if begun is None and not attempt.submit_at_once():
                         await attempt.submit_in_turn()
@@ -163,13 +169,6 @@ class Editor:
             raise errors.HotDocument("Others kept changing the document first.")
         finally:
             self.leave(caller)
-
-    async def _new_attempt(self, caller: Caller, key: DocumentKey, edit: Edit) -> Attempt:
-        documents, address = self.pipeline.documents, address_of(caller, key)
-        document = documents.get(address) or await documents.open(address)
-        if self.admission.is_hot(document):
-            raise self.admission.hot_document()
-        return self._attempt(caller, key, edit, document)
 
     def _attempt(self, caller: Caller, key: DocumentKey, edit: Edit, document: OpenDocument) -> Attempt:
         """Begin to use a document, until `_let_go`."""
