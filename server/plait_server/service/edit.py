@@ -11,7 +11,7 @@ what was put in the queue goes its way.
 
     Editor.begin    the same as far as the queue, where that needs no waiting; then, when its result is there,
       conclude      the answer, if it simply holds
-      edit          goes on with it otherwise
+      go_on         otherwise the rest of the story
 """
 
 import asyncio

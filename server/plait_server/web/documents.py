@@ -195,9 +195,8 @@ class Documents:
         """Decide a PATCH whose body is read, if nothing has to be waited for before the disk; else None, and
         nothing is done. Raises whatever `patch` would answer with a problem."""
         media_type = _media_type(head)
-        if media_type not in PATCH_TYPES or not self._parser.is_short(body):
-            return None
-        if len(body) > self._settings.patch_bytes_max:
+        is_small = self._parser.is_short(body) and len(body) <= self._settings.patch_bytes_max
+        if media_type not in PATCH_TYPES or not is_small:
             return None
         caller = caller_of(head)
         edit = self._edit(head, media_type, self._parser.at_once(body), body)

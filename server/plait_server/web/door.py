@@ -118,19 +118,17 @@ class Parser:
 
     async def document(self, body: bytes) -> Json:
         """Parse the body of a PUT or POST."""
-        return await self._parse_aside(body, 0)
+        return await self._parse(body, 0)
 
     async def patch(self, body: bytes, wrapping_levels: int = WRAPPED_LEVELS) -> Json:
         """Parse the body of a PATCH, whose values stand a few levels deeper."""
-        if self.is_short(body):
-            return self.at_once(body, wrapping_levels)
-        return await self._parse_aside(body, wrapping_levels)
+        return await self._parse(body, wrapping_levels)
 
     def is_short(self, body: bytes) -> bool:
         """Say whether a body is parsed at once."""
         return len(body) < self._offload_bytes_min
 
-    async def _parse_aside(self, body: bytes, wrapping_levels: int) -> Json:
+    async def _parse(self, body: bytes, wrapping_levels: int) -> Json:
         if self.is_short(body):
             return self.at_once(body, wrapping_levels)
         return await asyncio.get_running_loop().run_in_executor(None, self.at_once, body, wrapping_levels)

@@ -56,34 +56,28 @@ async def test_nothing_is_shown_before_it_is_durable(bench: Bench) -> None:
     assert (await bench.service.read(BOB, ORDER)).revision == 2
 
 
-async def test_an_edit_that_has_to_wait_is_not_begun(bench: Bench) -> None:
-    """For its document, or for others: neither is done anything."""
+async def test_an_edit_of_a_document_that_is_not_open_is_not_begun(bench: Bench) -> None:
+    """Whether it was never created or has to be loaded."""
     assert bench.service.begin_edit(ANN, ORDER, replacing("/a", 1)) is None
     await put(bench.service, {"a": 0})
-    service = await bench.reopen(ServiceLimits(document_edits_waiting_max=1))
+    service = await bench.reopen()
     assert service.begin_edit(ANN, ORDER, replacing("/a", 1)) is None
-    await service.read(ANN, ORDER)
-    await service.edit(ANN, ORDER, replacing("/a", 1))
+
+
+@pytest.mark.parametrize(
+    "limits", [ServiceLimits(document_edits_waiting_max=1), ServiceLimits(edits_waiting_max=1)]
+)
+async def test_an_edit_for_which_there_is_no_place_is_not_begun(bench: Bench, limits: ServiceLimits) -> None:
+    """Neither of its document nor at all; nor is anything known of its key."""
+    await put(bench.service, {"a": 0})
+    service = await bench.reopen(limits)
+    assert (await service.edit(ANN, ORDER, replacing("/a", 1))).revision == 2
     bench.store.gate.clear()
     first = begun_with(bench, replacing("/a", 2))
     assert service.begin_edit(ANN, ORDER, replacing("/a", 3, key=KEY)) is None
     bench.store.gate.set()
     assert (await settled(bench, first)) is not None
     assert (await service.edit(ANN, ORDER, replacing("/a", 3, key=KEY))).revision == 4
-    await closes(bench)
-
-
-async def test_an_edit_for_which_there_is_no_place_is_not_begun(bench: Bench) -> None:
-    """Nor is anything known of its key."""
-    await put(bench.service, {"a": 0})
-    service = await bench.reopen(ServiceLimits(edits_waiting_max=1))
-    await service.read(ANN, ORDER)
-    bench.store.gate.clear()
-    first = begun_with(bench, replacing("/a", 1))
-    assert service.begin_edit(ANN, ORDER, replacing("/a", 2, key=KEY)) is None
-    bench.store.gate.set()
-    assert (await settled(bench, first)) is not None
-    assert (await service.edit(ANN, ORDER, replacing("/a", 2, key=KEY))).revision == 3
     await closes(bench)
 
 

@@ -144,6 +144,19 @@ async def meddled(file: Path, meddle: Callable[[Runner, Begun | None], Begun | N
             await runner.cleanup()
 
 
+@asynccontextmanager
+async def left_under_way(client: ClientSession, file: Path, conflicts: bool) -> AsyncIterator[None]:
+    """An edit is under way, of somebody who has left."""
+    async with wire(client) as ends:
+        assert (await ends.ask(replacing("/a", 1)))[0] == 200
+        async with held(file):
+            ends.send(replacing("/a", 2), {"Plait-Base": "1"} if conflicts else {})
+            await taken(client, ends)
+            ends.writer.transport.abort()
+            await taken(client)
+            yield
+
+
 async def head_of(client: ClientSession) -> tuple[str, Any]:
     async with client.get("/v1/docs/c/1") as answer:
         return answer.headers["Plait-Revision"], await answer.json()
@@ -316,13 +329,8 @@ async def test_who_leaves_before_the_answer_leaves_the_edit(
     """It is made, or kept as a conflict, and the server ends as if nobody had been there."""
     client = await serve()
     await create(client, {"a": 0, "b": 0})
-    async with wire(client) as ends:
-        assert (await ends.ask(replacing("/a", 1)))[0] == 200
-        async with held(tmp_path / "plait.db"):
-            ends.send(replacing("/a", 2), {"Plait-Base": "1"} if conflicts else {})
-            await taken(client, ends)
-            ends.writer.transport.abort()
-            await taken(client)
+    async with left_under_way(client, tmp_path / "plait.db", conflicts):
+        pass
     async with client.patch(
         "/v1/docs/c/1", json=replacing("/b", 1), headers={"Content-Type": JSON_PATCH}
     ) as answer:
@@ -343,18 +351,12 @@ async def test_a_server_that_stops_does_not_wait_for_who_has_left(
     """Nor for what would have been the answer: only for the edit."""
     client = await serve(shutdown_timeout_s=3_600)
     await create(client, {"a": 0})
-    async with wire(client) as ends:
-        assert (await ends.ask(replacing("/a", 1)))[0] == 200
-        async with held(tmp_path / "plait.db"):
-            ends.send(replacing("/a", 2), {"Plait-Base": "1"} if conflicts else {})
-            await taken(client, ends)
-            ends.writer.transport.abort()
-            await taken(client)
-            stopping = asyncio.create_task(runners[-1].cleanup())
-            await client.close()
-            await asyncio.wait([stopping], timeout=0.2)
-        async with asyncio.timeout(10):
-            await stopping
+    async with left_under_way(client, tmp_path / "plait.db", conflicts):
+        stopping = asyncio.create_task(runners[-1].cleanup())
+        await client.close()
+        await asyncio.wait([stopping], timeout=0.2)
+    async with asyncio.timeout(10):
+        await stopping
 
 
 async def test_a_connection_lost_in_the_turn_it_is_woken_in_ends(
